@@ -1,0 +1,107 @@
+import type { ClusterSpec, NodeSpec } from './cluster-spec.js';
+import type { EndpointSpec, PortConfig, ServiceSpec, TaskTemplate } from './service-spec.js';
+import type { DesiredState, TaskState } from './task-state.js';
+
+/** The objects that the Docker Engine API answers with. Times are RFC 3339 strings with nanoseconds, in UTC. */
+
+export interface ObjectMeta {
+  ID: string;
+  Version: { Index: number };
+  CreatedAt: string;
+  UpdatedAt: string;
+}
+
+export interface Service extends ObjectMeta {
+  Spec: ServiceSpec;
+  PreviousSpec?: ServiceSpec;
+  Endpoint: {
+    Spec?: EndpointSpec;
+    Ports?: PortConfig[];
+    VirtualIPs?: { NetworkID: string; Addr: string }[];
+  };
+  UpdateStatus?: { State: UpdateState; StartedAt?: string; CompletedAt?: string; Message: string };
+  /** With `GET /services?status=true`. */
+  ServiceStatus?: { RunningTasks: number; DesiredTasks: number; CompletedTasks: number };
+  JobStatus?: { JobIteration: { Index: number }; LastExecution?: string };
+}
+
+export type UpdateState =
+  | 'updating'
+  | 'paused'
+  | 'completed'
+  | 'rollback_started'
+  | 'rollback_paused'
+  | 'rollback_completed';
+
+export interface Task extends ObjectMeta {
+  Labels: Record<string, string>;
+  Name?: string;
+  Spec: TaskTemplate;
+  ServiceID?: string;
+  Slot?: number;
+  NodeID?: string;
+  Status: {
+    Timestamp: string;
+    State: TaskState;
+    Message?: string;
+    Err?: string;
+    ContainerStatus?: { ContainerID: string; PID: number; ExitCode: number };
+    PortStatus: { Ports?: PortConfig[] };
+  };
+  DesiredState: DesiredState;
+  NetworksAttachments?: unknown[];
+  GenericResources?: unknown[];
+  JobIteration?: { Index: number };
+}
+
+export type NodeState = 'unknown' | 'down' | 'ready' | 'disconnected';
+
+export interface NodeDescription {
+  Hostname: string;
+  Platform: { Architecture: string; OS: string };
+  Resources: { NanoCPUs: number; MemoryBytes: number };
+  Engine: { EngineVersion: string; Labels?: Record<string, string>; Plugins: { Type: string; Name: string }[] };
+  TLSInfo?: TlsInfo;
+}
+
+export interface Node extends ObjectMeta {
+  Spec: NodeSpec;
+  Description: NodeDescription;
+  Status: { State: NodeState; Message?: string; Addr: string };
+  ManagerStatus?: { Leader?: true; Reachability: 'unknown' | 'unreachable' | 'reachable'; Addr: string };
+}
+
+/** PEM of the root certificate; subject and public key are DER in base64. */
+export interface TlsInfo {
+  TrustRoot: string;
+  CertIssuerSubject: string;
+  CertIssuerPublicKey: string;
+}
+
+export interface ClusterInfo extends ObjectMeta {
+  Spec: ClusterSpec;
+  TLSInfo: TlsInfo;
+  RootRotationInProgress: boolean;
+  DataPathPort: number;
+  DefaultAddrPool: string[];
+  SubnetSize: number;
+}
+
+export interface Swarm extends ClusterInfo {
+  JoinTokens: { Worker: string; Manager: string };
+}
+
+export type LocalNodeState = 'inactive' | 'pending' | 'active' | 'error' | 'locked';
+
+/** The `Swarm` part of `GET /info`. */
+export interface SwarmInfo {
+  NodeID: string;
+  NodeAddr: string;
+  LocalNodeState: LocalNodeState;
+  ControlAvailable: boolean;
+  Error: string;
+  RemoteManagers: { NodeID: string; Addr: string }[] | null;
+  Nodes?: number;
+  Managers?: number;
+  Cluster?: ClusterInfo;
+}

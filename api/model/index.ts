@@ -1,0 +1,7 @@
+/** What crosses the HTTP boundary: specs and their schemas, the Engine API's objects, task states. */
+export * from './cluster-spec.js';
+export * from './engine-api.js';
+export * from './join-token.js';
+export * from './service-spec.js';
+export * from './shape.js';
+export * from './task-state.js';

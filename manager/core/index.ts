@@ -1,0 +1,4 @@
+/** The manager's decisions: what is remembered, what a request means, what should run where. No clock, no I/O. */
+export type * from './store/change.js';
+export type * from './store/records.js';
+export type * from './store/view.js';

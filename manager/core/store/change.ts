@@ -1,0 +1,69 @@
+import type { ClusterSpec, DesiredState, NodeDescription, NodeSpec, ServiceSpec, TaskStatus } from '@apiary/api/model';
+import type { ClusterRecord, NodeRecord, RestartHistory, SpecVersion, TaskRecord, UpdateProgress } from './records.js';
+
+/**
+ * One entry of the log: it happens as a whole or, when a guard does not hold where it lands, not at all.
+ * The guards make read-check-write safe without a lock, whatever was committed between the reading and the landing.
+ */
+export interface Entry {
+  /** The proposer's clock, milliseconds since the epoch: the only time that a replica may write into a record. */
+  atMs: number;
+  guards: Guard[];
+  changes: Change[];
+}
+
+export type Guard =
+  /** The object is there, and unchanged since `version` (any version when it is undefined). */
+  | { type: 'unchanged'; kind: 'cluster' | 'node' | 'service'; id: string; version?: number }
+  /** No service other than `exceptId` has this name. */
+  | { type: 'service-name-free'; name: string; exceptId?: string }
+  | { type: 'no-cluster' };
+
+/** A change of one record. One that names an object which is gone changes nothing. */
+export type Change =
+  | { type: 'cluster-create'; cluster: Omit<ClusterRecord, 'meta'> }
+  | { type: 'cluster-spec'; spec: ClusterSpec }
+  | { type: 'join-secrets'; joinSecrets: ClusterRecord['joinSecrets'] }
+  | { type: 'node-create'; node: Omit<NodeRecord, 'meta'> }
+  | { type: 'node-spec'; id: string; spec: NodeSpec }
+  | { type: 'node-status'; id: string; status: NodeRecord['status'] }
+  | { type: 'node-description'; id: string; description: NodeDescription; managerAddr?: string }
+  | { type: 'node-delete'; id: string }
+  /** Makes spec version 1 of the service. */
+  | { type: 'service-create'; id: string; spec: ServiceSpec }
+  /**
+   * Puts a new spec; what concerns tasks becomes a new spec version, unless it is what the current or the previous
+   * one had. `update` is put as given: undefined for a change that starts no rolling update.
+   */
+  | {
+      type: 'service-spec';
+      id: string;
+      spec: ServiceSpec;
+      previous: 'keep-as-previous' | 'drop';
+      update?: UpdateProgress;
+    }
+  | { type: 'service-update'; id: string; update: UpdateProgress }
+  | { type: 'service-delete'; id: string }
+  | { type: 'task-create'; task: Omit<TaskRecord, 'meta'> }
+  /** Desired state never goes back: a lower one than the task's own changes nothing. Clears `startAtMs`. */
+  | { type: 'task-desired'; id: string; desiredState: DesiredState }
+  /** Gives a pending task its node. */
+  | { type: 'task-assign'; id: string; nodeId: string; status: TaskStatus }
+  /** Observed state never goes back: an earlier state than the task's own changes nothing. */
+  | { type: 'task-status'; id: string; status: TaskStatus }
+  | { type: 'task-restarts'; id: string; restarts: RestartHistory }
+  | { type: 'task-delete'; id: string };
+
+export type ApplyResult = { ok: true; index: number } | { ok: false; failed: Guard };
+
+/** What an applied entry touched, for those who wait: the planner, dispatch, event streams. */
+export interface Touched {
+  cluster: boolean;
+  services: Set<string>;
+  nodes: Set<string>;
+  tasks: Set<string>;
+  /** Nodes whose set of tasks, or one of those tasks, changed. */
+  assignments: Set<string>;
+}
+
+export type { SpecVersion };

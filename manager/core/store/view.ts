@@ -1,0 +1,21 @@
+import type { ClusterRecord, NodeRecord, ServiceRecord, SpecVersion, TaskRecord } from './records.js';
+
+/** Committed state, to be read. Every iteration is in the order of ids, so that all replicas decide alike. */
+export interface View {
+  /** Index of the last applied entry. */
+  readonly appliedIndex: number;
+  cluster(): ClusterRecord | undefined;
+  node(id: string): NodeRecord | undefined;
+  nodes(): NodeRecord[];
+  service(id: string): ServiceRecord | undefined;
+  serviceByName(name: string): ServiceRecord | undefined;
+  services(): ServiceRecord[];
+  task(id: string): TaskRecord | undefined;
+  tasks(): TaskRecord[];
+  tasksOfService(serviceId: string): TaskRecord[];
+  tasksOfNode(nodeId: string): TaskRecord[];
+  /** Tasks that wait for a node. */
+  pendingTasks(): TaskRecord[];
+  /** @throws InvariantError when no task, service or rollback needs that version any more */
+  spec(serviceId: string, version: number): SpecVersion;
+}

@@ -1,0 +1,50 @@
+import type { InitRequest, JoinRequest, LocalNodeState } from '@apiary/api/model';
+import type { Leadership } from '@apiary/raft/core';
+import type { Rng } from '@apiary/std';
+import type { Change, Guard, Touched } from '../core/store/change.js';
+import type { View } from '../core/store/view.js';
+
+/** What a request decides from committed state: changes that happen only if the guards still hold where they land. */
+export interface Decision<R> {
+  guards: Guard[];
+  changes: Change[];
+  /** What the caller gets once it is committed. */
+  result: R;
+}
+
+/** This manager's copy of the cluster's state, and the way to change it. */
+export interface Replica {
+  readonly view: View;
+  readonly leadership: Leadership;
+  /**
+   * Runs `decide` on the state of now and commits what it decides. When a guard no longer holds where the entry
+   * lands, `decide` runs again on the new state: it throws what the caller should hear.
+   */
+  submit<R>(decide: (view: View, context: { nowMs: number; rng: Rng }) => Decision<R>): Promise<R>;
+  /** Resolves once `view` has all that was committed anywhere when this was called: a linearizable read. */
+  barrier(): Promise<void>;
+  /** Calls `listener` after each applied entry; returns what ends that. */
+  subscribe(listener: (touched: Touched) => void): () => void;
+  onLeadership(listener: (leadership: Leadership) => void): () => void;
+}
+
+/** What the HTTP API asks of the node that it runs on. */
+export interface LocalNode {
+  status(): LocalNodeStatus;
+  /** @throws ApiaryError `not-manager`, with Docker's words, when this node is no manager */
+  replica(): Replica;
+  /** Makes a cluster of this node. @returns the node's id */
+  init(request: InitRequest): Promise<string>;
+  join(request: JoinRequest): Promise<void>;
+  leave(force: boolean): Promise<void>;
+}
+
+export interface LocalNodeStatus {
+  nodeId: string;
+  nodeAddr: string;
+  state: LocalNodeState;
+  /** Whether this node is a manager. */
+  controlAvailable: boolean;
+  error: string;
+  remoteManagers: { nodeId: string; addr: string }[];
+}

@@ -1,0 +1,2 @@
+/** Consensus, as decisions: no disk, no wire, no clock. */
+export type * from './log.js';
