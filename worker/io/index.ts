@@ -1,1 +1,2 @@
 export type * from './engine.js';
+export * from './enrolment/index.js';
