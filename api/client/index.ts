@@ -1,1 +1,7 @@
-export {};
+/**
+ * The typed client of the HTTP API: a daemon's address comes in, the Engine API's objects go out. The command line,
+ * the tests and the benches use it. Every failure is an `ApiaryError`; an answer with an error status, an `ApiError`.
+ */
+export * from './client.js';
+export * from './host-address.js';
+export { ApiError, type RequestOptions } from './transport.js';

@@ -1,0 +1,139 @@
+import type {
+  ClusterSpec,
+  InitRequest,
+  JoinRequest,
+  Node,
+  NodeSpec,
+  Service,
+  ServiceSpec,
+  Swarm,
+  SwarmInfo,
+  Task,
+} from '@apiary/api/model';
+import { type RequestOptions, Transport } from './transport.js';
+
+/** Docker's filters of a list: for each key, the values of which one must match. */
+export type Filters = Record<string, string[]>;
+
+/** `GET /version`. */
+export interface VersionInfo {
+  Version: string;
+  ApiVersion: string;
+  MinAPIVersion: string;
+  Os: string;
+  Arch: string;
+  Components: { Name: string; Version: string; Details?: Record<string, string> }[];
+  [key: string]: unknown;
+}
+
+/** `GET /info`: the local engine's own answer, with the swarm part put in. */
+export interface Info {
+  Name: string;
+  Swarm: SwarmInfo;
+  [key: string]: unknown;
+}
+
+/** What `POST /services/create` answers. */
+export interface ServiceCreated {
+  ID: string;
+  Warnings?: string[] | null;
+}
+
+/** A service and all its tasks at one moment. */
+export interface ServiceSnapshot {
+  service: Service;
+  tasks: Task[];
+}
+
+export type ApiClient = ReturnType<typeof createClient>;
+
+/**
+ * A client of the daemon at `host` (`unix:///PATH` or `tcp://HOST:PORT`). It holds no connection between requests.
+ * Objects are named by id, by name or by an id's unique prefix.
+ *
+ * @throws ApiaryError `invalid-argument` when `host` is of another form
+ */
+export function createClient(host: string) {
+  const transport = new Transport(host);
+  const get = <T>(path: string, query?: RequestOptions['query']) => transport.request<T>('GET', path, { query });
+  const list = <T>(path: string, filters: Filters | undefined, query: RequestOptions['query'] = {}) =>
+    get<T[]>(path, { filters: filters === undefined ? undefined : JSON.stringify(filters), ...query });
+  const post = <T>(path: string, body: unknown, query?: RequestOptions['query'], headers?: Record<string, string>) =>
+    transport.request<T>('POST', path, { body, query, headers });
+
+  return {
+    host,
+
+    /** Any request, its answer parsed when it is JSON. */
+    request: <T>(method: string, path: string, options?: RequestOptions) => transport.request<T>(method, path, options),
+
+    /** @returns the answer's headers: `api-version`, `swarm`, ... */
+    async ping(): Promise<Record<string, string | string[] | undefined>> {
+      const response = await transport.open('GET', '/_ping');
+      response.resume();
+      return response.headers;
+    },
+    version: () => get<VersionInfo>('/version'),
+    info: () => get<Info>('/info'),
+
+    /** @returns the id of this node */
+    swarmInit: (request: InitRequest) => post<string>('/swarm/init', request),
+    swarmJoin: (request: JoinRequest) => post<void>('/swarm/join', request),
+    swarmLeave: (force = false) => post<void>('/swarm/leave', undefined, { force }),
+    swarmInspect: () => get<Swarm>('/swarm'),
+    swarmUpdate: (
+      version: number,
+      spec: ClusterSpec,
+      rotate: { rotateWorkerToken?: boolean; rotateManagerToken?: boolean; rotateManagerUnlockKey?: boolean } = {},
+    ) => post<void>('/swarm/update', spec, { version, ...rotate }),
+
+    nodes: (filters?: Filters) => list<Node>('/nodes', filters),
+    /** @param id  also a hostname or `self` */
+    node: (id: string) => get<Node>(`/nodes/${encodeURIComponent(id)}`),
+    updateNode: (id: string, version: number, spec: NodeSpec) =>
+      post<void>(`/nodes/${encodeURIComponent(id)}/update`, spec, { version }),
+    removeNode: (id: string, force = false) =>
+      transport.request<void>('DELETE', `/nodes/${encodeURIComponent(id)}`, { query: { force } }),
+
+    /** @param options.status  counts each service's tasks into `ServiceStatus` */
+    services: (filters?: Filters, options: { status?: boolean } = {}) => list<Service>('/services', filters, options),
+    /** @param options.insertDefaults  fills Docker's defaults into what the spec leaves open */
+    service: (id: string, options: { insertDefaults?: boolean } = {}) =>
+      get<Service>(`/services/${encodeURIComponent(id)}`, options),
+    createService: (spec: ServiceSpec, options: { registryAuth?: string } = {}) =>
+      post<ServiceCreated>('/services/create', spec, undefined, authHeader(options.registryAuth)),
+    updateService: (
+      id: string,
+      version: number,
+      spec: ServiceSpec,
+      options: { rollback?: boolean; registryAuthFrom?: 'spec' | 'previous-spec'; registryAuth?: string } = {},
+    ) =>
+      post<{ Warnings?: string[] | null }>(
+        `/services/${encodeURIComponent(id)}/update`,
+        spec,
+        {
+          version,
+          rollback: options.rollback === true ? 'previous' : undefined,
+          registryAuthFrom: options.registryAuthFrom,
+        },
+        authHeader(options.registryAuth),
+      ),
+    removeService: (id: string) => transport.request<void>('DELETE', `/services/${encodeURIComponent(id)}`),
+
+    tasks: (filters?: Filters) => list<Task>('/tasks', filters),
+    task: (id: string) => get<Task>(`/tasks/${encodeURIComponent(id)}`),
+
+    /**
+     * The service and its tasks now, and again after every change of either. Ends when the service is removed.
+     * Leaving the loop, or aborting `signal`, closes the connection.
+     *
+     * @throws ApiaryError `not-found` when there is no such service; `unavailable` when the connection is lost
+     */
+    watchService: (id: string, signal?: AbortSignal): AsyncGenerator<ServiceSnapshot, void, void> =>
+      transport.lines<ServiceSnapshot>('/apiary/v1/watch', { query: { service: id }, signal }),
+  };
+}
+
+function authHeader(registryAuth: string | undefined): Record<string, string> | undefined {
+  return registryAuth === undefined ? undefined : { 'x-registry-auth': registryAuth };
+}
