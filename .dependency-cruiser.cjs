@@ -1,0 +1,45 @@
+/** Who may import whom. The layers are those of docs/ARCHITECTURE.md. */
+const packages = ['std', 'api', 'raft', 'manager', 'worker', 'cli', 'test', 'bench'];
+const mayImport = {
+  std: [],
+  api: ['std'],
+  raft: ['std'],
+  manager: ['std', 'api', 'raft'],
+  worker: ['std', 'api'],
+  cli: ['std', 'api', 'raft', 'manager', 'worker'],
+  test: ['std', 'api', 'raft', 'manager', 'worker', 'cli'],
+  bench: ['std', 'api', 'test'],
+};
+
+module.exports = {
+  forbidden: [
+    { name: 'no-cycle', severity: 'error', from: {}, to: { circular: true } },
+    {
+      name: 'core-is-pure',
+      comment: 'a core imports other cores, models and std',
+      severity: 'error',
+      from: { path: '^[^/]+/core/', pathNot: '\\.test\\.ts$' },
+      to: { path: '^[^/]+/io/|^api/(client|gen)/|^node:', dependencyTypesNot: ['type-only'] },
+    },
+    {
+      name: 'core-without-node',
+      severity: 'error',
+      from: { path: '^([^/]+/core|std|api/model)/', pathNot: '\\.test\\.ts$' },
+      to: { dependencyTypes: ['core'] },
+    },
+    ...packages.map((name) => ({
+      name: `${name}-imports-only-${mayImport[name].join('-') || 'itself'}`,
+      severity: 'error',
+      from: { path: `^${name}/` },
+      to: { path: `^(${packages.filter((other) => other !== name && !mayImport[name].includes(other)).join('|')})/` },
+    })),
+  ],
+  options: {
+    doNotFollow: { path: 'node_modules|/dist/' },
+    exclude: { path: '(^|/)(dist|node_modules)/' },
+    includeOnly: `^(${packages.join('|')})/`,
+    tsPreCompilationDeps: true,
+    tsConfig: { fileName: 'tsconfig.base.json' },
+    enhancedResolveOptions: { exportsFields: ['exports'], conditionNames: ['import', 'types', 'default'] },
+  },
+};
