@@ -1,0 +1,119 @@
+import { parseArgs } from 'node:util';
+import { ApiaryError, messageOf } from '@apiary/std';
+
+/** What `swarmd` was started with. */
+export interface SwarmdOptions {
+  /** What must outlive the daemon: the log, the node's certificate. */
+  dataRoot: string;
+  /** What need not outlive a boot: the pid file. */
+  execRoot: string;
+  /** Where the HTTP API listens: paths of unix sockets, and TCP addresses of this machine alone. */
+  unixHosts: string[];
+  tcpHosts: { host: string; port: number }[];
+  /** The unix socket of the local container engine. */
+  engineSocketPath: string;
+  logLevel: string;
+}
+
+export const USAGE = `Usage:  swarmd [OPTIONS]
+
+The daemon of Apiary: runs on every host of a cluster, in the foreground.
+
+Options:
+      --data-root DIR      What must outlive the daemon: the log, the certificate (default /var/lib/swarmd)
+      --exec-root DIR      Run-time state (default /run/swarmd)
+  -H, --host ADDRESS       Where the API listens, may be given several times: unix://PATH, or tcp://127.0.0.1:PORT
+                           (default unix:///run/swarmd/swarmd.sock)
+      --engine-host unix://PATH   The container engine of this host (default unix:///var/run/docker.sock)
+  -l, --log-level LEVEL    trace, debug, info, warn, error or fatal (default info)
+  -v, --version            Print the version and quit
+      --help               Print this and quit
+
+Logs go to stderr, one JSON object a line. SIGTERM and SIGINT stop the daemon; containers go on running.
+
+Examples:
+  swarmd
+  swarmd --data-root /srv/apiary --engine-host unix:///run/docker.sock --log-level debug
+`;
+
+const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal'];
+
+/**
+ * Reads the command line, without the program's name.
+ *
+ * @returns the options, or what is to be printed instead of starting
+ * @throws ApiaryError `invalid-argument` that names the flag
+ */
+export function readOptions(args: string[]): SwarmdOptions | 'help' | 'version' {
+  const { values } = parse(args);
+  if (values.help) return 'help';
+  if (values.version) return 'version';
+  const logLevel = values['log-level'] ?? 'info';
+  if (!LOG_LEVELS.includes(logLevel)) {
+    throw new ApiaryError('invalid-argument', `--log-level ${logLevel}: expected one of ${LOG_LEVELS.join(', ')}`);
+  }
+  const options: SwarmdOptions = {
+    dataRoot: absolute('--data-root', values['data-root'] ?? '/var/lib/swarmd'),
+    execRoot: absolute('--exec-root', values['exec-root'] ?? '/run/swarmd'),
+    unixHosts: [],
+    tcpHosts: [],
+    engineSocketPath: unixPath('--engine-host', values['engine-host'] ?? 'unix:///var/run/docker.sock'),
+    logLevel,
+  };
+  for (const host of values.host ?? ['unix:///run/swarmd/swarmd.sock']) {
+    if (host.startsWith('tcp://')) options.tcpHosts.push(loopbackAddress(host));
+    else options.unixHosts.push(unixPath('--host', host));
+  }
+  return options;
+}
+
+function parse(args: string[]) {
+  try {
+    return parseArgs({
+      args,
+      options: {
+        'data-root': { type: 'string' },
+        'exec-root': { type: 'string' },
+        host: { type: 'string', short: 'H', multiple: true },
+        'engine-host': { type: 'string' },
+        'log-level': { type: 'string', short: 'l' },
+        version: { type: 'boolean', short: 'v' },
+        help: { type: 'boolean' },
+      },
+    });
+  } catch (error) {
+    throw new ApiaryError('invalid-argument', messageOf(error), { cause: error });
+  }
+}
+
+function absolute(flag: string, path: string): string {
+  if (path.startsWith('/')) return path;
+  throw new ApiaryError('invalid-argument', `${flag} ${path}: expected an absolute path`);
+}
+
+/** The longest path that `sockaddr_un` takes. */
+const MAX_SOCKET_PATH_BYTES = 107;
+
+function unixPath(flag: string, address: string): string {
+  const path = address.startsWith('unix://') ? address.slice('unix://'.length) : '';
+  if (!path.startsWith('/')) throw new ApiaryError('invalid-argument', `${flag} ${address}: expected unix:///PATH`);
+  if (Buffer.byteLength(path) > MAX_SOCKET_PATH_BYTES) {
+    throw new ApiaryError(
+      'invalid-argument',
+      `${flag} ${address}: longer than ${MAX_SOCKET_PATH_BYTES} bytes, which no socket may be`,
+    );
+  }
+  return path;
+}
+
+/** Whoever reaches the API owns the host. Until it asks for client certificates, TCP is for this machine alone. */
+function loopbackAddress(address: string): { host: string; port: number } {
+  const [, host, port] = /^tcp:\/\/(127(?:\.\d+){3}|localhost|\[::1\]):(\d{1,5})$/.exec(address) ?? [];
+  if (host === undefined || port === undefined || Number(port) > 65_535) {
+    throw new ApiaryError(
+      'invalid-argument',
+      `--host ${address}: expected tcp://127.0.0.1:PORT; other addresses need client certificates, which this version does not have`,
+    );
+  }
+  return { host: host.replace(/^\[|\]$/g, ''), port: Number(port) };
+}
