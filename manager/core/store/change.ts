@@ -49,7 +49,10 @@ export type Change =
   | { type: 'task-desired'; id: string; desiredState: DesiredState }
   /** Gives a pending task its node. */
   | { type: 'task-assign'; id: string; nodeId: string; status: TaskStatus }
-  /** Observed state never goes back: an earlier state than the task's own changes nothing. */
+  /**
+   * Observed state never goes back: an earlier state than the task's own changes nothing. Sets `runningAtMs` at the
+   * first report of `running` and `endedAtMs` at the first of a terminal state, both to the entry's `atMs`.
+   */
   | { type: 'task-status'; id: string; status: TaskStatus }
   | { type: 'task-restarts'; id: string; restarts: RestartHistory }
   | { type: 'task-delete'; id: string };

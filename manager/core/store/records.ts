@@ -85,6 +85,9 @@ export interface TaskRecord {
   status: TaskStatus;
   /** While the desired state is `ready`: when the task may start (the delay of the restart policy). */
   startAtMs?: number;
+  /** When the entry landed that first reported it running, and the one that reported its end: by the managers' clock. */
+  runningAtMs?: number;
+  endedAtMs?: number;
   restarts: RestartHistory;
 }
 
