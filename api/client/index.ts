@@ -5,3 +5,4 @@
 export * from './client.js';
 export * from './host-address.js';
 export { ApiError, type RequestOptions } from './transport.js';
+export * from './rpc-status.js';

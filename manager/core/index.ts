@@ -2,3 +2,5 @@
 export type * from './store/change.js';
 export type * from './store/records.js';
 export type * from './store/view.js';
+export * from './dispatch/index.js';
+export * from './trust/index.js';

@@ -1,1 +1,3 @@
 export type * from './ports.js';
+export * from './rpc/index.js';
+export * from './trust/index.js';

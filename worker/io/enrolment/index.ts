@@ -3,3 +3,7 @@
  * an identity (certificate, key, root), kept on disk, and the credentials of a channel to a manager.
  */
 export * from './channel.js';
+export * from './credentials.js';
+export * from './enrol.js';
+export * from './identity.js';
+export * from './key.js';

@@ -1,0 +1,33 @@
+import * as v from 'valibot';
+import { TASK_STATES } from './task-state.js';
+
+/**
+ * What an agent tells a manager as JSON. Keys that this version does not know are passed over, not refused: an agent
+ * may be newer than its manager, and one odd key must not cost every later report.
+ */
+
+const text = v.string();
+const whole = v.pipe(v.number(), v.safeInteger());
+const count = v.pipe(whole, v.minValue(0));
+const labels = v.record(text, text);
+
+export const TaskStatusSchema = v.object({
+  state: v.picklist(TASK_STATES),
+  atMs: v.pipe(v.number(), v.finite()),
+  message: text,
+  err: v.optional(text),
+  container: v.optional(v.object({ id: text, pid: count, exitCode: whole })),
+  ports: v.optional(v.array(v.object({ protocol: text, targetPort: count, publishedPort: count }))),
+});
+
+export const NodeDescriptionSchema = v.object({
+  Hostname: text,
+  Platform: v.object({ Architecture: text, OS: text }),
+  Resources: v.object({ NanoCPUs: count, MemoryBytes: count }),
+  Engine: v.object({
+    EngineVersion: text,
+    Labels: v.optional(labels),
+    Plugins: v.array(v.object({ Type: text, Name: text })),
+  }),
+  TLSInfo: v.optional(v.object({ TrustRoot: text, CertIssuerSubject: text, CertIssuerPublicKey: text })),
+});

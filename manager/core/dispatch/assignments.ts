@@ -1,0 +1,49 @@
+import { type DesiredState, rankOf } from '@apiary/api/model';
+import type { SpecVersion, TaskRecord } from '../store/records.js';
+import type { View } from '../store/view.js';
+
+/** What a session's agent has been told so far. */
+export interface Sent {
+  /** By task id, the desired state that was sent last. */
+  tasks: ReadonlyMap<string, { specKey: string; desiredState: DesiredState }>;
+  /** The specs that the agent keeps: those that a task of it points at. */
+  specs: ReadonlySet<string>;
+}
+
+/** What a node should have, in full or as the difference to what was sent before. */
+export interface Assignments {
+  complete: boolean;
+  specs: SpecVersion[];
+  tasks: Pick<TaskRecord, 'id' | 'serviceId' | 'specVersion' | 'slot' | 'desiredState'>[];
+  removedTaskIds: string[];
+}
+
+/**
+ * Finds what an agent has still to be told. A task is its node's from its assignment until it is deleted, so that
+ * the container of one that has ended stays for its logs. A spec is sent once, for as long as a task points at it.
+ * O(tasks of the node).
+ *
+ * @param sent  undefined at the start of a session: everything is told
+ * @returns     `assignments` is undefined when there is nothing to tell
+ */
+export function assignmentsFor(
+  view: View,
+  nodeId: string,
+  sent: Sent | undefined,
+): { assignments: Assignments | undefined; sent: Sent } {
+  const tasks = view.tasksOfNode(nodeId).filter((task) => rankOf(task.status.state) >= rankOf('assigned'));
+  const now = { tasks: new Map<string, { specKey: string; desiredState: DesiredState }>(), specs: new Set<string>() };
+  const assignments: Assignments = { complete: sent === undefined, specs: [], tasks: [], removedTaskIds: [] };
+  for (const task of tasks) {
+    const specKey = `${task.serviceId}/${task.specVersion}`;
+    now.tasks.set(task.id, { specKey, desiredState: task.desiredState });
+    if (!now.specs.has(specKey)) {
+      now.specs.add(specKey);
+      if (!sent?.specs.has(specKey)) assignments.specs.push(view.spec(task.serviceId, task.specVersion));
+    }
+    if (sent?.tasks.get(task.id)?.desiredState !== task.desiredState) assignments.tasks.push(task);
+  }
+  for (const id of sent?.tasks.keys() ?? []) if (!now.tasks.has(id)) assignments.removedTaskIds.push(id);
+  const isNews = assignments.complete || assignments.tasks.length > 0 || assignments.removedTaskIds.length > 0;
+  return { assignments: isNews ? assignments : undefined, sent: now };
+}

@@ -1,0 +1,4 @@
+/** What agents are told, and what is made of what they say: assignments, observations, heartbeats. */
+export * from './assignments.js';
+export * from './liveness.js';
+export * from './observation.js';

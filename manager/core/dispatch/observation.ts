@@ -1,0 +1,66 @@
+import { isTerminal, type NodeDescription, rankOf, type TaskStatus } from '@apiary/api/model';
+import type { Change } from '../store/change.js';
+import type { NodeRecord } from '../store/records.js';
+import type { View } from '../store/view.js';
+
+/** Something that the dispatcher learned of a node, in its session or by its silence. */
+export type Observation =
+  | { type: 'status'; nodeId: string; status: NodeRecord['status'] }
+  | { type: 'description'; nodeId: string; description: NodeDescription }
+  | { type: 'tasks'; nodeId: string; updates: { taskId: string; status: TaskStatus }[] };
+
+/**
+ * Turns observations, in the order in which they were made, into the changes that record them: the last word on each
+ * node and task, and nothing that is known already. Tasks that are gone or are another node's are passed over, and so
+ * is whatever would take a task's state back. The outcome is that of recording one observation at a time.
+ */
+export function changesOf(view: View, observations: Observation[]): Change[] {
+  const statuses = new Map<string, NodeRecord['status']>();
+  const descriptions = new Map<string, NodeDescription>();
+  const tasks = new Map<string, TaskStatus>();
+  for (const observation of observations) {
+    if (observation.type === 'status') statuses.set(observation.nodeId, observation.status);
+    else if (observation.type === 'description') descriptions.set(observation.nodeId, observation.description);
+    else {
+      for (const { taskId, status } of observation.updates) {
+        const task = view.task(taskId);
+        if (task === undefined || task.nodeId !== observation.nodeId) continue;
+        if (isProgress(tasks.get(taskId) ?? task.status, status)) tasks.set(taskId, status);
+      }
+    }
+  }
+  const changes: Change[] = [];
+  for (const [id, description] of descriptions) {
+    const node = view.node(id);
+    if (node !== undefined && !same(node.description, description)) {
+      changes.push({ type: 'node-description', id, description });
+    }
+  }
+  for (const [id, status] of statuses) {
+    const node = view.node(id);
+    if (node !== undefined && !same(node.status, status)) changes.push({ type: 'node-status', id, status });
+  }
+  for (const [id, status] of tasks) changes.push({ type: 'task-status', id, status });
+  return changes;
+}
+
+/**
+ * Whether an agent's report tells of a task what is not known yet. An agent speaks for a task from its acceptance
+ * to its end; the states before are the manager's to give, and so are `remove` and `orphaned`.
+ */
+function isProgress(known: TaskStatus, reported: TaskStatus): boolean {
+  const rank = rankOf(reported.state);
+  if (rank <= rankOf('assigned') || rank > rankOf('rejected') || rank < rankOf(known.state)) return false;
+  if (isTerminal(known.state)) return false;
+  return !same({ ...known, atMs: 0 }, { ...reported, atMs: 0 });
+}
+
+/** Whether two JSON values are equal. A key that is undefined is one that is not there. */
+function same(a: unknown, b: unknown): boolean {
+  if (a === b) return true;
+  if (typeof a !== 'object' || typeof b !== 'object' || a === null || b === null) return false;
+  const left: Record<string, unknown> = { ...a };
+  const right: Record<string, unknown> = { ...b };
+  if (Array.isArray(a) !== Array.isArray(b)) return false;
+  return [...new Set([...Object.keys(left), ...Object.keys(right)])].every((key) => same(left[key], right[key]));
+}

@@ -1,0 +1,118 @@
+import { ascii, DER_TAG, der, derBits, derOid, derUnsigned, ECDSA_SHA256 } from '@apiary/api/model';
+
+/**
+ * Certificates as they are signed (RFC 5280): version 3, ECDSA P-256 with SHA-256. Names are those of SwarmKit
+ * (ca/certificates.go): the node's id as common name, its role as organizational unit, its cluster as organization.
+ */
+
+export interface CertificateFields {
+  /** Random, at most 20 bytes. */
+  serial: Uint8Array;
+  /** DER of the issuer's subject. */
+  issuer: Uint8Array;
+  /** DER of the subject: `nodeSubject` or `rootSubject`. */
+  subject: Uint8Array;
+  /** SubjectPublicKeyInfo, DER. */
+  publicKey: Uint8Array;
+  notBeforeMs: number;
+  notAfterMs: number;
+  /** SHA-1 of the public key's bits, of the subject and of the issuer: what chains are found by. */
+  subjectKeyId: Uint8Array;
+  issuerKeyId: Uint8Array;
+  /** The names that a node's certificate is good for; undefined for a root. */
+  dnsNames?: string[];
+}
+
+const OID = {
+  organization: '2.5.4.10',
+  organizationalUnit: '2.5.4.11',
+  commonName: '2.5.4.3',
+  subjectKeyIdentifier: '2.5.29.14',
+  keyUsage: '2.5.29.15',
+  subjectAlternativeName: '2.5.29.17',
+  basicConstraints: '2.5.29.19',
+  authorityKeyIdentifier: '2.5.29.35',
+  extendedKeyUsage: '2.5.29.37',
+  serverAuth: '1.3.6.1.5.5.7.3.1',
+  clientAuth: '1.3.6.1.5.5.7.3.2',
+} as const;
+
+const TRUE = der(DER_TAG.boolean, Uint8Array.of(0xff));
+
+export function nodeSubject(node: { nodeId: string; role: 'worker' | 'manager'; clusterId: string }): Uint8Array {
+  return name([
+    [OID.organization, node.clusterId],
+    [OID.organizationalUnit, `swarm-${node.role}`],
+    [OID.commonName, node.nodeId],
+  ]);
+}
+
+export function rootSubject(): Uint8Array {
+  return name([[OID.commonName, 'swarm-ca']]);
+}
+
+/** What the issuer signs. */
+export function toBeSigned(fields: CertificateFields): Uint8Array {
+  return der(
+    DER_TAG.sequence,
+    der(0xa0, derUnsigned(Uint8Array.of(2))),
+    derUnsigned(fields.serial),
+    ECDSA_SHA256,
+    fields.issuer,
+    der(DER_TAG.sequence, time(fields.notBeforeMs), time(fields.notAfterMs)),
+    fields.subject,
+    fields.publicKey,
+    der(0xa3, der(DER_TAG.sequence, ...extensions(fields))),
+  );
+}
+
+/** @param signature  of `signed` by the issuer's key, as DER */
+export function certificate(signed: Uint8Array, signature: Uint8Array): Uint8Array {
+  return der(DER_TAG.sequence, signed, ECDSA_SHA256, derBits(signature));
+}
+
+function extensions({ subjectKeyId, issuerKeyId, dnsNames }: CertificateFields): Uint8Array[] {
+  const keyIds = [
+    extension(OID.subjectKeyIdentifier, false, der(DER_TAG.octetString, subjectKeyId)),
+    extension(OID.authorityKeyIdentifier, false, der(DER_TAG.sequence, der(0x80, issuerKeyId))),
+  ];
+  if (dnsNames === undefined) {
+    return [
+      extension(OID.basicConstraints, true, der(DER_TAG.sequence, TRUE)),
+      // keyCertSign and cRLSign: bits 5 and 6
+      extension(OID.keyUsage, true, der(DER_TAG.bitString, Uint8Array.of(1, 0b0000_0110))),
+      ...keyIds,
+    ];
+  }
+  return [
+    extension(OID.basicConstraints, true, der(DER_TAG.sequence)),
+    // digitalSignature: bit 0
+    extension(OID.keyUsage, true, der(DER_TAG.bitString, Uint8Array.of(7, 0b1000_0000))),
+    extension(OID.extendedKeyUsage, false, der(DER_TAG.sequence, derOid(OID.serverAuth), derOid(OID.clientAuth))),
+    extension(
+      OID.subjectAlternativeName,
+      false,
+      der(DER_TAG.sequence, ...dnsNames.map((dnsName) => der(0x82, ascii(dnsName)))),
+    ),
+    ...keyIds,
+  ];
+}
+
+function extension(oid: string, critical: boolean, value: Uint8Array): Uint8Array {
+  return der(DER_TAG.sequence, derOid(oid), ...(critical ? [TRUE] : []), der(DER_TAG.octetString, value));
+}
+
+function name(attributes: [oid: string, value: string][]): Uint8Array {
+  const sets = attributes.map(([oid, value]) =>
+    der(DER_TAG.set, der(DER_TAG.sequence, derOid(oid), der(DER_TAG.utf8String, ascii(value)))),
+  );
+  return der(DER_TAG.sequence, ...sets);
+}
+
+/** RFC 5280, 4.1.2.5: UTCTime until 2049, GeneralizedTime from 2050 on, both to the second. */
+function time(atMs: number): Uint8Array {
+  const digits = new Date(atMs).toISOString().replaceAll(/[-:T]/g, '').slice(0, 14);
+  return digits < '2050'
+    ? der(DER_TAG.utcTime, ascii(`${digits.slice(2)}Z`))
+    : der(DER_TAG.generalizedTime, ascii(`${digits}Z`));
+}

@@ -1,0 +1,92 @@
+import { rpcStatusOf } from '@apiary/api/client';
+import type { AgentMessage, ManagerMessage } from '@apiary/api/rpc';
+import { ApiaryError, type Clock, type Timer } from '@apiary/std';
+import type { ServerDuplexStream } from '@grpc/grpc-js';
+
+export type AgentCall = ServerDuplexStream<AgentMessage, ManagerMessage>;
+
+/** How long an agent may leave unread what was sent to it. */
+const STALL_TIMEOUT_MS = 10_000;
+
+/**
+ * The manager's end of one session's stream. It is over once: by the agent, by the network or by `end`.
+ * Nothing is queued without a bound: whoever sends waits for `isFlushed` before the next message that may be large.
+ */
+export class AgentStream {
+  readonly #call: AgentCall;
+  readonly #clock: Clock;
+  readonly #onFlushed: () => void;
+  readonly #onOver: () => void;
+  #unflushed = 0;
+  #stall: Timer | undefined;
+  #isOver = false;
+
+  constructor(
+    call: AgentCall,
+    clock: Clock,
+    on: { message: (message: AgentMessage) => void; flushed: () => void; over: () => void },
+  ) {
+    this.#call = call;
+    this.#clock = clock;
+    this.#onFlushed = on.flushed;
+    this.#onOver = on.over;
+    call.on('data', (message: AgentMessage) => {
+      if (!this.#isOver) on.message(message);
+    });
+    call.on('end', () => this.end());
+    for (const event of ['cancelled', 'error', 'close']) call.on(event, () => this.#finish());
+  }
+
+  get isOver(): boolean {
+    return this.#isOver;
+  }
+
+  /** Whether all that was sent is on its way. */
+  get isFlushed(): boolean {
+    return this.#unflushed === 0;
+  }
+
+  /** Whether messages of the agent are left unread, so that its silence says nothing. */
+  get isPaused(): boolean {
+    return this.#call.isPaused();
+  }
+
+  pause(): void {
+    this.#call.pause();
+  }
+
+  resume(): void {
+    this.#call.resume();
+  }
+
+  send(body: NonNullable<ManagerMessage['body']>): void {
+    if (this.#isOver) return;
+    this.#unflushed++;
+    this.#stall ??= this.#clock.after(STALL_TIMEOUT_MS, () => {
+      this.end(new ApiaryError('resource-exhausted', 'the agent does not read what it is sent: its session is over'));
+    });
+    this.#call.write({ body }, () => {
+      this.#unflushed--;
+      this.#stall?.cancel();
+      this.#stall = undefined;
+      if (!this.#isOver && this.isFlushed) this.#onFlushed();
+    });
+  }
+
+  /** Ends the stream, with the status of `error` when there is one. What was sent before still arrives. */
+  end(error?: ApiaryError): void {
+    if (this.#isOver) return;
+    this.#finish();
+    if (error === undefined) this.#call.end();
+    else this.#call.emit('error', rpcStatusOf(error));
+  }
+
+  #finish(): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    this.#stall?.cancel();
+    this.#onOver();
+    // Read to its end, so that the call can close; nobody listens any more.
+    this.#call.resume();
+  }
+}

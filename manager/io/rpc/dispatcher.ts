@@ -1,0 +1,398 @@
+import { isIP } from 'node:net';
+import { isDeepStrictEqual } from 'node:util';
+import { parseHostPort } from '@apiary/api/model';
+import {
+  type AgentMessage,
+  type DescriptionUpdate,
+  type DispatcherServer,
+  DispatcherService,
+  type SessionUpdate,
+  type StatusReport,
+} from '@apiary/api/rpc';
+import { ApiaryError, type Clock, invariant, messageOf, type Timer } from '@apiary/std';
+import type { Logger } from 'pino';
+import { assignmentsFor, type Sent } from '../../core/dispatch/assignments.js';
+import { heartbeatPeriodMs, Liveness, MISSED_HEARTBEATS } from '../../core/dispatch/liveness.js';
+import type { Observation } from '../../core/dispatch/observation.js';
+import type { Touched } from '../../core/store/change.js';
+import type { Replica } from '../ports.js';
+import { type AgentCall, AgentStream } from './agent-stream.js';
+import { callerOf } from './caller.js';
+import { assignmentsMessage, bounded, readDescription, readReport } from './messages.js';
+import { Recorder } from './recorder.js';
+import type { RpcService } from './server.js';
+
+/** How long after a new leader, or a manager's restart, agents have to find it before any is declared down. */
+const NEW_LEADER_GRACE_MS = 10_000;
+/** How long an engine may be away before its node is declared down: a restart of the engine moves no tasks. */
+const ENGINE_GRACE_MS = 5_000;
+/** A check that comes this late, or early, says that the manager itself stood still, or that its clock was set. */
+const STALL_MS = 250;
+/** How long a stream may be open before the agent says Hello. */
+const HELLO_TIMEOUT_MS = 10_000;
+/** Reports of one session that wait to be committed before its agent is left unread. */
+const MAX_REPORTS_UNDER_WAY = 32;
+
+interface Session {
+  nodeId: string;
+  stream: AgentStream;
+  /** Where the call came from: the node's address, unless it advertises another. */
+  peerAddr: string;
+  addr: string;
+  phase: 'silent' | 'introduced' | 'welcome';
+  /** Ends the session when no Hello comes. */
+  helloTimer: Timer;
+  sent: Sent | undefined;
+  /** Whether something was committed that the agent may have to be told. */
+  isBehind: boolean;
+  update: SessionUpdate | undefined;
+  reportsUnderWay: number;
+  engineError: string;
+  /** Runs from the moment in which the engine went away, and is over when it is taken for down. */
+  engineTimer: Timer | undefined;
+}
+
+/**
+ * Hands tasks to agents and hears what becomes of them, while this manager leads. What it learns goes through the
+ * recorder into the log; what agents are told follows from committed state, entry by entry.
+ */
+export class Dispatcher {
+  readonly service: RpcService;
+  readonly #replica: Replica;
+  readonly #clock: Clock;
+  readonly #log: Logger;
+  readonly #recorder: Recorder;
+  readonly #liveness = new Liveness();
+  readonly #sessions = new Map<string, Session>();
+  /** Streams on which no Hello was said yet. */
+  readonly #silent = new Set<Session>();
+  readonly #dirty = new Set<Session>();
+  readonly #unsubscribe: (() => void)[];
+  #isFlushScheduled = false;
+  #isLeading = false;
+  #update: SessionUpdate = { heartbeatPeriodMs: heartbeatPeriodMs({}, 0), managers: [] };
+  /** Until then, agents may still beat at the period before. */
+  #oldPeriodUntilMs = 0;
+  #check: { timer: Timer; dueMs: number } | undefined;
+
+  constructor({ replica, clock, log }: { replica: Replica; clock: Clock; log: Logger }) {
+    this.#replica = replica;
+    this.#clock = clock;
+    this.#log = log;
+    this.#recorder = new Recorder(replica);
+    const implementation: DispatcherServer = { session: (call) => this.#accept(call) };
+    this.service = { definition: DispatcherService, implementation, access: 'node' };
+    this.#unsubscribe = [
+      replica.subscribe((touched) => this.#onTouched(touched)),
+      replica.onLeadership(() => void this.#onLeadership()),
+    ];
+    void this.#onLeadership();
+  }
+
+  /** Ends every session. Nodes stay as they are: their agents find the next leader, or this manager again. */
+  close(): void {
+    for (const unsubscribe of this.#unsubscribe) unsubscribe();
+    this.#stopLeading('the manager is stopping');
+  }
+
+  async #onLeadership(): Promise<void> {
+    const { role, term } = this.#replica.leadership;
+    if (this.#isLeading) this.#stopLeading('this manager is not the leader any more');
+    if (role !== 'leader') return;
+    try {
+      await this.#replica.barrier();
+    } catch (error) {
+      this.#log.warn({ err: error }, 'not dispatching: leadership was lost at once');
+      return;
+    }
+    const now = this.#replica.leadership;
+    if (now.role !== 'leader' || now.term !== term || this.#isLeading) return;
+    this.#isLeading = true;
+    this.#refreshUpdate();
+    const dueMs = this.#clock.now() + NEW_LEADER_GRACE_MS;
+    for (const node of this.#replica.view.nodes()) {
+      if (node.status.state === 'ready') this.#liveness.expect(node.id, dueMs);
+    }
+    this.#armCheck();
+  }
+
+  #stopLeading(why: string): void {
+    this.#isLeading = false;
+    this.#check?.timer.cancel();
+    this.#check = undefined;
+    this.#liveness.clear();
+    for (const session of [...this.#sessions.values(), ...this.#silent]) {
+      session.stream.end(new ApiaryError('unavailable', why));
+    }
+  }
+
+  #accept(call: AgentCall): void {
+    const caller = callerOf(call);
+    const stream = new AgentStream(call, this.#clock, {
+      message: (message) => this.#onMessage(session, message),
+      flushed: () => {
+        if (session.isBehind) this.#scheduleFlush(session);
+      },
+      over: () => this.#onOver(session),
+    });
+    invariant(caller !== undefined, 'only nodes of the cluster are let in');
+    const { nodeId } = caller;
+    const session: Session = {
+      nodeId,
+      stream,
+      // gRPC writes IPv6 without brackets: what follows the last colon is the port.
+      peerAddr: hostOf(call.getPeer().replace(/:\d+$/, '')),
+      addr: '',
+      phase: 'silent',
+      helloTimer: this.#clock.after(HELLO_TIMEOUT_MS, () => {
+        stream.end(new ApiaryError('failed-precondition', `node ${nodeId}: no Hello within ${HELLO_TIMEOUT_MS} ms`));
+      }),
+      sent: undefined,
+      isBehind: true,
+      update: undefined,
+      reportsUnderWay: 0,
+      engineError: '',
+      engineTimer: undefined,
+    };
+    this.#silent.add(session);
+    if (!this.#isLeading)
+      stream.end(new ApiaryError('unavailable', 'this manager does not lead: try another, or later'));
+  }
+
+  #onOver(session: Session): void {
+    session.helloTimer.cancel();
+    session.engineTimer?.cancel();
+    this.#silent.delete(session);
+    this.#dirty.delete(session);
+    if (this.#sessions.get(session.nodeId) === session) this.#sessions.delete(session.nodeId);
+  }
+
+  #onMessage(session: Session, { body }: AgentMessage): void {
+    if (session.phase === 'silent') {
+      if (body?.$case === 'hello' && body.value.description !== undefined) {
+        this.#onHello(session, body.value.description);
+      } else {
+        session.stream.end(new ApiaryError('failed-precondition', 'a session starts with Hello and a description'));
+      }
+      return;
+    }
+    this.#heard(session);
+    switch (body?.$case) {
+      case 'hello':
+        session.stream.end(new ApiaryError('failed-precondition', 'Hello was said before in this session'));
+        return;
+      case 'statusReport':
+        this.#onReport(session, body.value);
+        return;
+      case 'description':
+        this.#guarded(session, async () => this.#recorder.record(this.#observe(session, body.value)));
+        return;
+      case 'goodbye':
+        this.#onGoodbye(session, body.value.reason);
+        return;
+      default:
+      // A heartbeat, or what a newer agent says that this manager has no word for.
+    }
+  }
+
+  #onHello(session: Session, description: DescriptionUpdate): void {
+    const older = this.#sessions.get(session.nodeId);
+    this.#silent.delete(session);
+    session.helloTimer.cancel();
+    session.phase = 'introduced';
+    this.#sessions.set(session.nodeId, session);
+    older?.stream.end(new ApiaryError('failed-precondition', `node ${session.nodeId} opened a newer session`));
+    this.#heard(session);
+    this.#guarded(session, async () => {
+      await this.#recorder.record(this.#observe(session, description));
+      if (session.stream.isOver) return;
+      const clusterId = this.#replica.view.cluster()?.id ?? '';
+      session.phase = 'welcome';
+      session.update = this.#update;
+      session.stream.send({ $case: 'welcome', value: { nodeId: session.nodeId, clusterId, update: this.#update } });
+      this.#log.info({ nodeId: session.nodeId, addr: session.addr }, 'session opened');
+      this.#flush(session);
+    });
+  }
+
+  #onReport(session: Session, report: StatusReport): void {
+    const { updates, faults } = readReport(report);
+    if (faults.length > 0) this.#log.warn({ nodeId: session.nodeId, faults }, 'status updates that make no sense');
+    if (++session.reportsUnderWay >= MAX_REPORTS_UNDER_WAY) session.stream.pause();
+    this.#guarded(session, async () => {
+      await this.#recorder.record([{ type: 'tasks', nodeId: session.nodeId, updates }]);
+      session.stream.send({ $case: 'statusAck', value: { sequence: report.sequence } });
+      if (--session.reportsUnderWay < MAX_REPORTS_UNDER_WAY && session.stream.isPaused) {
+        this.#heard(session);
+        session.stream.resume();
+      }
+    });
+  }
+
+  #onGoodbye(session: Session, reason: string): void {
+    this.#liveness.forget(session.nodeId);
+    this.#log.info({ nodeId: session.nodeId, reason: bounded(reason) }, 'node says goodbye');
+    const message = reason === '' ? 'the node left' : bounded(reason);
+    this.#guarded(session, async () => {
+      await this.#recorder.record([downObservation(session.nodeId, message, session.addr)]);
+      session.stream.end();
+    });
+  }
+
+  /** What an agent's description of its node tells: what the node is, and whether it can run tasks. */
+  #observe(session: Session, update: DescriptionUpdate): Observation[] {
+    const { nodeId } = session;
+    const observations: Observation[] = [];
+    const description = readDescription(update);
+    if (description !== undefined) observations.push({ type: 'description', nodeId, description });
+    session.addr = update.advertiseAddr === '' ? session.peerAddr : hostOf(update.advertiseAddr);
+    session.engineError = bounded(update.engineError);
+    if (session.engineError === '') {
+      session.engineTimer?.cancel();
+      session.engineTimer = undefined;
+      observations.push({ type: 'status', nodeId, status: { state: 'ready', message: '', addr: session.addr } });
+    } else {
+      session.engineTimer ??= this.#clock.after(ENGINE_GRACE_MS, () => this.#onEngineLost(session));
+    }
+    return observations;
+  }
+
+  #onEngineLost(session: Session): void {
+    const message = `engine unavailable: ${session.engineError}`;
+    this.#log.warn({ nodeId: session.nodeId, engineError: session.engineError }, 'node is down: its engine is away');
+    this.#guarded(session, async () => {
+      await this.#recorder.record([downObservation(session.nodeId, message, session.addr)]);
+    });
+  }
+
+  /** Does `work` for a session, which is over when it fails: the agent comes back, and says again what is not recorded. */
+  #guarded(session: Session, work: () => Promise<void>): void {
+    work().catch((error: unknown) => {
+      const { nodeId } = session;
+      if (!(error instanceof ApiaryError)) this.#log.error({ err: error, nodeId }, 'session failed');
+      else this.#log.warn({ nodeId, error: error.message }, 'session ended');
+      session.stream.end(error instanceof ApiaryError ? error : new ApiaryError('internal', 'internal error'));
+    });
+  }
+
+  #heard(session: Session): void {
+    if (this.#sessions.get(session.nodeId) === session) this.#expect(session.nodeId);
+  }
+
+  #expect(nodeId: string): void {
+    const periodMs = this.#update.heartbeatPeriodMs;
+    const dueMs = Math.max(this.#clock.now() + MISSED_HEARTBEATS * periodMs, this.#oldPeriodUntilMs);
+    this.#liveness.expect(nodeId, dueMs);
+    if (this.#check === undefined || dueMs < this.#check.dueMs) this.#armCheck();
+  }
+
+  #armCheck(): void {
+    this.#check?.timer.cancel();
+    const dueMs = this.#liveness.nextDueMs();
+    if (dueMs === undefined) this.#check = undefined;
+    else this.#check = { dueMs, timer: this.#clock.after(dueMs - this.#clock.now(), () => this.#checkLiveness(dueMs)) };
+  }
+
+  #checkLiveness(dueMs: number): void {
+    const nowMs = this.#clock.now();
+    if (Math.abs(nowMs - dueMs) > STALL_MS) {
+      this.#liveness.expectAll(nowMs + MISSED_HEARTBEATS * this.#update.heartbeatPeriodMs);
+    }
+    for (const nodeId of this.#liveness.takeOverdue(nowMs)) {
+      const session = this.#sessions.get(nodeId);
+      if (session?.stream.isPaused) this.#expect(nodeId);
+      else void this.#onSilence(nodeId, session);
+    }
+    this.#armCheck();
+  }
+
+  async #onSilence(nodeId: string, session: Session | undefined): Promise<void> {
+    session?.stream.end(new ApiaryError('unavailable', `node ${nodeId} missed ${MISSED_HEARTBEATS} heartbeats`));
+    const node = this.#replica.view.node(nodeId);
+    if (node === undefined) return;
+    this.#log.warn({ nodeId }, 'node is down: heartbeat failure');
+    try {
+      await this.#recorder.record([downObservation(nodeId, 'heartbeat failure', node.status.addr)]);
+    } catch (error) {
+      this.#log.error({ nodeId, error: messageOf(error) }, 'cannot record that a node is down: trying again');
+      if (this.#isLeading && !this.#sessions.has(nodeId)) this.#expect(nodeId);
+    }
+  }
+
+  #onTouched(touched: Touched): void {
+    if (!this.#isLeading) return;
+    for (const nodeId of touched.nodes) {
+      if (this.#replica.view.node(nodeId) !== undefined) continue;
+      this.#liveness.forget(nodeId);
+      const gone = new ApiaryError('permission-denied', `node ${nodeId} is not, or no longer, part of this cluster`);
+      for (const session of [this.#sessions.get(nodeId), ...this.#silent]) {
+        if (session?.nodeId === nodeId) session.stream.end(gone);
+      }
+    }
+    if (touched.cluster || touched.nodes.size > 0) this.#refreshUpdate();
+    for (const nodeId of touched.assignments) {
+      const session = this.#sessions.get(nodeId);
+      if (session !== undefined) this.#markBehind(session);
+    }
+  }
+
+  /** What every session is told besides its tasks. */
+  #refreshUpdate(): void {
+    const { view } = this.#replica;
+    const nodes = view.nodes();
+    const managers = nodes.flatMap((node) =>
+      node.managerAddr === undefined ? [] : [{ nodeId: node.id, addr: node.managerAddr }],
+    );
+    const update = { heartbeatPeriodMs: heartbeatPeriodMs(view.cluster()?.spec ?? {}, nodes.length), managers };
+    if (isDeepStrictEqual(update, this.#update)) return;
+    if (update.heartbeatPeriodMs !== this.#update.heartbeatPeriodMs) {
+      const slowest = Math.max(update.heartbeatPeriodMs, this.#update.heartbeatPeriodMs);
+      this.#oldPeriodUntilMs = this.#clock.now() + MISSED_HEARTBEATS * slowest;
+      this.#liveness.expectAll(this.#oldPeriodUntilMs);
+      this.#armCheck();
+    }
+    this.#update = update;
+    for (const session of this.#sessions.values()) this.#markBehind(session);
+  }
+
+  #markBehind(session: Session): void {
+    session.isBehind = true;
+    this.#scheduleFlush(session);
+  }
+
+  /** Sends what is new for a session once for all the entries that are applied together. */
+  #scheduleFlush(session: Session): void {
+    this.#dirty.add(session);
+    if (this.#isFlushScheduled) return;
+    this.#isFlushScheduled = true;
+    queueMicrotask(() => {
+      this.#isFlushScheduled = false;
+      const dirty = [...this.#dirty];
+      this.#dirty.clear();
+      // For one whose last message is still on its way, the difference is taken once that has gone.
+      for (const each of dirty) if (each.stream.isFlushed) this.#flush(each);
+    });
+  }
+
+  #flush(session: Session): void {
+    if (session.stream.isOver || session.phase !== 'welcome') return;
+    session.isBehind = false;
+    if (session.update !== this.#update) {
+      session.update = this.#update;
+      session.stream.send({ $case: 'update', value: this.#update });
+    }
+    const { assignments, sent } = assignmentsFor(this.#replica.view, session.nodeId, session.sent);
+    session.sent = sent;
+    if (assignments !== undefined) session.stream.send(assignmentsMessage(assignments));
+  }
+}
+
+function downObservation(nodeId: string, message: string, addr: string): Observation {
+  return { type: 'status', nodeId, status: { state: 'down', message, addr } };
+}
+
+/** The host of `HOST` or `HOST:PORT`, an IPv4 address as such also where it came in over IPv6. */
+function hostOf(addr: string): string {
+  const host = isIP(addr) === 0 ? parseHostPort(addr, 'advertise address').host : addr;
+  return host.replace(/^::ffff:(?=\d+\.)/i, '');
+}

@@ -1,0 +1,82 @@
+import {
+  type NodeDescription,
+  NodeDescriptionSchema,
+  read,
+  type TaskStatus,
+  TaskStatusSchema,
+} from '@apiary/api/model';
+import type { DescriptionUpdate, ManagerMessage, StatusReport } from '@apiary/api/rpc';
+import { ApiaryError } from '@apiary/std';
+import type { Assignments } from '../../core/dispatch/assignments.js';
+
+/** Between the messages of a session and what they mean. What an agent says is checked here, and bounded. */
+
+const MAX_DESCRIPTION_LENGTH = 64 * 1024;
+const MAX_STATUS_LENGTH = 64 * 1024;
+/** An engine's words are kept up to here: enough to say why, not to fill the log. */
+const MAX_WORDS_LENGTH = 4 * 1024;
+
+/** @throws ApiaryError `invalid-argument` that names what is wrong; undefined when the agent says nothing of its node */
+export function readDescription(update: DescriptionUpdate): NodeDescription | undefined {
+  if (update.descriptionJson === '') return undefined;
+  return read(NodeDescriptionSchema, parse(update.descriptionJson, MAX_DESCRIPTION_LENGTH), 'node description');
+}
+
+/** The updates of a report that can be read, and what is wrong with the others: one bad update must not cost the rest. */
+export function readReport(report: StatusReport): {
+  updates: { taskId: string; status: TaskStatus }[];
+  faults: { taskId: string; fault: string }[];
+} {
+  const updates: { taskId: string; status: TaskStatus }[] = [];
+  const faults: { taskId: string; fault: string }[] = [];
+  for (const { taskId, statusJson } of report.updates) {
+    try {
+      const status = read(TaskStatusSchema, parse(statusJson, MAX_STATUS_LENGTH), 'task status');
+      updates.push({ taskId, status: withBoundedWords(status) });
+    } catch (error) {
+      if (!(error instanceof ApiaryError)) throw error;
+      faults.push({ taskId: bounded(taskId), fault: bounded(error.message) });
+    }
+  }
+  return { updates, faults };
+}
+
+export function assignmentsMessage(assignments: Assignments): NonNullable<ManagerMessage['body']> {
+  const { complete, removedTaskIds } = assignments;
+  const specs = assignments.specs.map((spec) => ({
+    serviceId: spec.serviceId,
+    specVersion: spec.version,
+    serviceName: spec.serviceName,
+    serviceLabels: spec.serviceLabels,
+    taskTemplateJson: JSON.stringify(spec.template),
+    endpointSpecJson: spec.endpoint === undefined ? '' : JSON.stringify(spec.endpoint),
+  }));
+  const tasks = assignments.tasks.map(({ id, serviceId, specVersion, slot, desiredState }) => ({
+    taskId: id,
+    serviceId,
+    specVersion,
+    slot,
+    desiredState,
+  }));
+  return { $case: 'assignments', value: { complete, specs, tasks, removedTaskIds } };
+}
+
+/** The first few thousand characters. */
+export function bounded(text: string): string {
+  return text.length <= MAX_WORDS_LENGTH ? text : `${text.slice(0, MAX_WORDS_LENGTH)}...`;
+}
+
+function withBoundedWords(status: TaskStatus): TaskStatus {
+  const result = { ...status, message: bounded(status.message) };
+  if (status.err !== undefined) result.err = bounded(status.err);
+  return result;
+}
+
+function parse(json: string, maxLength: number): unknown {
+  if (json.length > maxLength) throw new ApiaryError('invalid-argument', `longer than ${maxLength} characters`);
+  try {
+    return JSON.parse(json);
+  } catch (cause) {
+    throw new ApiaryError('invalid-argument', 'not JSON', { cause });
+  }
+}

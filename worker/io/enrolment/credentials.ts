@@ -1,0 +1,81 @@
+import { mkdir, open, readFile, rename, rm } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { ApiaryError, messageOf, systemCodeOf } from '@apiary/std';
+import type { NodeIdentity } from './channel.js';
+import { nodeIdentityOf } from './identity.js';
+
+/**
+ * A node's identity on disk: one file with the key, the node's certificate and the root, so that they are always of
+ * one making, whenever the machine stops. Its folder is for its owner alone.
+ */
+
+const FOLDER = 'certificates';
+const FILE = 'node.pem';
+const KEY_FORM = /-----BEGIN PRIVATE KEY-----[^-]+-----END PRIVATE KEY-----\n?/;
+const CERTIFICATE_FORM = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----\n?/g;
+
+/**
+ * Puts `identity` in the place of the one that is there. It is on disk when this resolves.
+ *
+ * @param dataRoot  the daemon's folder
+ * @throws ApiaryError `resource-exhausted` when the disk is full, `internal` for whatever else it refuses
+ */
+export async function writeCredentials(dataRoot: string, identity: NodeIdentity): Promise<void> {
+  const folder = join(dataRoot, FOLDER);
+  const path = join(folder, FILE);
+  const aside = `${path}.new`;
+  try {
+    await mkdir(folder, { recursive: true, mode: 0o700 });
+    await rm(aside, { force: true });
+    const file = await open(aside, 'wx', 0o600);
+    try {
+      await file.writeFile(identity.keyPem + identity.certificateChainPem + identity.rootPem);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await rename(aside, path);
+    await syncFolder(folder);
+    await syncFolder(dirname(folder));
+  } catch (cause) {
+    const code = systemCodeOf(cause) === 'ENOSPC' ? 'resource-exhausted' : 'internal';
+    throw new ApiaryError(code, `cannot write the node's certificate to ${path}: ${messageOf(cause)}`, { cause });
+  }
+}
+
+/**
+ * The identity that was written last, or undefined on a node that is in no cluster.
+ *
+ * @throws ApiaryError `failed-precondition` when what is there cannot be used, naming the file
+ */
+export async function readCredentials(dataRoot: string): Promise<NodeIdentity | undefined> {
+  const path = join(dataRoot, FOLDER, FILE);
+  try {
+    const text = await readFile(path, 'utf8');
+    const keyPem = KEY_FORM.exec(text)?.[0];
+    const certificates = text.match(CERTIFICATE_FORM) ?? [];
+    const rootPem = certificates.at(-1);
+    if (keyPem === undefined || rootPem === undefined || certificates.length < 2) {
+      throw new ApiaryError('failed-precondition', 'it does not have a key, a certificate and a root');
+    }
+    return nodeIdentityOf(certificates.slice(0, -1).join(''), keyPem, rootPem);
+  } catch (cause) {
+    if (systemCodeOf(cause) === 'ENOENT') return undefined;
+    const message = `damaged node certificate ${path}: ${messageOf(cause)}; restore it, or leave the cluster and join again`;
+    throw new ApiaryError('failed-precondition', message, { cause });
+  }
+}
+
+/** Takes the identity away: the node is in no cluster. */
+export async function removeCredentials(dataRoot: string): Promise<void> {
+  await rm(join(dataRoot, FOLDER), { recursive: true, force: true });
+}
+
+async function syncFolder(path: string): Promise<void> {
+  const folder = await open(path);
+  try {
+    await folder.sync();
+  } finally {
+    await folder.close();
+  }
+}

@@ -1,0 +1,50 @@
+import { createPrivateKey, X509Certificate } from 'node:crypto';
+import { certificateParts, type TlsInfo } from '@apiary/api/model';
+import { ApiaryError, messageOf } from '@apiary/std';
+import type { NodeIdentity } from './channel.js';
+
+/**
+ * Puts a node's identity together: who it is stands in its certificate.
+ *
+ * @param certificateChainPem  the node's certificate first
+ * @throws ApiaryError `failed-precondition` when key, certificate and root do not belong together, or the certificate
+ *   is not one of a node
+ */
+export function nodeIdentityOf(certificateChainPem: string, keyPem: string, rootPem: string): NodeIdentity {
+  try {
+    const certificate = new X509Certificate(certificateChainPem);
+    const root = new X509Certificate(rootPem);
+    if (!certificate.checkPrivateKey(createPrivateKey(keyPem))) throw mismatch('its key is not that of the certificate');
+    if (!certificate.verify(root.publicKey)) throw mismatch('the certificate is not signed by the root');
+    const { CN: nodeId, O: clusterId, OU: unit } = certificate.toLegacyObject().subject;
+    const role = unit === 'swarm-manager' ? 'manager' : unit === 'swarm-worker' ? 'worker' : undefined;
+    if (role === undefined || typeof nodeId !== 'string' || typeof clusterId !== 'string') {
+      throw mismatch('the certificate does not say node, role and cluster');
+    }
+    return { nodeId, clusterId, role, certificateChainPem, keyPem, rootPem: root.toString() };
+  } catch (error) {
+    if (error instanceof ApiaryError) throw error;
+    throw new ApiaryError('failed-precondition', `unusable node certificate: ${messageOf(error)}`, { cause: error });
+  }
+}
+
+/** When a node's certificate was issued, and until when it is good: milliseconds since the epoch. */
+export function validityOf(identity: NodeIdentity): { notBeforeMs: number; notAfterMs: number } {
+  const { validFrom, validTo } = new X509Certificate(identity.certificateChainPem);
+  return { notBeforeMs: Date.parse(validFrom), notAfterMs: Date.parse(validTo) };
+}
+
+/** What a node says in its description of the root that it trusts. */
+export function tlsInfoOf({ rootPem }: Pick<NodeIdentity, 'rootPem'>): TlsInfo {
+  const root = new X509Certificate(rootPem);
+  const { subject, publicKey } = certificateParts(root.raw);
+  return {
+    TrustRoot: root.toString(),
+    CertIssuerSubject: Buffer.from(subject).toString('base64'),
+    CertIssuerPublicKey: Buffer.from(publicKey).toString('base64'),
+  };
+}
+
+function mismatch(what: string): ApiaryError {
+  return new ApiaryError('failed-precondition', `unusable node certificate: ${what}`);
+}

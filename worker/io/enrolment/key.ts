@@ -1,0 +1,21 @@
+import { generateKeyPairSync, sign } from 'node:crypto';
+import { certificationRequest, certificationRequestInfo } from '@apiary/api/model';
+
+/**
+ * Makes a node's key (ECDSA P-256) and the request that a manager signs it by. The key never leaves the node.
+ *
+ * @returns the key as PKCS #8 and the request as PKCS #10, both PEM
+ */
+export function createKeyAndCsr(): { keyPem: string; csrPem: string } {
+  const { publicKey, privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+  const info = certificationRequestInfo(publicKey.export({ type: 'spki', format: 'der' }));
+  const request = certificationRequest(info, sign('sha256', info, privateKey));
+  const lines =
+    Buffer.from(request)
+      .toString('base64')
+      .match(/.{1,64}/g) ?? [];
+  return {
+    keyPem: privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(),
+    csrPem: ['-----BEGIN CERTIFICATE REQUEST-----', ...lines, '-----END CERTIFICATE REQUEST-----', ''].join('\n'),
+  };
+}
