@@ -83,7 +83,8 @@ export interface ClusterInfo extends ObjectMeta {
   TLSInfo: TlsInfo;
   RootRotationInProgress: boolean;
   DataPathPort: number;
-  DefaultAddrPool: string[];
+  /** Null while the default pool is in use. */
+  DefaultAddrPool: string[] | null;
   SubnetSize: number;
 }
 

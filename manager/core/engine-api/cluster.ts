@@ -1,0 +1,55 @@
+import type { ClusterInfo, ClusterSpec, Swarm, TlsInfo } from '@apiary/api/model';
+import type { ClusterRecord } from '../store/records.js';
+import { filled, metaOf } from './timestamp.js';
+
+/** IANA's port of VXLAN, as Docker has it by default. */
+const DATA_PATH_PORT = 4789;
+/** Docker's default size of a subnet that nobody asked for: a /24. */
+const SUBNET_SIZE = 24;
+
+const SECOND_NS = 1_000_000_000;
+const DAY_NS = 24 * 3600 * SECOND_NS;
+
+/** The cluster as `GET /info` shows it: without its join tokens. */
+export function clusterObject(record: ClusterRecord, tlsInfo: TlsInfo): ClusterInfo {
+  return {
+    ...metaOf(record),
+    Spec: clusterSpecObject(record.spec),
+    TLSInfo: tlsInfo,
+    RootRotationInProgress: false,
+    DefaultAddrPool: null,
+    SubnetSize: SUBNET_SIZE,
+    DataPathPort: DATA_PATH_PORT,
+  };
+}
+
+/** `GET /swarm`. */
+export function swarmObject(record: ClusterRecord, tlsInfo: TlsInfo, joinTokens: Swarm['JoinTokens']): Swarm {
+  return { ...clusterObject(record, tlsInfo), JoinTokens: joinTokens };
+}
+
+/** A cluster's spec with the values in force: Docker's defaults for what it leaves open. */
+function clusterSpecObject(spec: ClusterSpec): ClusterSpec {
+  const { Raft: raft = {}, CAConfig: ca = {} } = spec;
+  return {
+    Name: filled(spec.Name) ?? 'default',
+    Labels: spec.Labels ?? {},
+    Orchestration: { TaskHistoryRetentionLimit: spec.Orchestration?.TaskHistoryRetentionLimit ?? 5 },
+    Raft: {
+      SnapshotInterval: raft.SnapshotInterval ?? 10_000,
+      KeepOldSnapshots: raft.KeepOldSnapshots ?? 0,
+      LogEntriesForSlowFollowers: raft.LogEntriesForSlowFollowers ?? 500,
+      ElectionTick: raft.ElectionTick ?? 10,
+      HeartbeatTick: raft.HeartbeatTick ?? 1,
+    },
+    Dispatcher: { HeartbeatPeriod: spec.Dispatcher?.HeartbeatPeriod ?? 5 * SECOND_NS },
+    CAConfig: {
+      NodeCertExpiry: ca.NodeCertExpiry ?? 90 * DAY_NS,
+      ExternalCAs: filled(ca.ExternalCAs),
+      SigningCACert: filled(ca.SigningCACert),
+      ForceRotate: filled(ca.ForceRotate),
+    },
+    TaskDefaults: { LogDriver: spec.TaskDefaults?.LogDriver },
+    EncryptionConfig: { AutoLockManagers: spec.EncryptionConfig?.AutoLockManagers ?? false },
+  };
+}

@@ -1,0 +1,374 @@
+import { readFileSync } from 'node:fs';
+import type { NodeDescription, ServiceSpec, TaskStatus } from '@apiary/api/model';
+import t from 'tap';
+import type { NodeRecord, ServiceRecord, SpecVersion, TaskRecord } from '../store/records.js';
+import type { View } from '../store/view.js';
+import {
+  clusterObject,
+  filterNodes,
+  filterServices,
+  filterTasks,
+  findNode,
+  findService,
+  findTask,
+  NODE_FILTERS,
+  nodeObject,
+  parseFilters,
+  SERVICE_FILTERS,
+  serviceObject,
+  serviceSpecObject,
+  serviceStatus,
+  swarmObject,
+  TASK_FILTERS,
+  taskObject,
+  timestampOf,
+  withDefaults,
+} from './index.js';
+
+/** What dockerd 20.10 (API 1.41) answers about services that were created with these specs. */
+interface Recorded {
+  name: string;
+  asked: ServiceSpec;
+  answered: ServiceSpec;
+  withDefaults: ServiceSpec;
+  endpointSpec: object;
+  taskSpec?: object;
+}
+const recorded: Recorded[] = JSON.parse(
+  readFileSync(new URL('../../../core/engine-api/docker-answers.json', import.meta.url), 'utf8'),
+);
+
+const meta = { version: 7, createdAtMs: 1_000, updatedAtMs: 1_700_000_000_120 };
+const times = { CreatedAt: '1970-01-01T00:00:01Z', UpdatedAt: '2023-11-14T22:13:20.12Z' };
+
+/** As it goes over the wire; no client tells a null from an absent key. */
+function wire(value: unknown): unknown {
+  return JSON.parse(JSON.stringify(value), (_key, item) => (item === null ? undefined : item));
+}
+
+function service(id: string, spec: ServiceSpec, rest: Partial<ServiceRecord> = {}): ServiceRecord {
+  return { id, meta, spec, specVersion: 1, ...rest };
+}
+
+const STATUS: TaskStatus = { state: 'running', atMs: 1_000, message: 'started' };
+
+function task(id: string, rest: Partial<TaskRecord> = {}): TaskRecord {
+  return {
+    id,
+    meta,
+    serviceId: 's1',
+    specVersion: 1,
+    slot: 1,
+    nodeId: 'n1',
+    desiredState: 'running',
+    status: STATUS,
+    restarts: { attempts: 0, failuresInARow: 0, recentMs: [] },
+    ...rest,
+  };
+}
+
+const description: NodeDescription = {
+  Hostname: 'h1',
+  Platform: { Architecture: 'x86_64', OS: 'linux' },
+  Resources: { NanoCPUs: 2e9, MemoryBytes: 1e9 },
+  Engine: { EngineVersion: '20.10.24', Labels: { disk: 'ssd' }, Plugins: [] },
+};
+
+function node(id: string, rest: Partial<NodeRecord> = {}): NodeRecord {
+  const status: NodeRecord['status'] = { state: 'ready', message: '', addr: '10.0.0.1' };
+  return { id, meta, spec: {}, role: 'worker', description, status, ...rest };
+}
+
+function viewOf({
+  services = [],
+  tasks = [],
+  nodes = [],
+}: {
+  services?: ServiceRecord[];
+  tasks?: TaskRecord[];
+  nodes?: NodeRecord[];
+}): View {
+  return {
+    appliedIndex: 1,
+    cluster: () => undefined,
+    node: (id) => nodes.find((record) => record.id === id),
+    nodes: () => nodes,
+    service: (id) => services.find((record) => record.id === id),
+    serviceByName: (name) => services.find((record) => record.spec.Name === name),
+    services: () => services,
+    task: (id) => tasks.find((record) => record.id === id),
+    tasks: () => tasks,
+    tasksOfService: (id) => tasks.filter((record) => record.serviceId === id),
+    tasksOfNode: (id) => tasks.filter((record) => record.nodeId === id),
+    pendingTasks: () => [],
+    spec: (serviceId, version): SpecVersion => {
+      const spec = services.find((record) => record.id === serviceId)?.spec;
+      const serviceLabels = spec?.Labels ?? {};
+      return { serviceId, version, serviceName: spec?.Name ?? '', serviceLabels, template: spec?.TaskTemplate ?? {} };
+    },
+  };
+}
+
+t.test('specs are given back as Docker Swarm gives them back', async (t) => {
+  t.ok(recorded.length > 10);
+  for (const { name, asked, answered, withDefaults: defaults, endpointSpec, taskSpec } of recorded) {
+    t.strictSame(wire(serviceSpecObject(asked)), wire(answered), name);
+    t.strictSame(wire(withDefaults(serviceSpecObject(asked))), wire(defaults), `${name}, with defaults`);
+    t.strictSame(wire(serviceObject(service('s1', asked)).Endpoint.Spec), wire(endpointSpec), `${name}, endpoint`);
+    const spec = { serviceId: 's1', version: 1, serviceName: 'p', serviceLabels: {}, template: asked.TaskTemplate };
+    if (taskSpec !== undefined) t.strictSame(wire(taskObject(task('t1'), spec).Spec), wire(taskSpec), `${name}, task`);
+  }
+});
+
+t.test('giving a spec back changes nothing of one that was given back before', async (t) => {
+  for (const { asked } of recorded) {
+    const once = serviceSpecObject(asked);
+    t.strictSame(wire(serviceSpecObject(once)), wire(once));
+  }
+});
+
+t.test('times are what Go writes: no trailing zeros, no empty fraction', async (t) => {
+  t.equal(timestampOf(0), '1970-01-01T00:00:00Z');
+  t.equal(timestampOf(1_700_000_000_000), '2023-11-14T22:13:20Z');
+  t.equal(timestampOf(1_700_000_000_100), '2023-11-14T22:13:20.1Z');
+  t.equal(timestampOf(1_700_000_000_012), '2023-11-14T22:13:20.012Z');
+});
+
+t.test('a service carries what it was before and how its update goes', async (t) => {
+  const old: ServiceSpec = { Name: 'web', TaskTemplate: { ContainerSpec: { Image: 'a' } } };
+  const record = service(
+    's1',
+    { ...old, Labels: { x: '1' } },
+    {
+      previous: { spec: old, specVersion: 1 },
+      update: { state: 'completed', startedAtMs: 1_000, completedAtMs: 2_000, message: 'update completed' },
+    },
+  );
+  const object = serviceObject(record, { insertDefaults: true });
+  t.strictSame(wire({ ...object, Spec: undefined, PreviousSpec: undefined }), {
+    ID: 's1',
+    Version: { Index: 7 },
+    ...times,
+    Endpoint: { Spec: {} },
+    UpdateStatus: {
+      State: 'completed',
+      StartedAt: '1970-01-01T00:00:01Z',
+      CompletedAt: '1970-01-01T00:00:02Z',
+      Message: 'update completed',
+    },
+  });
+  t.equal(object.Spec.TaskTemplate.ContainerSpec?.StopGracePeriod, 10e9);
+  t.equal(object.PreviousSpec?.TaskTemplate.ContainerSpec?.StopGracePeriod, undefined);
+  const bare = wire(serviceObject(service('s1', old)));
+  t.notMatch(bare, { PreviousSpec: {} });
+  t.notMatch(bare, { UpdateStatus: {} });
+});
+
+t.test('a service counts its tasks by its mode', async (t) => {
+  const spec = (Mode: ServiceSpec['Mode']): ServiceRecord => service('s1', { Name: 'web', TaskTemplate: {}, Mode });
+  const done = { ...STATUS, state: 'complete' as const };
+  const tasks = [
+    task('a'),
+    task('b', { desiredState: 'shutdown' }),
+    task('c', { desiredState: 'complete', status: done }),
+  ];
+  t.strictSame(serviceStatus(spec({ Replicated: { Replicas: 5 } }), tasks), {
+    RunningTasks: 2,
+    DesiredTasks: 5,
+    CompletedTasks: 0,
+  });
+  t.strictSame(serviceStatus(spec({ Global: {} }), tasks), { RunningTasks: 2, DesiredTasks: 2, CompletedTasks: 0 });
+  t.strictSame(serviceStatus(spec({ ReplicatedJob: { MaxConcurrent: 3, TotalCompletions: 9 } }), tasks), {
+    RunningTasks: 2,
+    DesiredTasks: 3,
+    CompletedTasks: 1,
+  });
+  t.equal(serviceStatus(spec(undefined), []).DesiredTasks, 1);
+});
+
+t.test('a task says where it is, or leaves the key out', async (t) => {
+  const spec = { serviceId: 's1', version: 1, serviceName: 'web', serviceLabels: {}, template: {} };
+  const status: TaskStatus = {
+    state: 'failed',
+    atMs: 1_000,
+    message: 'started',
+    err: 'task: non-zero exit (3)',
+    container: { id: 'c1', pid: 0, exitCode: 3 },
+    ports: [{ protocol: 'tcp', targetPort: 80, publishedPort: 8080 }],
+  };
+  t.strictSame(wire(taskObject(task('t1', { status, desiredState: 'shutdown' }), spec)), {
+    ID: 't1',
+    Version: { Index: 7 },
+    ...times,
+    Labels: {},
+    Spec: { ForceUpdate: 0 },
+    ServiceID: 's1',
+    Slot: 1,
+    NodeID: 'n1',
+    Status: {
+      Timestamp: '1970-01-01T00:00:01Z',
+      State: 'failed',
+      Message: 'started',
+      Err: 'task: non-zero exit (3)',
+      ContainerStatus: { ContainerID: 'c1', PID: 0, ExitCode: 3 },
+      PortStatus: { Ports: [{ Protocol: 'tcp', TargetPort: 80, PublishedPort: 8080, PublishMode: 'host' }] },
+    },
+    DesiredState: 'shutdown',
+  });
+  const pending: TaskStatus = { state: 'pending', atMs: 1_000, message: '' };
+  const { Slot, NodeID, Status } = taskObject(task('t2', { slot: 0, nodeId: undefined, status: pending }), spec);
+  t.strictSame(wire({ Slot, NodeID, Status }), {
+    Status: { Timestamp: '1970-01-01T00:00:01Z', State: 'pending', PortStatus: {} },
+  });
+});
+
+const tlsInfo = { TrustRoot: 'pem', CertIssuerSubject: 's', CertIssuerPublicKey: 'k' };
+
+t.test('a node shows its place among the managers only when it is one', async (t) => {
+  const around = { leaderId: 'm1', tlsInfo };
+  t.strictSame(wire(nodeObject(node('n1', { spec: { Name: '' } }), around)), {
+    ID: 'n1',
+    Version: { Index: 7 },
+    ...times,
+    Spec: { Labels: {}, Role: 'worker', Availability: 'active' },
+    Description: { ...description, TLSInfo: tlsInfo },
+    Status: { State: 'ready', Addr: '10.0.0.1' },
+  });
+  const manager = { role: 'manager', managerAddr: '10.0.0.1:2377' } as const;
+  t.strictSame(nodeObject(node('m1', manager), around).ManagerStatus, {
+    Leader: true,
+    Reachability: 'reachable',
+    Addr: '10.0.0.1:2377',
+  });
+  const down: NodeRecord['status'] = { state: 'down', message: 'heartbeat failure', addr: '' };
+  const lost = nodeObject(node('m2', { ...manager, status: down }), around);
+  t.strictSame(lost.ManagerStatus, { Reachability: 'unreachable', Addr: '10.0.0.1:2377' });
+  t.equal(lost.Status.Message, 'heartbeat failure');
+  t.equal(nodeObject(node('n3', { description: undefined }), around).Description.Hostname, '');
+});
+
+t.test('a cluster shows the settings in force, and its tokens only to who asks for them', async (t) => {
+  const record = {
+    id: 'c1',
+    meta,
+    spec: { Dispatcher: { HeartbeatPeriod: 9e9 } },
+    joinSecrets: { worker: 'w', manager: 'm' },
+    rootCa: { certificatePem: 'pem', keyPem: 'key' },
+  };
+  const tokens = { Worker: 'SWMTKN-1-w', Manager: 'SWMTKN-1-m' };
+  t.strictSame(wire(swarmObject(record, tlsInfo, tokens)), {
+    ID: 'c1',
+    Version: { Index: 7 },
+    ...times,
+    Spec: {
+      Name: 'default',
+      Labels: {},
+      Orchestration: { TaskHistoryRetentionLimit: 5 },
+      Raft: {
+        SnapshotInterval: 10000,
+        KeepOldSnapshots: 0,
+        LogEntriesForSlowFollowers: 500,
+        ElectionTick: 10,
+        HeartbeatTick: 1,
+      },
+      Dispatcher: { HeartbeatPeriod: 9e9 },
+      CAConfig: { NodeCertExpiry: 7776e12 },
+      TaskDefaults: {},
+      EncryptionConfig: { AutoLockManagers: false },
+    },
+    TLSInfo: tlsInfo,
+    RootRotationInProgress: false,
+    SubnetSize: 24,
+    DataPathPort: 4789,
+    JoinTokens: tokens,
+  });
+  t.notMatch(clusterObject(record, tlsInfo), { JoinTokens: {} });
+  t.notMatch(JSON.stringify(swarmObject(record, tlsInfo, tokens)), /"key"/, 'the key of the root stays inside');
+});
+
+const web = service('s1', { Name: 'web', Labels: { tier: 'front', on: '' }, TaskTemplate: {} });
+const webdb = service('s2', { Name: 'webdb', TaskTemplate: {}, Mode: { Global: {} } });
+const view = viewOf({
+  services: [web, webdb],
+  nodes: [
+    node('n1', { spec: { Labels: { zone: 'a' } } }),
+    node('n2', {
+      role: 'manager',
+      description: { ...description, Hostname: 'h2', Engine: { EngineVersion: '', Plugins: [] } },
+    }),
+  ],
+  tasks: [
+    task('t1'),
+    task('t2', { slot: 2, nodeId: 'n2', desiredState: 'shutdown' }),
+    task('t3', { serviceId: 's2', slot: 0, specVersion: 0 }),
+    task('t4', { slot: 3, nodeId: undefined, specVersion: 0 }),
+  ],
+});
+const ids = (records: { id: string }[]) => records.map(({ id }) => id).join(' ');
+
+t.test('filters of services: beginnings of names and ids, all labels, the mode', async (t) => {
+  const list = (filters: object) => ids(filterServices(view, parseFilters(JSON.stringify(filters), SERVICE_FILTERS)));
+  t.equal(ids(filterServices(view, parseFilters(undefined, SERVICE_FILTERS))), 's1 s2');
+  t.equal(list({ name: ['web'] }), 's1 s2');
+  t.equal(list({ name: { webd: true, gone: true, web: false } }), 's2');
+  t.equal(list({ id: ['s1'] }), 's1');
+  t.equal(list({ label: ['tier'] }), 's1');
+  t.equal(list({ label: ['tier=front', 'on'] }), 's1');
+  t.equal(list({ label: ['tier=back'] }), '');
+  t.equal(list({ label: ['toString'] }), '', 'what every object inherits is no label');
+  t.equal(list({ mode: ['global'] }), 's2');
+  t.equal(list({ mode: ['replicated', 'global'] }), 's1 s2');
+  t.equal(list({ runtime: ['plugin'] }), '');
+});
+
+t.test('filters of tasks name services and nodes as a user would', async (t) => {
+  const list = (filters: object, self?: string) =>
+    ids(filterTasks(view, parseFilters(JSON.stringify(filters), TASK_FILTERS), self));
+  t.equal(list({}), 't1 t2 t3 t4');
+  t.equal(list({ service: ['web'] }), 't1 t2 t4');
+  t.equal(list({ service: ['s2'], node: ['h1'] }), 't3');
+  t.equal(list({ node: ['self'] }, 'n2'), 't2');
+  t.equal(list({ service: ['web', 's1'] }), 't1 t2 t4', 'a service named twice is listed once');
+  t.equal(list({ 'desired-state': ['Running'] }), 't1 t3 t4');
+  t.equal(list({ '_up-to-date': ['true'] }), 't1 t2');
+  t.equal(list({ name: ['web.2'] }), 't2');
+  t.equal(list({ name: ['webdb.n1.t3'] }), 't3');
+  t.equal(list({ label: ['tier=front'] }), 't1 t2 t4');
+  t.throws(() => list({ service: ['nosuch'] }), { code: 'not-found', message: 'service nosuch not found' });
+  t.throws(() => list({ node: ['nosuch'] }), { code: 'not-found', message: 'node nosuch not found' });
+  t.throws(() => list({ 'desired-state': ['weird'] }), { message: "Invalid desired-state filter: 'weird'" });
+});
+
+t.test('filters of nodes tell labels of the engine from those of the node', async (t) => {
+  const list = (filters: object) => ids(filterNodes(view, parseFilters(JSON.stringify(filters), NODE_FILTERS)));
+  t.equal(list({ name: ['h'] }), 'n1 n2');
+  t.equal(list({ role: ['manager'] }), 'n2');
+  t.equal(list({ label: ['disk=ssd'] }), 'n1');
+  t.equal(list({ 'node.label': ['zone=a'] }), 'n1');
+  t.equal(list({ membership: ['accepted'] }), 'n1 n2');
+  t.equal(list({ membership: ['pending'] }), '');
+  t.throws(() => list({ role: ['king'] }), { code: 'invalid-argument', message: "Invalid role filter: 'king'" });
+});
+
+t.test('a filter that is not known, or not of the form, is refused', async (t) => {
+  const parse = (json: string) => parseFilters(json, SERVICE_FILTERS);
+  t.throws(() => parse('{"bogus":["x"]}'), { code: 'invalid-argument', message: "Invalid filter 'bogus'" });
+  for (const json of ['bad', '[1]', '3', 'null', '{"name":[1]}'])
+    t.throws(() => parse(json), { code: 'invalid-argument' });
+});
+
+t.test('a reference is an id, else a name, else the beginning of one id', async (t) => {
+  const named = service('web', { Name: 's1', TaskTemplate: {} });
+  t.equal(findService(viewOf({ services: [web, named] }), 's1').id, 's1', 'the id wins over the name');
+  t.equal(findService(view, 'webdb').id, 's2');
+  t.throws(() => findService(view, 's'), {
+    code: 'invalid-argument',
+    message: 'service s is ambiguous (2 matches found)',
+  });
+  t.throws(() => findService(view, ''), { code: 'not-found' });
+  t.equal(findNode(view, 'h2').id, 'n2');
+  t.equal(findNode(view, 'self', 'n1').id, 'n1');
+  t.throws(() => findNode(view, 'self'), { code: 'not-found' });
+  t.equal(findTask(view, 'web.2.t2').id, 't2');
+  t.throws(() => findTask(view, 'x'), { code: 'not-found', message: 'task x not found' });
+});
