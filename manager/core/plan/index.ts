@@ -1,1 +1,7 @@
-export {};
+/**
+ * From intent to placement: committed state and the time go in, the changes that bring what runs closer to what was
+ * asked come out.
+ */
+export { parseConstraint } from './constraint.js';
+export { plan } from './plan.js';
+export type { Dirty, Plan } from './plan-types.js';

@@ -1,0 +1,71 @@
+import type { NodeRecord } from '../store/records.js';
+import { prefixContains } from './ip-prefix.js';
+
+/** A placement constraint, `KEY==VALUE` or `KEY!=VALUE`. */
+export interface Constraint {
+  key: string;
+  equal: boolean;
+  value: string;
+}
+
+const EXPRESSION = /^\s*([a-z_][a-z0-9\-_.]+)\s*(==|!=)\s*([a-z0-9:\-_\s.*()?+[\]\\^$|/]+?)\s*$/i;
+
+/**
+ * Reads one placement constraint. Source of the syntax: SwarmKit's manager/constraint.
+ *
+ * @returns undefined when it is none
+ */
+export function parseConstraint(expression: string): Constraint | undefined {
+  const match = EXPRESSION.exec(expression);
+  const [, key, operator, value] = match ?? [];
+  if (key === undefined || value === undefined) return undefined;
+  return { key, equal: operator === '==', value };
+}
+
+/**
+ * Whether a node satisfies every constraint. Values compare without regard to case, label names with it. A constraint
+ * on what is unknown of the node is satisfied by `!=` only. One that cannot be read, or that names no known key, is
+ * satisfied by no node: the request was checked at the door, so that only an older record can hold one.
+ */
+export function satisfies(node: NodeRecord, expressions: readonly string[]): boolean {
+  return expressions.every((expression) => {
+    const constraint = parseConstraint(expression);
+    if (constraint === undefined) return false;
+    if (constraint.key.toLowerCase() === 'node.ip') {
+      return prefixContains(constraint.value, node.status.addr) === constraint.equal;
+    }
+    const actual = attributeOf(node, constraint.key);
+    if (actual === undefined) return false;
+    return (actual.toLowerCase() === constraint.value.toLowerCase()) === constraint.equal;
+  });
+}
+
+const NODE_LABELS = 'node.labels.';
+const ENGINE_LABELS = 'engine.labels.';
+
+/**
+ * What a node has under a key that constraints and spread preferences use: empty when the node lacks it.
+ *
+ * @returns undefined when there is no such key
+ */
+export function attributeOf(node: NodeRecord, key: string): string | undefined {
+  const lowerKey = key.toLowerCase();
+  if (lowerKey.startsWith(NODE_LABELS)) return node.spec.Labels?.[key.slice(NODE_LABELS.length)] ?? '';
+  if (lowerKey.startsWith(ENGINE_LABELS)) {
+    return node.description?.Engine.Labels?.[key.slice(ENGINE_LABELS.length)] ?? '';
+  }
+  switch (lowerKey) {
+    case 'node.id':
+      return node.id;
+    case 'node.hostname':
+      return node.description?.Hostname ?? '';
+    case 'node.role':
+      return node.role;
+    case 'node.platform.os':
+      return node.description?.Platform.OS ?? '';
+    case 'node.platform.arch':
+      return node.description?.Platform.Architecture ?? '';
+    default:
+      return undefined;
+  }
+}

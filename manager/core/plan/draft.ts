@@ -1,0 +1,179 @@
+import type { DesiredState } from '@apiary/api/model';
+import { isTerminal, rankOf } from '@apiary/api/model';
+import { newId, type Rng } from '@apiary/std';
+import type { Change } from '../store/change.js';
+import type { NodeRecord, RestartHistory, ServiceRecord, SpecVersion, TaskRecord } from '../store/records.js';
+import type { View } from '../store/view.js';
+import { satisfies } from './constraint.js';
+import type { Plan } from './plan-types.js';
+
+export type NewTask = Omit<TaskRecord, 'meta'>;
+
+/**
+ * What one pass has decided so far, over the committed state that it started from: later steps of the pass see what
+ * earlier ones decided. That, and nothing else, is what makes a second pass over the outcome find nothing to do.
+ */
+export class Draft {
+  readonly view: View;
+  readonly nowMs: number;
+  readonly rng: Rng;
+  /** Tasks made in this pass. The scheduler gives them their nodes before they become changes. */
+  readonly created: NewTask[] = [];
+  readonly #serviceChanges: Change[] = [];
+  readonly #taskChanges: Change[] = [];
+  readonly #tasks = new Map<string, TaskRecord>();
+  readonly #deleted = new Set<string>();
+  readonly #wakes = new Map<string, number>();
+  readonly #nodes = new Map<string, NodeRecord | undefined>();
+  readonly #constrained = new Map<SpecVersion, Map<string, boolean>>();
+
+  constructor(view: View, nowMs: number, rng: Rng) {
+    this.view = view;
+    this.nowMs = nowMs;
+    this.rng = rng;
+  }
+
+  /** A committed task as this pass has changed it. */
+  current(task: TaskRecord): TaskRecord {
+    return this.#tasks.get(task.id) ?? task;
+  }
+
+  isDeleted(taskId: string): boolean {
+    return this.#deleted.has(taskId);
+  }
+
+  node(id: string): NodeRecord | undefined {
+    if (!this.#nodes.has(id)) this.#nodes.set(id, this.view.node(id));
+    return this.#nodes.get(id);
+  }
+
+  /** Whether a node satisfies the placement constraints of a spec version. */
+  satisfiesConstraints(node: NodeRecord, spec: SpecVersion): boolean {
+    const constraints = spec.template.Placement?.Constraints ?? [];
+    if (constraints.length === 0) return true;
+    let known = this.#constrained.get(spec);
+    if (known === undefined) {
+      known = new Map();
+      this.#constrained.set(spec, known);
+    }
+    let answer = known.get(node.id);
+    if (answer === undefined) {
+      answer = satisfies(node, constraints);
+      known.set(node.id, answer);
+    }
+    return answer;
+  }
+
+  specOf(task: TaskRecord): SpecVersion {
+    return this.view.spec(task.serviceId, task.specVersion);
+  }
+
+  updateService(service: ServiceRecord, update: NonNullable<ServiceRecord['update']>): ServiceRecord {
+    this.#serviceChanges.push({ type: 'service-update', id: service.id, update });
+    return { ...service, update };
+  }
+
+  /** Puts the service's previous spec back, and with it the spec version that its tasks had. */
+  rollBack(
+    service: ServiceRecord,
+    previous: NonNullable<ServiceRecord['previous']>,
+    update: NonNullable<ServiceRecord['update']>,
+  ): ServiceRecord {
+    this.#serviceChanges.push({ type: 'service-spec', id: service.id, spec: previous.spec, previous: 'drop', update });
+    const { previous: _, ...rest } = service;
+    return { ...rest, spec: previous.spec, specVersion: previous.specVersion, update };
+  }
+
+  setDesired(task: TaskRecord, desiredState: DesiredState): TaskRecord {
+    if (rankOf(task.desiredState) >= rankOf(desiredState)) return task;
+    this.#taskChanges.push({ type: 'task-desired', id: task.id, desiredState });
+    const { startAtMs: _, ...rest } = task;
+    return this.#put({ ...rest, desiredState });
+  }
+
+  /** Ends a task that should not run: one that no agent was ever given is over at once. */
+  stop(task: TaskRecord): TaskRecord | undefined {
+    if (isDispatched(task) || isTerminal(task.status.state)) return this.setDesired(task, 'shutdown');
+    this.delete(task);
+    return undefined;
+  }
+
+  /** Gets rid of a task, its history included: at once where no agent has to answer first. */
+  remove(task: TaskRecord): TaskRecord | undefined {
+    const over = !isDispatched(task) || isTerminal(task.status.state) || this.#nodeIsGone(task);
+    if (!over) return this.setDesired(task, 'remove');
+    this.delete(task);
+    return undefined;
+  }
+
+  /** A task whose node was removed: nobody will ever tell how it ended. */
+  orphan(task: TaskRecord): TaskRecord {
+    const status = {
+      ...task.status,
+      state: 'orphaned' as const,
+      atMs: this.nowMs,
+      message: 'Task belonged to a node that has been deleted',
+    };
+    this.#taskChanges.push({ type: 'task-status', id: task.id, status });
+    return this.setDesired(this.#put({ ...task, status, endedAtMs: this.nowMs }), 'shutdown');
+  }
+
+  delete(task: TaskRecord): void {
+    this.#taskChanges.push({ type: 'task-delete', id: task.id });
+    this.#deleted.add(task.id);
+  }
+
+  create(
+    service: ServiceRecord,
+    place: { slot: number; nodeId?: string },
+    run: { specVersion: number; desiredState: 'ready' | 'running'; startAtMs?: number; restarts: RestartHistory },
+  ): void {
+    this.created.push({
+      id: newId(this.rng),
+      serviceId: service.id,
+      specVersion: run.specVersion,
+      slot: place.slot,
+      ...(place.nodeId === undefined ? {} : { nodeId: place.nodeId }),
+      desiredState: run.desiredState,
+      status: { state: 'pending', atMs: this.nowMs, message: 'pending task scheduling' },
+      ...(run.startAtMs === undefined ? {} : { startAtMs: run.startAtMs }),
+      restarts: run.restarts,
+    });
+  }
+
+  add(change: Change): void {
+    this.#taskChanges.push(change);
+  }
+
+  /** Asks to look at the service again at `atMs`, though nothing else may have happened. */
+  wake(serviceId: string, atMs: number): void {
+    const earlier = this.#wakes.get(serviceId);
+    if (earlier === undefined || atMs < earlier) this.#wakes.set(serviceId, atMs);
+  }
+
+  finish(): Plan {
+    return {
+      changes: [
+        ...this.#serviceChanges,
+        // Before what is deleted: a spec version is forgotten with its last task.
+        ...this.created.map((task): Change => ({ type: 'task-create', task })),
+        ...this.#taskChanges,
+      ],
+      wakes: [...this.#wakes].map(([serviceId, atMs]) => ({ serviceId, atMs })),
+    };
+  }
+
+  #nodeIsGone(task: TaskRecord): boolean {
+    return task.nodeId !== undefined && this.node(task.nodeId) === undefined;
+  }
+
+  #put(task: TaskRecord): TaskRecord {
+    this.#tasks.set(task.id, task);
+    return task;
+  }
+}
+
+/** Whether an agent may have been given the task. A task of a global service has its node long before. */
+export function isDispatched(task: { status: TaskRecord['status'] }): boolean {
+  return rankOf(task.status.state) >= rankOf('assigned');
+}

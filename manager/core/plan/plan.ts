@@ -1,0 +1,39 @@
+import type { Rng } from '@apiary/std';
+import type { View } from '../store/view.js';
+import { Draft } from './draft.js';
+import { orchestrate } from './orchestrate.js';
+import type { Dirty, Plan } from './plan-types.js';
+import { schedule } from './schedule.js';
+
+/**
+ * One pass from intent to placement: what tasks there should be, what each of them should do, and where it runs.
+ *
+ * Looks at what is, never at what happened: a pass over the state that its own changes make finds nothing to do, and a
+ * new leader goes on where the last one stopped.
+ *
+ * @param view   committed state
+ * @param dirty  which services and nodes to look at. Pending tasks are tried again whatever it says
+ * @param nowMs  the leader's clock, milliseconds since the epoch
+ * @param rng    for ids, and for choosing between equals
+ * @returns changes for one entry, and for each service that was looked at at most one time to look again: it takes the
+ *          place of what an earlier pass said of that service
+ */
+export function plan(view: View, dirty: Dirty, nowMs: number, rng: Rng): Plan {
+  const draft = new Draft(view, nowMs, rng);
+  for (const serviceId of servicesToLookAt(view, dirty)) orchestrate(draft, serviceId);
+  schedule(draft);
+  return draft.finish();
+}
+
+function servicesToLookAt(view: View, dirty: Dirty): string[] {
+  const ids = new Set(dirty.services);
+  if (dirty.all) {
+    for (const service of view.services()) ids.add(service.id);
+    // Tasks whose service is gone are not found through a service.
+    for (const task of view.tasks()) ids.add(task.serviceId);
+  } else if (dirty.nodes.size > 0) {
+    for (const nodeId of dirty.nodes) for (const task of view.tasksOfNode(nodeId)) ids.add(task.serviceId);
+    for (const service of view.services()) if (service.spec.Mode?.Global !== undefined) ids.add(service.id);
+  }
+  return [...ids].sort();
+}

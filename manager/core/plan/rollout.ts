@@ -1,0 +1,177 @@
+import { isTerminal } from '@apiary/api/model';
+import type { ServiceRecord, TaskRecord } from '../store/records.js';
+import type { Draft } from './draft.js';
+import { endedAtMs, endedByItself } from './restart.js';
+import { type RolloutPolicy, rolloutPolicyOf } from './rollout-policy.js';
+import { isLive, isRunning, lastOf, type Slot } from './slot.js';
+
+/**
+ * A rolling update or rollback, seen from the tasks: which slots it has reached, which of their new tasks passed and
+ * which failed is never written down, but read from what each slot holds.
+ *
+ * A slot is reached when a task of the current spec version follows one of another. That task, the slot's entrant, has
+ * passed once it was seen running (with its health check satisfied), and fails when it ends by itself before that or
+ * while it is monitored. Restarts of an entrant are not counted again: SwarmKit's updater counts so too.
+ */
+export class Rollout {
+  readonly service: ServiceRecord;
+  readonly policy: RolloutPolicy;
+  /** Slots are being moved to the current spec version. */
+  readonly active: boolean;
+  /** Slots stay at the spec version that they have. */
+  readonly paused: boolean;
+
+  constructor(service: ServiceRecord) {
+    const state = service.update?.state;
+    this.service = service;
+    this.active = state === 'updating' || state === 'rollback_started';
+    this.paused = state === 'paused' || state === 'rollback_paused';
+    this.policy = rolloutPolicyOf(service.spec, state === 'rollback_started' || state === 'rollback_paused');
+  }
+
+  /** The spec version that the slot's task should have: while paused, the one that it has. */
+  targetVersion(slot: Slot): number {
+    const current = this.service.specVersion;
+    if (!this.paused) return current;
+    const live = slot.tasks.filter(isLive);
+    if (live.some((task) => task.specVersion === current)) return current;
+    return (live[0] ?? lastOf(slot))?.specVersion ?? current;
+  }
+
+  /** Whether the slot has still to be reached. */
+  isBehind(slot: Slot): boolean {
+    const last = lastOf(slot);
+    if (slot.frozen || last === undefined || this.#isCurrent(last)) return false;
+    return !slot.tasks.some((task) => isLive(task) && this.#isCurrent(task));
+  }
+
+  /** The slot's tasks that this rollout put in the place of another version's, newest first. */
+  entrants(slot: Slot): TaskRecord[] {
+    const startedAtMs = this.service.update?.startedAtMs;
+    if (startedAtMs === undefined || !this.isReached(slot)) return [];
+    return slot.tasks.filter(
+      (task) => this.#isCurrent(task) && task.restarts.attempts === 0 && task.meta.createdAtMs >= startedAtMs,
+    );
+  }
+
+  isReached(slot: Slot): boolean {
+    return slot.tasks.some((task) => !this.#isCurrent(task)) && slot.tasks.some((task) => this.#isCurrent(task));
+  }
+
+  /** Whether the slot has been reached, and its new task has neither passed nor failed. */
+  isUnderWay(slot: Slot): boolean {
+    const [entrant] = this.entrants(slot);
+    if (entrant === undefined || slot.frozen) return false;
+    if (slot.tasks.some((task) => isLive(task) && this.#isCurrent(task) && isRunning(task))) return false;
+    return !endedByItself(entrant) && !(isLive(entrant) && isRunning(entrant));
+  }
+
+  /** When the slot's new task passed or failed. */
+  settledAtMs(slot: Slot): number | undefined {
+    const [entrant] = this.entrants(slot);
+    if (entrant === undefined) return undefined;
+    return entrant.runningAtMs ?? (isTerminal(entrant.status.state) ? endedAtMs(entrant) : undefined);
+  }
+
+  failures(slots: readonly Slot[]): TaskRecord[] {
+    return slots.flatMap((slot) => this.entrants(slot).filter((task) => this.#failed(task)));
+  }
+
+  /**
+   * Whether the slot takes up one of the places that the parallelism allows: its new task is not running (yet, or any
+   * more), or passed less than the delay ago. Where failures are to be ignored, a new task that keeps failing does not
+   * hold up the others.
+   */
+  takesPlace(slot: Slot, draft: Draft): boolean {
+    if (!this.active || !this.isReached(slot) || slot.frozen) return false;
+    const newest = slot.tasks.find((task) => isLive(task) && this.#isCurrent(task));
+    if (newest !== undefined && !isRunning(newest)) {
+      return this.policy.failureAction !== 'continue' || newest.restarts.attempts === 0;
+    }
+    const settledAtMs = this.settledAtMs(slot);
+    if (settledAtMs === undefined || settledAtMs + this.policy.delayMs <= draft.nowMs) return false;
+    draft.wake(this.service.id, settledAtMs + this.policy.delayMs);
+    return true;
+  }
+
+  #isCurrent(task: TaskRecord): boolean {
+    return task.specVersion === this.service.specVersion;
+  }
+
+  #failed(task: TaskRecord): boolean {
+    if (!endedByItself(task)) return false;
+    return task.runningAtMs === undefined || endedAtMs(task) - task.runningAtMs <= this.policy.monitorMs;
+  }
+}
+
+/**
+ * Moves the service's update status to what its slots say: started, paused, rolled back or completed, in Docker's
+ * words. Source of the states and words: SwarmKit's updater.
+ *
+ * @param slots  those that the service is to have
+ * @returns the service as it is from now on; after a roll-back its spec, and with it the slots to have, are others
+ */
+export function advance(draft: Draft, service: ServiceRecord, slots: readonly Slot[]): ServiceRecord {
+  const rollout = new Rollout(service);
+  const update = service.update;
+  if (rollout.paused) return service;
+  const behind = slots.filter((slot) => rollout.isBehind(slot)).length;
+  if (update === undefined || !rollout.active) {
+    if (behind === 0) return service;
+    return draft.updateService(service, {
+      state: 'updating',
+      startedAtMs: draft.nowMs,
+      message: 'update in progress',
+    });
+  }
+  const failed = failedTooOften(rollout, slots, behind);
+  if (failed !== undefined) return giveUp(draft, rollout, update, failed.id);
+  if (behind > 0 || slots.some((slot) => rollout.isUnderWay(slot))) return service;
+
+  const settled = slots.map((slot) => rollout.settledAtMs(slot)).filter((atMs) => atMs !== undefined);
+  const completeAtMs = settled.reduce((latest, atMs) => Math.max(latest, atMs + rollout.policy.monitorMs), 0);
+  if (completeAtMs > draft.nowMs) {
+    draft.wake(service.id, completeAtMs);
+    return service;
+  }
+  const rollingBack = update.state === 'rollback_started';
+  return draft.updateService(service, {
+    ...update,
+    state: rollingBack ? 'rollback_completed' : 'completed',
+    completedAtMs: draft.nowMs,
+    message: rollingBack ? 'rollback completed' : 'update completed',
+  });
+}
+
+/** The last of the failures, when they are more than the policy takes. */
+function failedTooOften(rollout: Rollout, slots: readonly Slot[], behind: number): TaskRecord | undefined {
+  if (rollout.policy.failureAction === 'continue') return undefined;
+  const failures = rollout.failures(slots);
+  const reached = slots.filter((slot) => rollout.entrants(slot).length > 0).length;
+  if (failures.length === 0 || failures.length / (reached + behind) <= rollout.policy.maxFailureRatio) return undefined;
+  return failures.reduce((last, task) => (endedAtMs(task) > endedAtMs(last) ? task : last));
+}
+
+function giveUp(
+  draft: Draft,
+  rollout: Rollout,
+  update: NonNullable<ServiceRecord['update']>,
+  taskId: string,
+): ServiceRecord {
+  const { service, policy } = rollout;
+  const rollingBack = update.state === 'rollback_started';
+  const why = `due to failure or early termination of task ${taskId}`;
+  if (policy.failureAction === 'rollback' && !rollingBack && service.previous !== undefined) {
+    return draft.rollBack(service, service.previous, {
+      state: 'rollback_started',
+      startedAtMs: update.startedAtMs,
+      message: `update rolled back ${why}`,
+    });
+  }
+  const what = policy.failureAction === 'rollback' && rollingBack ? 'rollback' : 'update';
+  return draft.updateService(service, {
+    ...update,
+    state: rollingBack ? 'rollback_paused' : 'paused',
+    message: `${what} paused ${why}`,
+  });
+}

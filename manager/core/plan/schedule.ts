@@ -1,0 +1,155 @@
+import { rankOf } from '@apiary/api/model';
+import type { SpecVersion, TaskRecord } from '../store/records.js';
+import { Demands } from './demand.js';
+import type { Draft, NewTask } from './draft.js';
+import { explainRefusals, type Filter, filtersOf } from './filters.js';
+import { NodeLoads } from './node-load.js';
+import { endedAtMs, endedByItself } from './restart.js';
+import { SpreadTree } from './spread-tree.js';
+
+/** Tasks of one spec version that need a node: a node that refuses one for its spec refuses them all. */
+interface TaskGroup {
+  spec: SpecVersion;
+  waitingSinceMs: number;
+  tasks: Waiting[];
+}
+
+type Waiting = { kind: 'new'; task: NewTask } | { kind: 'pending'; task: TaskRecord };
+
+/**
+ * A node where a service failed this often of late is taken only when the others refuse. SwarmKit counts to 5, but in
+ * memory; of the failures in a slot the history keeps four at most.
+ */
+const FAILURES_TO_AVOID = 3;
+const RECENT_FAILURE_MS = 5 * 60_000;
+
+const ASSIGNED = 'scheduler assigned task to node';
+const CONFIRMED = 'scheduler confirmed task can run on preassigned node';
+
+/**
+ * Gives nodes to the tasks that have none: those made in this pass, and all that are pending. They are tried in every
+ * pass, for whatever may have freed what they wait for. Those that wait longest come first.
+ */
+export function schedule(draft: Draft): void {
+  const groups = collect(draft);
+  if (groups.length === 0) return;
+  const demands = new Demands(draft.view);
+  const loads = new NodeLoads(draft, demands);
+  for (const group of groups) {
+    const demand = demands.of(group.spec.serviceId, group.spec.version);
+    const filters = filtersOf(draft, group.spec, demand);
+    confirmPreassigned(draft, group, filters, loads, demands);
+    spread(draft, group, filters, loads, demands);
+  }
+}
+
+function collect(draft: Draft): TaskGroup[] {
+  const groups = new Map<string, TaskGroup>();
+  const add = (waiting: Waiting, sinceMs: number): void => {
+    const { serviceId, specVersion } = waiting.task;
+    const key = `${serviceId}/${specVersion}`;
+    let group = groups.get(key);
+    if (group === undefined) {
+      group = { spec: draft.view.spec(serviceId, specVersion), waitingSinceMs: sinceMs, tasks: [] };
+      groups.set(key, group);
+    }
+    group.waitingSinceMs = Math.min(group.waitingSinceMs, sinceMs);
+    group.tasks.push(waiting);
+  };
+  for (const committed of draft.view.pendingTasks()) {
+    const task = draft.current(committed);
+    if (draft.isDeleted(task.id) || rankOf(task.desiredState) > rankOf('running')) continue;
+    // A service that is gone takes its tasks with it as soon as a pass looks at it.
+    if (draft.view.service(task.serviceId) !== undefined) add({ kind: 'pending', task }, task.meta.createdAtMs);
+  }
+  for (const task of draft.created) add({ kind: 'new', task }, draft.nowMs);
+  const order = (group: TaskGroup): string => `${group.spec.serviceId}/${group.spec.version}`;
+  return [...groups.values()].sort((a, b) => a.waitingSinceMs - b.waitingSinceMs || (order(a) < order(b) ? -1 : 1));
+}
+
+/** A global service's task has its node already: it only has to fit there. */
+function confirmPreassigned(
+  draft: Draft,
+  group: TaskGroup,
+  filters: readonly Filter[],
+  loads: NodeLoads,
+  demands: Demands,
+): void {
+  const { serviceId, version } = group.spec;
+  for (const waiting of group.tasks) {
+    const node = waiting.task.nodeId === undefined ? undefined : draft.node(waiting.task.nodeId);
+    if (node === undefined) continue;
+    const load = loads.of(node);
+    const refusals = explainRefusals(filters, [load]);
+    if (refusals !== '') {
+      postpone(draft, waiting, refusals);
+      continue;
+    }
+    load.add(serviceId, demands.of(serviceId, version), true);
+    assign(draft, waiting, node.id, CONFIRMED);
+  }
+}
+
+function spread(draft: Draft, group: TaskGroup, filters: readonly Filter[], loads: NodeLoads, demands: Demands): void {
+  const waiting = group.tasks.filter(({ task }) => task.nodeId === undefined);
+  if (waiting.length === 0) return;
+  const { serviceId, version } = group.spec;
+  const demand = demands.of(serviceId, version);
+  const failures = recentFailures(draft, serviceId);
+  const keys = (group.spec.template.Placement?.Preferences ?? []).map(({ Spread }) => Spread?.SpreadDescriptor ?? '');
+  const tree = new SpreadTree(serviceId, keys);
+  const candidates = draft.view.nodes().map((node) => loads.of(node));
+  for (const load of candidates) {
+    const failed = failures.get(load.node.id) ?? 0;
+    const candidate = { load, failures: failed >= FAILURES_TO_AVOID ? failed : 0, tie: draft.rng.below(2 ** 32) };
+    tree.add(
+      candidate,
+      filters.every((filter) => filter.accepts(load)),
+    );
+  }
+  tree.seal();
+  let refusal: string | undefined;
+  for (const one of waiting) {
+    const load = tree.place((chosen) => {
+      chosen.add(serviceId, demand, true);
+      return filters.every((filter) => filter.accepts(chosen));
+    });
+    if (load !== undefined) {
+      assign(draft, one, load.node.id, ASSIGNED);
+      continue;
+    }
+    refusal ??= noSuitableNode(explainRefusals(filters, candidates));
+    postpone(draft, one, refusal);
+  }
+}
+
+function noSuitableNode(refusals: string): string {
+  return refusals === '' ? 'no suitable node' : `no suitable node (${refusals})`;
+}
+
+function recentFailures(draft: Draft, serviceId: string): Map<string, number> {
+  const counts = new Map<string, number>();
+  for (const task of draft.view.tasksOfService(serviceId)) {
+    if (task.nodeId === undefined || !endedByItself(task) || task.status.state === 'complete') continue;
+    if (endedAtMs(task) + RECENT_FAILURE_MS > draft.nowMs) counts.set(task.nodeId, (counts.get(task.nodeId) ?? 0) + 1);
+  }
+  return counts;
+}
+
+function assign(draft: Draft, waiting: Waiting, nodeId: string, message: string): void {
+  const status = { state: 'assigned' as const, atMs: draft.nowMs, message };
+  if (waiting.kind === 'pending') {
+    draft.add({ type: 'task-assign', id: waiting.task.id, nodeId, status });
+    return;
+  }
+  waiting.task.nodeId = nodeId;
+  waiting.task.status = status;
+}
+
+/** Writes down why the task has to wait: only what is new, or each pass would be an entry in the log. */
+function postpone(draft: Draft, { kind, task }: Waiting, err: string): void {
+  if (task.status.err === err) return;
+  if (kind === 'pending')
+    draft.add({ type: 'task-status', id: task.id, status: { ...task.status, atMs: draft.nowMs, err } });
+  else task.status = { ...task.status, err };
+}
