@@ -1,1 +1,12 @@
-export {};
+/**
+ * What an agent decides. In come the managers' assignments and what the engine says of containers; out come container
+ * configurations, the next step of each task, and the statuses that are due to the managers.
+ */
+export * from './assignments.js';
+export * from './back-off.js';
+export * from './container.js';
+export * from './container-config.js';
+export * from './image-reference.js';
+export * from './status-outbox.js';
+export * from './task-life.js';
+export * from './template.js';

@@ -1,18 +1,39 @@
 import type { NodeDescription } from '@apiary/api/model';
+import type { ContainerConfig, EngineContainer } from '../core/index.js';
+
+export type { ContainerConfig, EngineContainer };
+
+/** What the engine says of this host. */
+export type HostDescription = Pick<NodeDescription, 'Platform' | 'Resources' | 'Engine' | 'Hostname'>;
+
+/** Something happened to a task's container. Told at least once; whoever hears it inspects the container. */
+export interface EngineEvent {
+  containerId: string;
+  taskId: string;
+  nodeId: string;
+  kind: 'created' | 'ended' | 'health' | 'removed';
+}
 
 /**
  * The port to whatever runs containers on this host. A container belongs to one task and carries its id in labels,
  * so that an agent finds again, after its own restart, what it started.
+ *
+ * Every call throws ApiaryError: `unavailable` when the engine does not answer (nothing is then known of what it
+ * did), any other code when it answered that it cannot, with the engine's own words for a message.
  */
 export interface Engine {
-  /** What the host is and has. @throws ApiaryError `unavailable` when the engine does not answer */
-  describe(): Promise<Pick<NodeDescription, 'Platform' | 'Resources' | 'Engine' | 'Hostname'>>;
-  /** Every container on the host that carries a task's label, running or not. */
+  /** What the host is and has. */
+  describe(): Promise<HostDescription>;
+  /** Every container on the host that carries a task's label, running or not, of whatever node. */
   adopt(): Promise<EngineContainer[]>;
-  /** Makes sure that the image is there. A local one serves when the registry cannot be reached. */
+  /**
+   * Makes sure that the image is there. A local one serves when the registry cannot be reached.
+   * @throws ApiaryError `not-found` when it is neither here nor there; the signal's reason when that aborts
+   */
   pull(image: string, signal: AbortSignal): Promise<void>;
-  /** Creates the container, or finds the one that this task created before. */
+  /** Creates the container, or finds the one that this task created before. Answers its id. */
   create(config: ContainerConfig): Promise<string>;
+  /** One that runs already is started. */
   start(containerId: string): Promise<void>;
   inspect(containerId: string): Promise<EngineContainer | undefined>;
   /** Asks the container to end, kills it after `graceMs`. Resolves when it has ended; one that is gone has ended. */
@@ -20,29 +41,9 @@ export interface Engine {
   /** Removes a container that has ended, with its anonymous volumes. One that is gone is removed. */
   remove(containerId: string): Promise<void>;
   /**
-   * Tells, from now on, which containers of tasks started, ended or changed their health. Ends with `onLost` when
-   * the engine goes away; whoever listens inspects again all that it knows once the engine is back.
+   * Tells, from now on, which containers of tasks were created, ended, changed their health or were removed. Ends
+   * with `onLost`, once, when the engine goes away; whoever listens inspects again all that it knows once the engine
+   * is back.
    */
-  watch(onEvent: (containerId: string) => void, onLost: (reason: string) => void): Promise<{ close(): void }>;
-}
-
-/** What the engine is told: its own words, made by `worker/core` from a task's spec. */
-export interface ContainerConfig {
-  name: string;
-  taskId: string;
-  /** Body of the Engine API's `POST /containers/create`. */
-  body: Record<string, unknown>;
-}
-
-export interface EngineContainer {
-  id: string;
-  taskId: string;
-  state: 'created' | 'running' | 'exited';
-  pid: number;
-  exitCode: number;
-  oomKilled: boolean;
-  /** The engine's own words for why it could not start or ended. */
-  error: string;
-  health?: 'starting' | 'healthy' | 'unhealthy';
-  ports: { protocol: string; targetPort: number; publishedPort: number }[];
+  watch(onEvent: (event: EngineEvent) => void, onLost: (reason: string) => void): Promise<{ close(): void }>;
 }

@@ -1,2 +1,8 @@
+/**
+ * The worker's side towards the world: the agent (session with a manager, task runners), and the engines behind the
+ * `Engine` port. In come assignments, out come containers and statuses.
+ */
+export * from './agent.js';
+export * from './docker-engine.js';
 export type * from './engine.js';
 export * from './enrolment/index.js';

@@ -1,0 +1,124 @@
+import type { DesiredState, EndpointSpec, TaskTemplate } from '@apiary/api/model';
+import { ApiaryError, messageOf } from '@apiary/std';
+
+/** A task that this node should have, with all that it takes to run it. */
+export interface AssignedTask {
+  id: string;
+  serviceId: string;
+  serviceName: string;
+  serviceLabels: Readonly<Record<string, string>>;
+  /** 0 for a task of a global service. */
+  slot: number;
+  desiredState: DesiredState;
+  template: TaskTemplate;
+  endpoint?: EndpointSpec;
+}
+
+/** A message of the managers, complete or a delta: the shape of `Assignments` in api/proto. */
+export interface AssignmentsMessage {
+  complete: boolean;
+  specs: {
+    serviceId: string;
+    specVersion: number;
+    serviceName: string;
+    serviceLabels: Record<string, string>;
+    taskTemplateJson: string;
+    endpointSpecJson: string;
+  }[];
+  tasks: { taskId: string; serviceId: string; specVersion: number; slot: number; desiredState: string }[];
+  removedTaskIds: string[];
+}
+
+interface AssignedSpec {
+  serviceName: string;
+  serviceLabels: Readonly<Record<string, string>>;
+  template: TaskTemplate;
+  endpoint?: EndpointSpec;
+}
+
+interface HeldTask {
+  specKey: string;
+  task: AssignedTask;
+}
+
+const DESIRED_STATES: Readonly<Record<string, DesiredState>> = {
+  ready: 'ready',
+  running: 'running',
+  complete: 'complete',
+  shutdown: 'shutdown',
+  remove: 'remove',
+};
+
+/** What the managers want of this node: the sum of their messages. Specs go with the last task that points at them. */
+export class AssignmentSet {
+  #specs = new Map<string, AssignedSpec>();
+  #tasks = new Map<string, HeldTask>();
+
+  /**
+   * Takes in a message. A task that is new or whose desired state moved is among `changed`; one that is no longer
+   * named, among `removed`.
+   *
+   * @throws ApiaryError `internal` when the message does not add up: the session must start anew, with all of it.
+   *   The set is then as it was before.
+   */
+  apply(message: AssignmentsMessage): { changed: AssignedTask[]; removed: string[] } {
+    const specs = new Map(message.complete ? [] : this.#specs);
+    for (const spec of message.specs) specs.set(specKeyOf(spec), readSpec(spec));
+    const tasks = new Map(message.complete ? [] : this.#tasks);
+    const changed: AssignedTask[] = [];
+    for (const named of message.tasks) {
+      const held = readTask(named, specs);
+      tasks.set(named.taskId, held);
+      const before = this.#tasks.get(named.taskId)?.task;
+      if (before === undefined || before.desiredState !== held.task.desiredState) changed.push(held.task);
+    }
+    for (const id of message.removedTaskIds) tasks.delete(id);
+    const removed = [...this.#tasks.keys()].filter((id) => !tasks.has(id));
+    const used = new Set(Array.from(tasks.values(), ({ specKey }) => specKey));
+    this.#specs = new Map([...specs].filter(([key]) => used.has(key)));
+    this.#tasks = tasks;
+    return { changed: changed.filter(({ id }) => tasks.has(id)), removed };
+  }
+
+  get(taskId: string): AssignedTask | undefined {
+    return this.#tasks.get(taskId)?.task;
+  }
+
+  get taskIds(): string[] {
+    return [...this.#tasks.keys()];
+  }
+
+  get specCount(): number {
+    return this.#specs.size;
+  }
+}
+
+function specKeyOf({ serviceId, specVersion }: { serviceId: string; specVersion: number }): string {
+  return `${serviceId} ${specVersion}`;
+}
+
+function readSpec(spec: AssignmentsMessage['specs'][number]): AssignedSpec {
+  const { serviceName, serviceLabels, taskTemplateJson, endpointSpecJson } = spec;
+  try {
+    // Validated where the user handed it in, by the manager that now sends it.
+    const template: TaskTemplate = JSON.parse(taskTemplateJson);
+    if (endpointSpecJson === '') return { serviceName, serviceLabels, template };
+    return { serviceName, serviceLabels, template, endpoint: JSON.parse(endpointSpecJson) };
+  } catch (error) {
+    throw new ApiaryError('internal', `spec of service ${serviceName}: ${messageOf(error)}`, { cause: error });
+  }
+}
+
+function readTask(named: AssignmentsMessage['tasks'][number], specs: ReadonlyMap<string, AssignedSpec>): HeldTask {
+  const specKey = specKeyOf(named);
+  const spec = specs.get(specKey);
+  const { taskId: id, serviceId, specVersion, slot } = named;
+  if (spec === undefined) {
+    throw new ApiaryError('internal', `task ${id}: version ${specVersion} of service ${serviceId} was never sent`);
+  }
+  const desiredState = DESIRED_STATES[named.desiredState];
+  if (desiredState === undefined) {
+    throw new ApiaryError('internal', `task ${id}: unknown desired state "${named.desiredState}"`);
+  }
+  return { specKey, task: { id, serviceId, slot, desiredState, ...spec } };
+}

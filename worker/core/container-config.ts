@@ -1,0 +1,269 @@
+import type { EndpointSpec, Mount, TaskTemplate } from '@apiary/api/model';
+import { ApiaryError, messageOf } from '@apiary/std';
+import type { AssignedTask } from './assignments.js';
+import { type ContainerConfig, TASK_LABELS } from './container.js';
+import { familiarReference } from './image-reference.js';
+import { expandTemplate, type TemplateStruct } from './template.js';
+
+type ContainerSpec = NonNullable<TaskTemplate['ContainerSpec']>;
+type VolumeOptions = NonNullable<Mount['VolumeOptions']>;
+
+/** What a task's templates may ask of the node that runs it. */
+export interface NodeFacts {
+  id: string;
+  hostname: string;
+  platform: { Architecture: string; OS: string };
+}
+
+/** `<service>.<slot>.<task id>`; a task of a global service has its node's id for a slot. */
+export function taskNameOf(task: AssignedTask, nodeId: string): string {
+  return `${task.serviceName}.${task.slot > 0 ? task.slot : nodeId}.${task.id}`;
+}
+
+/**
+ * What the engine is told to create for a task, as Docker Swarm's own executor tells it (Docker 20.10, compared
+ * field by field on running tasks). Reservations are the scheduler's business, and ingress ports the cluster's.
+ *
+ * @throws ApiaryError `invalid-argument` for a template that cannot be expanded, `unimplemented` for what a container
+ *   cannot be given yet
+ */
+export function containerConfigOf(task: AssignedTask, node: NodeFacts): ContainerConfig {
+  const spec = task.template.ContainerSpec ?? {};
+  refuseUnsupported(task.template, spec);
+  const name = taskNameOf(task, node.id);
+  const context = templateContext(task, node, name);
+  const ports = hostPorts(task.endpoint);
+  const body = {
+    ...only({
+      Hostname: expanded(spec.Hostname, context, 'expanding hostname failed'),
+      User: spec.User,
+      Tty: spec.TTY,
+      OpenStdin: spec.OpenStdin,
+      Env: spec.Env?.map((entry) => expandEnv(entry, context)),
+      Entrypoint: nonEmpty(spec.Command),
+      Cmd: nonEmpty(spec.Args),
+      Healthcheck: spec.Healthcheck,
+      WorkingDir: spec.Dir,
+      StopSignal: spec.StopSignal,
+    }),
+    Image: familiarReference(spec.Image ?? ''),
+    Labels: { ...spec.Labels, ...taskLabels(task, node.id, name) },
+    ...(ports.length > 0 && { ExposedPorts: Object.fromEntries(ports.map(({ key }) => [key, {}])) }),
+    HostConfig: hostConfig(task.template, spec, ports, context),
+  };
+  return { name, taskId: task.id, body };
+}
+
+function hostConfig(
+  template: TaskTemplate,
+  spec: ContainerSpec,
+  ports: { key: string; hostPort: string }[],
+  context: TemplateStruct,
+): Record<string, unknown> {
+  const { Limits = {} } = template.Resources ?? {};
+  // No restart policy: whether a task runs again is for the managers to say, on whatever node.
+  const bindings: Record<string, { HostPort: string }[]> = {};
+  for (const { key, hostPort } of ports) bindings[key] = [...(bindings[key] ?? []), { HostPort: hostPort }];
+  return {
+    ...only({
+      Init: spec.Init,
+      Isolation: spec.Isolation,
+      ReadonlyRootfs: spec.ReadOnly,
+      GroupAdd: spec.Groups,
+      CapAdd: spec.CapabilityAdd,
+      CapDrop: spec.CapabilityDrop,
+      Sysctls: spec.Sysctls,
+      Ulimits: spec.Ulimits,
+      OomScoreAdj: spec.OomScoreAdj,
+      Dns: spec.DNSConfig?.Nameservers,
+      DnsSearch: spec.DNSConfig?.Search,
+      DnsOptions: spec.DNSConfig?.Options,
+      ExtraHosts: spec.Hosts?.flatMap(extraHosts),
+      NanoCpus: positive(Limits.NanoCPUs),
+      Memory: positive(Limits.MemoryBytes),
+      PidsLimit: positive(Limits.Pids),
+      Mounts: spec.Mounts?.map((mount) => expandMount(mount, context)),
+      SecurityOpt: nonEmpty(securityOptions(spec.Privileges)),
+      LogConfig: template.LogDriver && {
+        Type: template.LogDriver.Name ?? '',
+        Config: template.LogDriver.Options ?? {},
+      },
+    }),
+    ...(ports.length > 0 && { PortBindings: bindings }),
+  };
+}
+
+function taskLabels(task: AssignedTask, nodeId: string, name: string): Record<string, string> {
+  return {
+    [TASK_LABELS.nodeId]: nodeId,
+    [TASK_LABELS.serviceId]: task.serviceId,
+    [TASK_LABELS.serviceName]: task.serviceName,
+    [TASK_LABELS.task]: '',
+    [TASK_LABELS.taskId]: task.id,
+    [TASK_LABELS.taskName]: name,
+  };
+}
+
+function refuseUnsupported(template: TaskTemplate, spec: ContainerSpec): void {
+  const asked = [
+    [template.PluginSpec !== undefined, 'PluginSpec'],
+    [template.NetworkAttachmentSpec !== undefined, 'NetworkAttachmentSpec'],
+    [(template.Networks ?? []).length > 0, 'Networks'],
+    [(spec.Secrets ?? []).length > 0, 'ContainerSpec.Secrets'],
+    [(spec.Configs ?? []).length > 0, 'ContainerSpec.Configs'],
+    [(template.Resources?.Reservations?.GenericResources ?? []).length > 0, 'Resources.Reservations.GenericResources'],
+    [spec.Privileges?.CredentialSpec?.Config !== undefined, 'ContainerSpec.Privileges.CredentialSpec.Config'],
+  ] as const;
+  for (const [isAsked, key] of asked) {
+    if (isAsked) throw new ApiaryError('unimplemented', `${key} is not supported by this version: remove it`);
+  }
+}
+
+function templateContext(task: AssignedTask, node: NodeFacts, name: string): TemplateStruct {
+  const { Architecture, OS } = node.platform;
+  const platform = { goType: 'template.Platform', fields: { Architecture, OS } };
+  return {
+    goType: '*template.Context',
+    fields: {
+      Service: {
+        goType: 'struct { ID string; Name string; Labels map[string]string }',
+        fields: {
+          ID: task.serviceId,
+          Name: task.serviceName,
+          Labels: new Map(Object.entries(task.serviceLabels)),
+        },
+      },
+      Node: {
+        goType: 'struct { ID string; Hostname string; Platform template.Platform }',
+        fields: { ID: node.id, Hostname: node.hostname, Platform: platform },
+      },
+      Task: {
+        goType: 'struct { ID string; Name string; Slot string }',
+        fields: { ID: task.id, Name: name, Slot: task.slot > 0 ? String(task.slot) : node.id },
+      },
+    },
+  };
+}
+
+/** A template's expansion; a fault in it says, in Docker's words, where it stands. */
+function expanded<T extends string | undefined>(text: T, context: TemplateStruct, failing: string): T | string {
+  if (text === undefined || !text.includes('{{')) return text;
+  try {
+    return expandTemplate(text, context);
+  } catch (error) {
+    throw new ApiaryError('invalid-argument', `${failing}: ${messageOf(error)}`, { cause: error });
+  }
+}
+
+function expandEnv(entry: string, context: TemplateStruct): string {
+  const equals = entry.indexOf('=');
+  if (equals < 0) return entry;
+  const failing = `expanding env failed: expanding env ${JSON.stringify(entry)}`;
+  return `${entry.slice(0, equals)}=${expanded(entry.slice(equals + 1), context, failing)}`;
+}
+
+function expandMount(mount: Mount, context: TemplateStruct): Mount {
+  const result = { ...mount };
+  const failing = 'expanding mounts failed: expanding mount';
+  if (mount.Source !== undefined) {
+    result.Source = expanded(mount.Source, context, `${failing} source ${JSON.stringify(mount.Source)}`);
+  }
+  if (mount.Target !== undefined) {
+    result.Target = expanded(mount.Target, context, `${failing} target ${JSON.stringify(mount.Target)}`);
+  }
+  if (mount.VolumeOptions !== undefined) result.VolumeOptions = expandVolumeOptions(mount.VolumeOptions, context);
+  return result;
+}
+
+function expandVolumeOptions(options: VolumeOptions, context: TemplateStruct): VolumeOptions {
+  const expandAll = (entries: Record<string, string>, what: string) =>
+    Object.fromEntries(
+      Object.entries(entries).map(([key, value]) => [
+        key,
+        expanded(value, context, `expanding mounts failed: expanding volume ${what}`),
+      ]),
+    );
+  const { Labels, DriverConfig } = options;
+  return {
+    ...options,
+    ...(Labels && { Labels: expandAll(Labels, 'labels') }),
+    ...(DriverConfig?.Options && {
+      DriverConfig: { ...DriverConfig, Options: expandAll(DriverConfig.Options, 'driver options') },
+    }),
+  };
+}
+
+/** `ADDRESS NAME [NAME...]`, as in /etc/hosts, becomes `NAME:ADDRESS` for each name. */
+function extraHosts(entry: string): string[] {
+  const [address, ...names] = entry.trim().split(/\s+/);
+  return names.map((name) => `${name}:${address}`);
+}
+
+function hostPorts(endpoint: EndpointSpec | undefined): { key: string; hostPort: string }[] {
+  return (endpoint?.Ports ?? [])
+    .filter((port) => port.PublishMode === 'host')
+    .map(({ TargetPort = 0, PublishedPort = 0, Protocol }) => ({
+      key: `${TargetPort}/${Protocol || 'tcp'}`,
+      // Empty: the engine picks one.
+      hostPort: PublishedPort > 0 ? String(PublishedPort) : '',
+    }));
+}
+
+function securityOptions(privileges: ContainerSpec['Privileges']): string[] {
+  const { SELinuxContext, Seccomp, AppArmor, NoNewPrivileges, CredentialSpec } = privileges ?? {};
+  const options: string[] = [];
+  if (SELinuxContext?.Disable) options.push('label=disable');
+  for (const [key, value] of [
+    ['user', SELinuxContext?.User],
+    ['role', SELinuxContext?.Role],
+    ['type', SELinuxContext?.Type],
+    ['level', SELinuxContext?.Level],
+  ]) {
+    if (value) options.push(`label=${key}:${value}`);
+  }
+  if (Seccomp?.Mode === 'unconfined') options.push('seccomp=unconfined');
+  // Profile is a Go byte slice: base64 in JSON.
+  if (Seccomp?.Mode === 'custom') options.push(`seccomp=${decodeBase64(Seccomp.Profile ?? '')}`);
+  if (AppArmor?.Mode === 'disabled') options.push('apparmor=unconfined');
+  if (NoNewPrivileges) options.push('no-new-privileges=true');
+  if (CredentialSpec?.File) options.push(`credentialspec=file://${CredentialSpec.File}`);
+  if (CredentialSpec?.Registry) options.push(`credentialspec=registry://${CredentialSpec.Registry}`);
+  return options;
+}
+
+const BASE64 = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/';
+
+/** UTF-8 text out of base64. (A core has neither `Buffer` nor `atob`.) */
+function decodeBase64(text: string): string {
+  let escaped = '';
+  let bits = 0;
+  let held = 0;
+  for (const char of text.replace(/[=\s]/g, '')) {
+    const value = BASE64.indexOf(char);
+    if (value < 0) throw new ApiaryError('invalid-argument', 'Privileges.Seccomp.Profile: not base64');
+    bits = (bits << 6) | value;
+    held += 6;
+    if (held < 8) continue;
+    held -= 8;
+    escaped += `%${((bits >> held) & 0xff).toString(16).padStart(2, '0')}`;
+    bits &= (1 << held) - 1;
+  }
+  try {
+    return decodeURIComponent(escaped);
+  } catch (error) {
+    throw new ApiaryError('invalid-argument', 'Privileges.Seccomp.Profile: not UTF-8', { cause: error });
+  }
+}
+
+function positive(value: number | undefined): number | undefined {
+  return value !== undefined && value > 0 ? value : undefined;
+}
+
+function nonEmpty(list: string[] | undefined): string[] | undefined {
+  return list !== undefined && list.length > 0 ? list : undefined;
+}
+
+/** The entries that have a value: what is not asked for stays the engine's or the image's to choose. */
+function only(entries: Record<string, unknown>): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(entries).filter(([, value]) => value !== undefined));
+}

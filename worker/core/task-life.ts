@@ -1,0 +1,124 @@
+import { type DesiredState, isTerminal, rankOf, type TaskState, type TaskStatus } from '@apiary/api/model';
+import type { EngineContainer } from './container.js';
+
+/** All that decides what happens next to one task on this node. */
+export interface TaskFacts {
+  /** What the managers want; `remove` also for a container that nobody assigned. */
+  desiredState: DesiredState;
+  status: TaskStatus;
+  /** Its image is here, or has been asked for in vain: the engine says so at create. */
+  imageReady: boolean;
+  container?: EngineContainer;
+  /** It was seen unhealthy while it ran: that is why it is stopped, and has failed however it exits. */
+  wasUnhealthy: boolean;
+  /** Why pulling, creating or starting failed, in the engine's words: the task is over. */
+  failure?: string;
+  /** What stands in the way for now: an engine that is gone, a stop that has to be tried again. */
+  trouble?: string;
+}
+
+export type TaskAction = 'none' | 'pull' | 'create' | 'start' | 'stop' | 'remove' | 'forget';
+
+export interface TaskStep {
+  /** The same object as before when nothing changed. */
+  status: TaskStatus;
+  /** The one thing to do now. `none`: wait until something is heard of the container or of the managers. */
+  action: TaskAction;
+}
+
+/** Docker's message for each state; one that ended badly keeps the message of how far it came. */
+const MESSAGES: Partial<Record<TaskState, string>> = {
+  accepted: 'accepted',
+  preparing: 'preparing',
+  ready: 'prepared',
+  starting: 'starting',
+  running: 'started',
+  complete: 'finished',
+  shutdown: 'shutdown',
+};
+
+/** What is known of a task that has just been handed to this node, or found on it. */
+export function initialFacts(desiredState: DesiredState, nowMs: number): TaskFacts {
+  const status: TaskStatus = { state: 'accepted', atMs: nowMs, message: 'accepted' };
+  return { desiredState, status, imageReady: false, wasUnhealthy: false };
+}
+
+/** The engine says how the task's container is; undefined: that there is none. */
+export function observeContainer(facts: TaskFacts, container: EngineContainer | undefined): void {
+  if (container === undefined) delete facts.container;
+  else facts.container = container;
+  if (container?.state === 'running' && container.health === 'unhealthy') facts.wasUnhealthy = true;
+}
+
+/**
+ * What a task's status is, and what to do next: the life of a task on its node, as SwarmKit's agent has it.
+ * Only for a task whose container's facts are fresh: with the engine away, see `withTrouble`.
+ */
+export function nextStep(facts: TaskFacts, nowMs: number): TaskStep {
+  const { desiredState, status, container } = facts;
+  const running = container?.state === 'running';
+  if (desiredState === 'remove') {
+    if (running) return { status, action: 'stop' };
+    return { status, action: container === undefined ? 'forget' : 'remove' };
+  }
+  // An unhealthy container, or one that somebody started again.
+  if (isTerminal(status.state)) return { status, action: running ? 'stop' : 'none' };
+  const to = (state: TaskState, action: TaskAction = 'none', err?: string): TaskStep => ({
+    status: moved(facts, state, nowMs, err),
+    action,
+  });
+  if (desiredState === 'shutdown') return running ? to(status.state, 'stop') : to('shutdown');
+  const failed: TaskState = rankOf(status.state) < rankOf('starting') ? 'rejected' : 'failed';
+  if (facts.failure !== undefined) return to(failed, 'none', facts.failure);
+  if (container === undefined) {
+    if (status.container !== undefined) return to(failed, 'none', `No such container: ${status.container.id}`);
+    return to('preparing', facts.imageReady ? 'create' : 'pull');
+  }
+  switch (container.state) {
+    case 'created':
+      return desiredState === 'ready' ? to('ready') : to('starting', 'start');
+    case 'running':
+      if (container.health === 'unhealthy') return to(laterOf(status.state, 'starting'), 'stop');
+      if (container.health === 'starting') return to(laterOf(status.state, 'starting'));
+      return to('running');
+    case 'exited': {
+      const err = exitErrorOf(container, facts.wasUnhealthy);
+      return err === undefined ? to('complete') : to('failed', 'none', err);
+    }
+  }
+}
+
+/** The status of a task that goes on, or waits, with what stands in its way. One that has ended keeps its own. */
+export function withTrouble(facts: TaskFacts, nowMs: number): TaskStatus {
+  return isTerminal(facts.status.state) ? facts.status : moved(facts, facts.status.state, nowMs, undefined);
+}
+
+/** Docker's words for how a container ended, or undefined when it ended well. */
+function exitErrorOf({ exitCode, error, oomKilled }: EngineContainer, wasUnhealthy: boolean): string | undefined {
+  const cause = wasUnhealthy ? 'dockerexec: unhealthy container' : error || (oomKilled ? 'out of memory' : '');
+  if (exitCode !== 0) return `task: non-zero exit (${exitCode})${cause && `: ${cause}`}`;
+  return wasUnhealthy ? cause : undefined;
+}
+
+function laterOf(a: TaskState, b: TaskState): TaskState {
+  return rankOf(a) >= rankOf(b) ? a : b;
+}
+
+function moved(facts: TaskFacts, state: TaskState, nowMs: number, err: string | undefined): TaskStatus {
+  const { status, container } = facts;
+  const message = MESSAGES[state] ?? status.message;
+  const said = err ?? (isTerminal(state) ? undefined : facts.trouble);
+  const result: TaskStatus = { state, atMs: nowMs, message, ...(said !== undefined && { err: said }) };
+  if (container !== undefined) {
+    const { id, pid, exitCode } = container;
+    result.container = { id, pid, exitCode };
+    if (container.state === 'running' && container.ports.length > 0) result.ports = container.ports;
+  } else if (status.container !== undefined) {
+    result.container = { ...status.container, pid: 0 };
+  }
+  return sameButTime(result, status) ? status : result;
+}
+
+function sameButTime(a: TaskStatus, b: TaskStatus): boolean {
+  return JSON.stringify({ ...a, atMs: 0 }) === JSON.stringify({ ...b, atMs: 0 });
+}

@@ -1,0 +1,244 @@
+import * as os from 'node:os';
+import type { NodeDescription, TaskStatus } from '@apiary/api/model';
+import type { DescriptionUpdate, ManagerMessage } from '@apiary/api/rpc';
+import type { Clock, Rng, Timer } from '@apiary/std';
+import type { ChannelCredentials, ChannelOptions } from '@grpc/grpc-js';
+import type { Logger } from 'pino';
+import { type AssignedTask, AssignmentSet, isUrgent, type NodeFacts, StatusOutbox } from '../core/index.js';
+import type { Engine, HostDescription } from './engine.js';
+import { EngineLink } from './engine-link.js';
+import { managerCredentials, type NodeIdentity } from './enrolment/channel.js';
+import { ManagerSession } from './manager-session.js';
+import { TaskRunners } from './task-runners.js';
+
+/** For how long a status that nobody waits for may wait for company. */
+const LAZY_REPORT_MS = 250;
+/** For how long the first session waits for the engine's description. */
+const ENGINE_PATIENCE_MS = 1_000;
+
+export interface AgentOptions {
+  identity: NodeIdentity;
+  /** Where managers are, `HOST:PORT`; asked anew at each attempt. Empty: tried again later. */
+  managers: () => string[];
+  /** The address by which other nodes reach this one. */
+  advertiseAddr: string;
+  engine: Engine;
+  clock: Clock;
+  rng: Rng;
+  logger: Logger;
+  /** The managers told where they all are. */
+  onManagers?: (addrs: string[]) => void;
+  /** This node was removed from the cluster. Its containers are as they were: `leave` removes them. */
+  onGone?: (reason: string) => void;
+  /** How to reach a manager; by default over mutual TLS with the identity. */
+  channel?: () => { credentials: ChannelCredentials; options: ChannelOptions };
+}
+
+export interface AgentState {
+  /** The manager that this node has a session with. */
+  manager: string | undefined;
+  /** Empty while the engine answers, else why it does not. */
+  engineError: string;
+  /** Tasks that are assigned, and containers that are being removed. */
+  tasks: number;
+}
+
+export interface Agent {
+  state(): AgentState;
+  /** Ends the agent. Containers run on, and the next agent of this node adopts them. */
+  stop(): Promise<void>;
+  /** Says goodbye to the managers, and stops and removes every container of this node's tasks. */
+  leave(): Promise<void>;
+}
+
+/**
+ * Runs what the managers assign to this node, and tells them how it goes: one session, one engine, a runner a task.
+ * Nothing that runs is touched before a manager has said what it wants.
+ */
+export function startAgent(options: AgentOptions): Agent {
+  return new WorkerAgent(options);
+}
+
+class WorkerAgent implements Agent {
+  readonly #options: AgentOptions;
+  readonly #session: ManagerSession;
+  readonly #link: EngineLink;
+  readonly #runners: TaskRunners;
+  readonly #assignments = new AssignmentSet();
+  readonly #outbox = new StatusOutbox();
+  #host: HostDescription = hostWithoutEngine();
+  #engineError = '';
+  /** The description that the managers have of this session. */
+  #told = '';
+  #flushing = false;
+  #lazyFlush: Timer | undefined;
+  #patience: Timer | undefined;
+  #stopped = false;
+
+  constructor(options: AgentOptions) {
+    this.#options = options;
+    const { identity, managers, engine, clock, rng, logger } = options;
+    const channel = options.channel ?? (() => managerCredentials(identity));
+    this.#link = new EngineLink(engine, clock, rng, {
+      onUp: (containers, description) => {
+        if (this.#engineError !== '') logger.info('the engine is back');
+        this.#host = description;
+        this.#engineError = '';
+        this.#describe();
+        this.#runners.engineUp(containers, this.#nodeFacts());
+        this.#startSession();
+      },
+      onDown: (reason) => {
+        if (this.#engineError === '') logger.error({ reason }, 'the engine is gone');
+        this.#engineError = reason;
+        this.#describe();
+        this.#runners.engineDown(reason);
+        this.#startSession();
+      },
+      onEvent: (event) => this.#runners.engineEvent(event),
+    });
+    this.#runners = new TaskRunners(this.#nodeFacts(), {
+      engine,
+      clock,
+      rng,
+      logger,
+      onStatus: (task, status) => this.#report(task, status),
+      onForgotten: (taskId) => this.#outbox.forget(taskId),
+      onNoAnswer: (reason) => this.#link.suspect(reason),
+    });
+    this.#session = new ManagerSession({
+      nodeId: identity.nodeId,
+      managers,
+      channel,
+      clock,
+      rng,
+      hello: () => ({ body: { $case: 'hello', value: { description: this.#description() } } }),
+      onWelcome: (manager) => {
+        logger.info({ manager }, 'session with a manager');
+        // What changed between hello and welcome.
+        this.#describe();
+        this.#flushSoon();
+      },
+      onMessage: (message) => this.#hear(message),
+      onManagers: (addrs) => options.onManagers?.(addrs),
+      onEnded: (manager, reason) => {
+        logger.warn({ manager, reason }, 'no session with the manager');
+        this.#outbox.sessionEnded();
+      },
+      onGone: (reason) => {
+        logger.error({ reason }, 'this node is no longer part of the cluster');
+        options.onGone?.(reason);
+      },
+    });
+    this.#link.start();
+    this.#patience = clock.after(ENGINE_PATIENCE_MS, () => this.#startSession());
+  }
+
+  state(): AgentState {
+    return { manager: this.#session.manager, engineError: this.#engineError, tasks: this.#runners.size };
+  }
+
+  async stop(): Promise<void> {
+    this.#end();
+    await this.#session.stop();
+  }
+
+  async leave(): Promise<void> {
+    // The session ends first: nothing that it still says may bring a task back.
+    await this.#session.stop({ body: { $case: 'goodbye', value: { reason: 'the node leaves the cluster' } } });
+    await this.#runners.removeAll();
+    if (this.#engineError !== '') {
+      this.#options.logger.warn(
+        { reason: this.#engineError },
+        'the engine is gone: its containers could not be removed',
+      );
+    }
+    this.#end();
+  }
+
+  /** Once the engine has answered or failed to, so that the managers hear at once what the node has. */
+  #startSession(): void {
+    if (this.#patience === undefined || this.#stopped) return;
+    this.#patience.cancel();
+    this.#patience = undefined;
+    this.#session.start();
+  }
+
+  #end(): void {
+    this.#stopped = true;
+    this.#patience?.cancel();
+    this.#lazyFlush?.cancel();
+    this.#runners.stop();
+    this.#link.stop();
+  }
+
+  #hear({ body }: ManagerMessage): void {
+    if (body?.$case === 'assignments') this.#runners.assign(this.#assignments.apply(body.value));
+    if (body?.$case === 'statusAck') {
+      this.#outbox.acknowledge(body.value.sequence);
+      this.#flushSoon();
+    }
+  }
+
+  #report(task: AssignedTask, status: TaskStatus): void {
+    this.#options.logger.debug({ task: task.id, state: status.state, err: status.err }, 'task');
+    this.#outbox.put(task.id, status, isUrgent(status, task.desiredState));
+    this.#flushSoon();
+  }
+
+  /** Sends what is due once the current turn of the event loop is over: all that happened in it goes together. */
+  #flushSoon(): void {
+    if (this.#flushing) return;
+    this.#flushing = true;
+    setImmediate(() => {
+      this.#flushing = false;
+      if (this.#stopped) return;
+      const { due } = this.#outbox;
+      if (due === 'urgent') this.#flush();
+      else if (due === 'lazy') this.#lazyFlush ??= this.#options.clock.after(LAZY_REPORT_MS, () => this.#flush());
+    });
+  }
+
+  #flush(): void {
+    this.#lazyFlush?.cancel();
+    this.#lazyFlush = undefined;
+    if (this.#session.manager === undefined) return;
+    const report = this.#outbox.nextReport();
+    if (report === undefined) return;
+    const updates = report.updates.map(({ taskId, status }) => ({ taskId, statusJson: JSON.stringify(status) }));
+    this.#session.send({ body: { $case: 'statusReport', value: { sequence: report.sequence, updates } } });
+  }
+
+  /** Tells the managers what this node is and has, unless they know. */
+  #describe(): void {
+    if (this.#session.manager === undefined) return;
+    const before = this.#told;
+    const value = this.#description();
+    if (this.#told !== before) this.#session.send({ body: { $case: 'description', value } });
+  }
+
+  #description(): DescriptionUpdate {
+    const description: NodeDescription = this.#host;
+    const update: DescriptionUpdate = {
+      descriptionJson: JSON.stringify(description),
+      advertiseAddr: this.#options.advertiseAddr,
+      engineError: this.#engineError,
+    };
+    this.#told = JSON.stringify(update);
+    return update;
+  }
+
+  #nodeFacts(): NodeFacts {
+    return { id: this.#options.identity.nodeId, hostname: this.#host.Hostname, platform: this.#host.Platform };
+  }
+}
+
+/** What can be said of the host while there is no engine to ask. */
+function hostWithoutEngine(): HostDescription {
+  return {
+    Hostname: os.hostname(),
+    Platform: { Architecture: os.machine(), OS: os.platform() },
+    Resources: { NanoCPUs: os.availableParallelism() * 1e9, MemoryBytes: os.totalmem() },
+    Engine: { EngineVersion: '', Plugins: [] },
+  };
+}

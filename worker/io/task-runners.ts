@@ -1,0 +1,377 @@
+import type { TaskStatus } from '@apiary/api/model';
+import { ApiaryError, type Clock, messageOf, type Rng, type Timer } from '@apiary/std';
+import type { Logger } from 'pino';
+import {
+  type AssignedTask,
+  backOffMs,
+  containerConfigOf,
+  type EngineContainer,
+  familiarReference,
+  initialFacts,
+  type NodeFacts,
+  nextStep,
+  observeContainer,
+  type TaskAction,
+  type TaskFacts,
+  withTrouble,
+} from '../core/index.js';
+import type { Engine, EngineEvent } from './engine.js';
+import { Lane } from './lane.js';
+
+/**
+ * How many containers are created or started at a time. More does not make dockerd faster (measured: see
+ * docs/decisions), and leaves less of the machine to what runs already.
+ */
+export const START_PARALLELISM = 4;
+/** Stops wait for the grace period of their containers, and cost the engine nothing meanwhile. */
+const STOP_PARALLELISM = 64;
+
+const DEFAULT_STOP_GRACE_MS = 10_000;
+/** For what is never cut short. */
+const NEVER = new AbortController().signal;
+const RETRY = { firstMs: 250, capMs: 30_000 };
+
+export interface TaskRunnersOptions {
+  engine: Engine;
+  clock: Clock;
+  rng: Rng;
+  logger: Logger;
+  /** A task's status changed. */
+  onStatus(task: AssignedTask, status: TaskStatus): void;
+  /** A task's container is removed, and the task forgotten. */
+  onForgotten(taskId: string): void;
+  /** The engine did not answer. */
+  onNoAnswer(reason: string): void;
+}
+
+/** One task on this node, or a container that no task of this node's owns any more. */
+interface Run {
+  readonly id: string;
+  /** Undefined for a container that nobody assigned: it is only removed. */
+  task: AssignedTask | undefined;
+  facts: TaskFacts;
+  /** Under way: one step at a time. */
+  busy: boolean;
+  /** Something was heard of the container: look at it before the next step. */
+  stale: boolean;
+  /** Ends what may be cut short (waiting, pulling) once the task is to stop. */
+  cut: AbortController;
+  /** Woken while it was busy: look again before waiting. */
+  again: boolean;
+  /** The action that was done last, and how often in a row it failed or had no effect. */
+  last: TaskAction;
+  failures: number;
+  /** Time passed or something happened since `last`, so that it may be done again. */
+  rested: boolean;
+  retry: Timer | undefined;
+}
+
+/** Brings each task of this node to where the managers want it, one engine call after the other. */
+export class TaskRunners {
+  readonly #options: TaskRunnersOptions;
+  readonly #runs = new Map<string, Run>();
+  readonly #starts = new Lane(START_PARALLELISM);
+  readonly #stops = new Lane(STOP_PARALLELISM);
+  readonly #removes = new Lane(START_PARALLELISM);
+  #node: NodeFacts;
+  #isAssigned = false;
+  /** Containers found before the managers have said what they want: not to be touched. */
+  #found = new Map<string, EngineContainer>();
+  /** Undefined while the engine answers. */
+  #engineError: string | undefined = 'not asked yet';
+  #stopped = false;
+  #isEngineKnown = false;
+  /** While every container is being removed: what to call when they are. */
+  #onLeft: (() => void) | undefined;
+
+  constructor(node: NodeFacts, options: TaskRunnersOptions) {
+    this.#node = node;
+    this.#options = options;
+  }
+
+  get size(): number {
+    return this.#runs.size;
+  }
+
+  /** What the managers want, or the part of it that changed. With the first call all that was found has its owner. */
+  assign({ changed, removed }: { changed: AssignedTask[]; removed: string[] }): void {
+    for (const task of changed) this.#assign(task);
+    for (const id of removed) {
+      const run = this.#runs.get(id);
+      if (run !== undefined) this.#want(run, 'remove');
+    }
+    if (this.#isAssigned) return;
+    this.#isAssigned = true;
+    for (const container of this.#found.values()) if (!this.#runs.has(container.taskId)) this.#addStray(container);
+    this.#found.clear();
+  }
+
+  /** The engine answers: these are all the containers of this node's tasks. */
+  engineUp(containers: EngineContainer[], node: NodeFacts): void {
+    this.#node = node;
+    this.#engineError = undefined;
+    const found = new Map(containers.filter(({ nodeId }) => nodeId === node.id).map((it) => [it.taskId, it]));
+    for (const run of this.#runs.values()) {
+      observeContainer(run.facts, found.get(run.id));
+      run.facts.trouble = undefined;
+      run.stale = false;
+      this.#wake(run);
+    }
+    const strays = [...found.values()].filter(({ taskId }) => !this.#runs.has(taskId));
+    if (this.#isAssigned) for (const container of strays) this.#addStray(container);
+    else this.#found = new Map(strays.map((container) => [container.taskId, container]));
+    this.#isEngineKnown = true;
+    this.#leftNow();
+  }
+
+  /** The engine is gone: every task says so, and nothing is done until it is back. */
+  engineDown(reason: string): void {
+    this.#engineError = reason;
+    for (const run of this.#runs.values()) this.#tellTrouble(run, `engine unavailable: ${reason}`);
+    this.#isEngineKnown = true;
+    this.#leftNow();
+  }
+
+  engineEvent({ containerId, taskId, nodeId, kind }: EngineEvent): void {
+    if (nodeId !== this.#node.id) return;
+    const run = this.#runs.get(taskId);
+    if (run === undefined) {
+      // Asked for by an agent that was killed before it heard the answer, and since then no longer wanted.
+      if (kind === 'created') void this.#findStray(containerId);
+    } else if (kind !== 'created') {
+      run.stale = true;
+      this.#wake(run);
+    }
+  }
+
+  /** Stops and removes every container of this node's tasks. Resolves when they are gone, or the engine is. */
+  async removeAll(): Promise<void> {
+    this.assign({ changed: [], removed: [...this.#runs.keys()] });
+    await new Promise<void>((resolve) => {
+      this.#onLeft = resolve;
+      this.#leftNow();
+    });
+  }
+
+  /** Does nothing more. Containers stay as they are. */
+  stop(): void {
+    this.#stopped = true;
+    for (const run of this.#runs.values()) {
+      run.retry?.cancel();
+      run.cut.abort();
+    }
+  }
+
+  #leftNow(): void {
+    if (this.#isEngineKnown && (this.#runs.size === 0 || this.#engineError !== undefined)) this.#onLeft?.();
+  }
+
+  #assign(task: AssignedTask): void {
+    const run = this.#runs.get(task.id);
+    if (run === undefined) {
+      const fresh = this.#newRun(task.id, task, this.#found.get(task.id));
+      this.#options.onStatus(task, fresh.facts.status);
+      if (this.#engineError !== undefined) this.#tellTrouble(fresh, `engine unavailable: ${this.#engineError}`);
+      this.#wake(fresh);
+    } else {
+      run.task = task;
+      this.#want(run, task.desiredState);
+    }
+  }
+
+  #newRun(id: string, task: AssignedTask | undefined, container: EngineContainer | undefined): Run {
+    const run: Run = {
+      id,
+      task,
+      facts: initialFacts(task?.desiredState ?? 'remove', this.#options.clock.now()),
+      busy: false,
+      stale: false,
+      cut: new AbortController(),
+      again: false,
+      last: 'none',
+      failures: 0,
+      rested: true,
+      retry: undefined,
+    };
+    observeContainer(run.facts, container);
+    this.#runs.set(id, run);
+    return run;
+  }
+
+  #addStray(container: EngineContainer): void {
+    this.#options.logger.info(
+      { task: container.taskId, container: container.id },
+      'removing a container that no task has',
+    );
+    this.#wake(this.#newRun(container.taskId, undefined, container));
+  }
+
+  async #findStray(containerId: string): Promise<void> {
+    try {
+      const stray = await this.#options.engine.inspect(containerId);
+      if (stray === undefined || this.#runs.has(stray.taskId) || this.#stopped) return;
+      if (this.#isAssigned) this.#addStray(stray);
+      else this.#found.set(stray.taskId, stray);
+    } catch (error) {
+      this.#options.onNoAnswer(messageOf(error));
+    }
+  }
+
+  #want(run: Run, desiredState: TaskFacts['desiredState']): void {
+    run.facts.desiredState = desiredState;
+    if (desiredState === 'shutdown' || desiredState === 'remove') run.cut.abort();
+    this.#wake(run);
+  }
+
+  #wake(run: Run): void {
+    run.rested = true;
+    run.again = true;
+    if (run.busy || this.#stopped) return;
+    run.retry?.cancel();
+    void this.#drive(run);
+  }
+
+  async #drive(run: Run): Promise<void> {
+    run.busy = true;
+    while (run.again && this.#engineError === undefined && !this.#stopped) {
+      run.again = false;
+      while (await this.#advance(run));
+    }
+    run.busy = false;
+  }
+
+  /** Takes the next step. @returns  false when there is nothing to do until something happens */
+  async #advance(run: Run): Promise<boolean> {
+    if (run.stale && !(await this.#refresh(run))) return false;
+    if (this.#engineError !== undefined || this.#stopped) return false;
+    const { status, action } = nextStep(run.facts, this.#options.clock.now());
+    this.#setStatus(run, status);
+    if (action === 'forget') return this.#forget(run);
+    if (action === 'none') {
+      run.last = action;
+      return run.stale;
+    }
+    if (action !== run.last) run.failures = 0;
+    else if (!run.rested) return this.#rest(run);
+    run.last = action;
+    run.rested = false;
+    try {
+      if (run.cut.signal.aborted) run.cut = new AbortController();
+      await this.#perform(run, action, run.cut.signal);
+      run.facts.trouble = undefined;
+      return true;
+    } catch (error) {
+      return this.#failed(run, action, error);
+    }
+  }
+
+  async #perform(run: Run, action: TaskAction, signal: AbortSignal): Promise<void> {
+    const { engine } = this.#options;
+    const { task, facts } = run;
+    const containerId = facts.container?.id ?? '';
+    switch (action) {
+      case 'pull':
+        await engine.pull(familiarReference(task?.template.ContainerSpec?.Image ?? ''), signal);
+        facts.imageReady = true;
+        break;
+      case 'create': {
+        if (task === undefined) break;
+        const config = containerConfigOf(task, this.#node);
+        const id = await this.#starts.run(() => engine.create(config), signal, 'back');
+        observeContainer(run.facts, createdContainer(id, run.id, this.#node.id));
+        break;
+      }
+      case 'start':
+        // Before the creates of others: what is begun is finished first.
+        await this.#starts.run(() => engine.start(containerId), signal, 'front');
+        run.stale = true;
+        break;
+      case 'stop':
+        await this.#stops.run(() => engine.stop(containerId, stopGraceMs(task)), NEVER, 'back');
+        run.stale = true;
+        break;
+      case 'remove':
+        await this.#removes.run(() => engine.remove(containerId), NEVER, 'back');
+        observeContainer(run.facts, undefined);
+        break;
+    }
+  }
+
+  #failed(run: Run, action: TaskAction, error: unknown): boolean {
+    // It is to stop: that is the next step.
+    if (run.cut.signal.aborted && error === run.cut.signal.reason) return true;
+    if (isNoAnswer(error)) return this.#noAnswer(error);
+    const words = messageOf(error);
+    const cause = error instanceof Error && error.cause !== undefined ? messageOf(error.cause) : undefined;
+    this.#options.logger.warn({ task: run.id, action, err: words, cause }, 'the engine refused a step of a task');
+    if (action === 'stop' || action === 'remove') {
+      this.#tellTrouble(run, `${action === 'stop' ? 'stopping' : 'removing'} container failed: ${words}`);
+      run.stale = true;
+      return this.#rest(run);
+    }
+    run.facts.failure = action === 'start' ? `starting container failed: ${words}` : words;
+    run.stale = action === 'start';
+    return true;
+  }
+
+  /** Looks at the container. @returns  false when that failed: it is tried again later */
+  async #refresh(run: Run): Promise<boolean> {
+    run.stale = false;
+    const { container } = run.facts;
+    if (container === undefined) return true;
+    try {
+      observeContainer(run.facts, await this.#options.engine.inspect(container.id));
+      return true;
+    } catch (error) {
+      if (isNoAnswer(error)) return this.#noAnswer(error);
+      run.stale = true;
+      this.#tellTrouble(run, `inspecting container failed: ${messageOf(error)}`);
+      return this.#rest(run);
+    }
+  }
+
+  #noAnswer(error: Error): false {
+    this.#options.onNoAnswer(error.message);
+    return false;
+  }
+
+  /** Waits before the same is done again. */
+  #rest(run: Run): false {
+    const { clock, rng } = this.#options;
+    run.failures++;
+    run.retry?.cancel();
+    run.retry = clock.after(backOffMs(run.failures, RETRY, rng), () => this.#wake(run));
+    return false;
+  }
+
+  #tellTrouble(run: Run, trouble: string): void {
+    run.facts.trouble = trouble;
+    this.#setStatus(run, withTrouble(run.facts, this.#options.clock.now()));
+  }
+
+  #setStatus(run: Run, status: TaskStatus): void {
+    if (status === run.facts.status) return;
+    run.facts.status = status;
+    if (run.task !== undefined) this.#options.onStatus(run.task, status);
+  }
+
+  #forget(run: Run): false {
+    this.#runs.delete(run.id);
+    this.#options.onForgotten(run.id);
+    this.#leftNow();
+    return false;
+  }
+}
+
+function isNoAnswer(error: unknown): error is ApiaryError {
+  return error instanceof ApiaryError && error.code === 'unavailable';
+}
+
+function createdContainer(id: string, taskId: string, nodeId: string): EngineContainer {
+  return { id, taskId, nodeId, state: 'created', pid: 0, exitCode: 0, oomKilled: false, error: '', ports: [] };
+}
+
+function stopGraceMs(task: AssignedTask | undefined): number {
+  const graceNs = task?.template.ContainerSpec?.StopGracePeriod;
+  return graceNs === undefined ? DEFAULT_STOP_GRACE_MS : Math.max(0, graceNs / 1e6);
+}
