@@ -11,7 +11,7 @@ export const DER_TAG = {
   bitString: 0x03,
   octetString: 0x04,
   objectIdentifier: 0x06,
-  utf8String: 0x0c,
+  printableString: 0x13,
   utcTime: 0x17,
   generalizedTime: 0x18,
   sequence: 0x30,

@@ -17,7 +17,7 @@ export type Observation =
 export function changesOf(view: View, observations: Observation[]): Change[] {
   const statuses = new Map<string, NodeRecord['status']>();
   const descriptions = new Map<string, NodeDescription>();
-  const tasks = new Map<string, TaskStatus>();
+  const tasks = new Map<string, TaskStatus[]>();
   for (const observation of observations) {
     if (observation.type === 'status') statuses.set(observation.nodeId, observation.status);
     else if (observation.type === 'description') descriptions.set(observation.nodeId, observation.description);
@@ -25,7 +25,12 @@ export function changesOf(view: View, observations: Observation[]): Change[] {
       for (const { taskId, status } of observation.updates) {
         const task = view.task(taskId);
         if (task === undefined || task.nodeId !== observation.nodeId) continue;
-        if (isProgress(tasks.get(taskId) ?? task.status, status)) tasks.set(taskId, status);
+        const steps = tasks.get(taskId) ?? [];
+        const last = steps.at(-1);
+        if (!isProgress(last ?? task.status, status)) continue;
+        // That a task ran is on record also when it has ended meanwhile.
+        const isRunOver = last?.state === 'running' && status.state !== 'running';
+        tasks.set(taskId, isRunOver ? [last, status] : [status]);
       }
     }
   }
@@ -40,7 +45,7 @@ export function changesOf(view: View, observations: Observation[]): Change[] {
     const node = view.node(id);
     if (node !== undefined && !same(node.status, status)) changes.push({ type: 'node-status', id, status });
   }
-  for (const [id, status] of tasks) changes.push({ type: 'task-status', id, status });
+  for (const [id, steps] of tasks) for (const status of steps) changes.push({ type: 'task-status', id, status });
   return changes;
 }
 

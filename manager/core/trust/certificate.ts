@@ -104,7 +104,7 @@ function extension(oid: string, critical: boolean, value: Uint8Array): Uint8Arra
 
 function name(attributes: [oid: string, value: string][]): Uint8Array {
   const sets = attributes.map(([oid, value]) =>
-    der(DER_TAG.set, der(DER_TAG.sequence, derOid(oid), der(DER_TAG.utf8String, ascii(value)))),
+    der(DER_TAG.set, der(DER_TAG.sequence, derOid(oid), der(DER_TAG.printableString, ascii(value)))),
   );
   return der(DER_TAG.sequence, ...sets);
 }

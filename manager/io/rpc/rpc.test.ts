@@ -1,0 +1,745 @@
+import { generateKeyPairSync, randomBytes, sign } from 'node:crypto';
+import { once } from 'node:events';
+import { connect as connectTcp } from 'node:net';
+import { createSecureContext } from 'node:tls';
+import { fromRpcError } from '@apiary/api/client';
+import { certificationRequest, certificationRequestInfo, formatJoinToken, type TaskStatus } from '@apiary/api/model';
+import {
+  type AgentMessage,
+  DispatcherClient,
+  type IssueCertificateResponse,
+  type ManagerMessage,
+  NodeCaClient,
+  NodeCaService,
+} from '@apiary/api/rpc';
+import type { Leadership } from '@apiary/raft/core';
+import { ApiaryError, SeededRng, VirtualClock } from '@apiary/std';
+import { ChannelCredentials, type ClientDuplexStream, makeGenericClientConstructor } from '@grpc/grpc-js';
+import { pino } from 'pino';
+import t, { type Test } from 'tap';
+import type { Change, Entry, Touched } from '../../core/store/change.js';
+import { Store } from '../../core/store/store.js';
+import type { Decision, Replica } from '../ports.js';
+import { createRootCa, issueCertificate, type RootCa, rootDigestOfPem } from '../trust/authority.js';
+import { Dispatcher } from './dispatcher.js';
+import { nodeCaService } from './node-ca.js';
+import { Recorder } from './recorder.js';
+import { type RpcServer, type RpcService, startRpcServer } from './server.js';
+
+const log = pino({ level: 'silent' });
+const DAY_MS = 24 * 3600 * 1000;
+const WORKER_SECRET = 'w'.repeat(25);
+const MANAGER_SECRET = 'm'.repeat(25);
+
+/** A replica whose log is a list: it commits at once, or when the test lets it. */
+class ListReplica implements Replica {
+  readonly view = new Store();
+  readonly entries: Entry[] = [];
+  leadership: Leadership = { role: 'leader', term: 1 };
+  /** While it is set, entries wait for it before they are applied. */
+  gate: Promise<void> | undefined;
+  refusal: ApiaryError | undefined;
+  readonly #clock: VirtualClock;
+  readonly #rng = new SeededRng(7);
+  readonly #listeners = new Set<(touched: Touched) => void>();
+  readonly #leadershipListeners = new Set<(leadership: Leadership) => void>();
+
+  constructor(clock: VirtualClock) {
+    this.#clock = clock;
+  }
+
+  async submit<R>(decide: (view: Store, context: { nowMs: number; rng: SeededRng }) => Decision<R>): Promise<R> {
+    const decision = decide(this.view, { nowMs: this.#clock.now(), rng: this.#rng });
+    if (this.refusal !== undefined) throw this.refusal;
+    await this.gate;
+    this.apply(decision.changes, decision.guards);
+    return decision.result;
+  }
+
+  apply(changes: Change[], guards: Entry['guards'] = []): void {
+    const entry = { atMs: this.#clock.now(), guards, changes };
+    this.entries.push(entry);
+    const { touched } = this.view.apply(this.entries.length, entry);
+    for (const listener of this.#listeners) listener(touched);
+  }
+
+  async barrier(): Promise<void> {}
+
+  subscribe(listener: (touched: Touched) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  onLeadership(listener: (leadership: Leadership) => void): () => void {
+    this.#leadershipListeners.add(listener);
+    return () => this.#leadershipListeners.delete(listener);
+  }
+
+  become(leadership: Leadership): void {
+    this.leadership = leadership;
+    for (const listener of this.#leadershipListeners) listener(leadership);
+  }
+}
+
+interface Identity {
+  certificateChainPem: string;
+  keyPem: string;
+  rootPem: string;
+}
+
+function keyAndCsr(): { keyPem: string; csrPem: string } {
+  const { publicKey, privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+  const info = certificationRequestInfo(publicKey.export({ type: 'spki', format: 'der' }));
+  const request = Buffer.from(certificationRequest(info, sign('sha256', info, privateKey))).toString('base64');
+  return {
+    keyPem: privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(),
+    csrPem: `-----BEGIN CERTIFICATE REQUEST-----\n${request}\n-----END CERTIFICATE REQUEST-----\n`,
+  };
+}
+
+function identityOf(
+  rootCa: RootCa,
+  nodeId: string,
+  role: 'worker' | 'manager',
+  { nowMs = Date.now(), validityMs = DAY_MS } = {},
+): Identity {
+  const { keyPem, csrPem } = keyAndCsr();
+  const certificateChainPem = issueCertificate({ rootCa, csrPem, nodeId, role, clusterId: 'c1', validityMs, nowMs });
+  return { certificateChainPem, keyPem, rootPem: rootCa.certificatePem };
+}
+
+/** A manager's door over a replica, with the nodes `m1` (manager), `w1` and `w2`. */
+async function openCluster(t: Test, more: RpcService[] = []) {
+  const clock = new VirtualClock(Date.now());
+  const replica = new ListReplica(clock);
+  const rootCa = createRootCa(Date.now());
+  const joinSecrets = { worker: WORKER_SECRET, manager: MANAGER_SECRET };
+  const status = { state: 'unknown' as const, message: '', addr: '' };
+  replica.apply([
+    { type: 'cluster-create', cluster: { id: 'c1', spec: {}, joinSecrets, rootCa } },
+    { type: 'node-create', node: { id: 'm1', role: 'manager', spec: {}, status, managerAddr: '127.0.0.1:2377' } },
+    { type: 'node-create', node: { id: 'w1', role: 'worker', spec: {}, status } },
+    { type: 'node-create', node: { id: 'w2', role: 'worker', spec: {}, status } },
+  ]);
+  const dispatcher = new Dispatcher({ replica, clock, log });
+  const identity = identityOf(rootCa, 'm1', 'manager');
+  const services = [nodeCaService({ replica, clock, log }), dispatcher.service, ...more];
+  const server = await startRpcServer({ listenAddr: '127.0.0.1:0', identity, services, replica, clock });
+  t.teardown(async () => {
+    dispatcher.close();
+    await server.close();
+  });
+  return { clock, replica, rootCa, server, dispatcher };
+}
+
+const CHANNEL = { 'grpc.ssl_target_name_override': 'swarm-manager', 'grpc.use_local_subchannel_pool': 1 };
+
+function credentialsOf({
+  rootPem,
+  keyPem,
+  certificateChainPem,
+}: Partial<Identity> & { rootPem: string }): ChannelCredentials {
+  const [root, key, chain] = [rootPem, keyPem, certificateChainPem].map((pem) =>
+    pem === undefined ? null : Buffer.from(pem),
+  );
+  return ChannelCredentials.createSsl(root, key, chain);
+}
+
+/** An agent's side of a session, written for the test: it says what it is told to, and keeps what it hears. */
+class TestAgent {
+  readonly client: DispatcherClient;
+  readonly stream: ClientDuplexStream<AgentMessage, ManagerMessage>;
+  readonly heard: NonNullable<ManagerMessage['body']>[] = [];
+  /** Resolves with the words that end the session. */
+  readonly ended: Promise<{ code: string; message: string }>;
+  #onHeard: () => void = () => undefined;
+
+  constructor(t: Test, server: RpcServer, identity: Partial<Identity> & { rootPem: string }) {
+    this.client = new DispatcherClient(server.addr, credentialsOf(identity), CHANNEL);
+    this.stream = this.client.session();
+    t.teardown(() => {
+      this.stream.cancel();
+      this.client.close();
+    });
+    this.stream.on('data', ({ body }: ManagerMessage) => {
+      if (body !== undefined) this.heard.push(body);
+      this.#onHeard();
+    });
+    this.ended = new Promise((resolve) => {
+      this.stream.on('error', (error) => {
+        const { code, message } = fromRpcError(error);
+        resolve({ code, message });
+      });
+      this.stream.on('end', () => resolve({ code: 'ok', message: '' }));
+    });
+  }
+
+  say(body: NonNullable<AgentMessage['body']>): void {
+    this.stream.write({ body });
+  }
+
+  hello({ engineError = '', advertiseAddr = '' } = {}): void {
+    this.say({ $case: 'hello', value: { description: { descriptionJson: DESCRIPTION, advertiseAddr, engineError } } });
+  }
+
+  report(sequence: number, updates: Record<string, Partial<TaskStatus>>): void {
+    this.say({
+      $case: 'statusReport',
+      value: {
+        sequence,
+        updates: Object.entries(updates).map(([taskId, status]) => ({
+          taskId,
+          statusJson: JSON.stringify({ atMs: 1, message: '', ...status }),
+        })),
+      },
+    });
+  }
+
+  /** The next message of a kind that was not taken before. */
+  async take<C extends NonNullable<ManagerMessage['body']>['$case']>(kind: C) {
+    for (;;) {
+      const at = this.heard.findIndex(({ $case }) => $case === kind);
+      const [found] = at < 0 ? [] : this.heard.splice(at, 1);
+      if (found !== undefined) return found as Extract<NonNullable<ManagerMessage['body']>, { $case: C }>;
+      await new Promise<void>((resolve) => {
+        this.#onHeard = resolve;
+      });
+    }
+  }
+
+  async open(): Promise<void> {
+    this.hello();
+    await this.take('assignments');
+  }
+}
+
+const DESCRIPTION = JSON.stringify({
+  Hostname: 'host',
+  Platform: { Architecture: 'x86_64', OS: 'linux' },
+  Resources: { NanoCPUs: 2e9, MemoryBytes: 4e9 },
+  Engine: { EngineVersion: '20.10', Plugins: [] },
+});
+
+/** Resolves when an entry has been applied after which `holds`. */
+function until(replica: ListReplica, holds: () => boolean): Promise<void> {
+  return new Promise((resolve) => {
+    const check = () => {
+      if (!holds()) return;
+      stop();
+      resolve();
+    };
+    const stop = replica.subscribe(check);
+    check();
+  });
+}
+
+/** Resolves when the manager has read what the agent said before: the answer comes on the same connection. */
+function roundTrip({ client }: TestAgent): Promise<void> {
+  const { path, requestSerialize, responseDeserialize } = NodeCaService.getRootCertificate;
+  return new Promise((resolve, reject) => {
+    client.makeUnaryRequest(path, requestSerialize, responseDeserialize, {}, (error) => {
+      if (error === null) resolve();
+      else reject(error);
+    });
+  });
+}
+
+function serviceWithTasks(replica: ListReplica, ...tasks: [id: string, nodeId: string][]): void {
+  const restarts = { attempts: 0, failuresInARow: 0, recentMs: [] };
+  const status: TaskStatus = { state: 'assigned', atMs: 0, message: '' };
+  if (replica.view.service('s1') === undefined) {
+    const spec = {
+      Name: 'web',
+      TaskTemplate: { ContainerSpec: { Image: 'x' } },
+      Mode: { Replicated: { Replicas: 1 } },
+    };
+    replica.apply([{ type: 'service-create', id: 's1', spec }]);
+  }
+  replica.apply(
+    tasks.map(([id, nodeId]) => ({
+      type: 'task-create',
+      task: { id, serviceId: 's1', specVersion: 1, slot: 1, nodeId, desiredState: 'running', status, restarts },
+    })),
+  );
+}
+
+function issue(
+  t: Test,
+  server: RpcServer,
+  identity: Partial<Identity> & { rootPem: string },
+  request: { csrPem?: string; joinToken?: string; availability?: string },
+): Promise<IssueCertificateResponse> {
+  const client = new NodeCaClient(server.addr, credentialsOf(identity), CHANNEL);
+  t.teardown(() => client.close());
+  const { csrPem = keyAndCsr().csrPem, joinToken = '', availability = '' } = request;
+  return new Promise((resolve, reject) => {
+    client.issueCertificate({ csrPem, joinToken, availability }, (error, answer) => {
+      if (error === null) resolve(answer);
+      else reject(fromRpcError(error));
+    });
+  });
+}
+
+t.test('who has no certificate of the cluster opens no session, and hears why', async (t) => {
+  const { server, rootCa } = await openCluster(t);
+  const rootPem = rootCa.certificatePem;
+  const foreign = identityOf(createRootCa(Date.now()), 'w1', 'worker');
+  const expired = identityOf(rootCa, 'w1', 'worker', { nowMs: Date.now() - 30 * DAY_MS });
+  const unknown = identityOf(rootCa, 'nobody', 'worker');
+  const open = async (identity: Partial<Identity>) => {
+    const agent = new TestAgent(t, server, { ...identity, rootPem });
+    agent.hello();
+    return agent.ended;
+  };
+  t.match(await open({}), { code: 'unauthenticated', message: /needs a valid certificate of this cluster/ });
+  t.match(await open(foreign), { code: 'unauthenticated', message: /another CA/ });
+  t.match(await open(expired), { code: 'unauthenticated', message: /expired/ });
+  t.match(await open(unknown), { code: 'permission-denied', message: /node nobody is not, or no longer/ });
+});
+
+t.test("a manager's call is refused to a worker's certificate and to none", async (t) => {
+  const definition = { secret: { ...NodeCaService.getRootCertificate, path: '/apiary.v1.Test/Secret' as const } };
+  const implementation = {
+    secret: (_call: unknown, callback: (error: null, answer: { rootCertificatePem: string }) => void) =>
+      callback(null, { rootCertificatePem: 'told' }),
+  };
+  const { server, rootCa } = await openCluster(t, [{ definition, implementation, access: 'manager' }]);
+  const Client = makeGenericClientConstructor(definition, 'apiary.v1.Test');
+  const call = (identity: Partial<Identity>) => {
+    const client = new Client(server.addr, credentialsOf({ ...identity, rootPem: rootCa.certificatePem }), CHANNEL);
+    t.teardown(() => client.close());
+    return new Promise((resolve) => {
+      client['secret']?.({}, (error: unknown, answer: unknown) =>
+        resolve(error === null ? answer : fromRpcError(error)),
+      );
+    });
+  };
+  t.match(await call(identityOf(rootCa, 'w1', 'worker')), { code: 'permission-denied', message: /w1 is a worker/ });
+  t.match(await call({}), { code: 'unauthenticated' });
+  t.match(await call(identityOf(rootCa, 'w1', 'manager')), { code: 'permission-denied' }, 'the record says worker');
+  t.match(await call(identityOf(rootCa, 'm1', 'manager')), { rootCertificatePem: 'told' });
+});
+
+t.test('a join with the worker token makes a node whose certificate opens a session', async (t) => {
+  const { server, rootCa, replica } = await openCluster(t);
+  const { keyPem, csrPem } = keyAndCsr();
+  const rootPem = rootCa.certificatePem;
+  const joinToken = formatJoinToken({ rootDigest: rootDigestOfPem(rootPem), secret: WORKER_SECRET });
+  const answer = await issue(t, server, { rootPem }, { csrPem, joinToken, availability: 'pause' });
+  t.match(answer, { role: 'worker', clusterId: 'c1' });
+  t.match(replica.view.node(answer.nodeId), {
+    role: 'worker',
+    spec: { Availability: 'pause' },
+    status: { state: 'unknown' },
+  });
+  const identity = { rootPem, keyPem, certificateChainPem: answer.certificateChainPem };
+  const agent = new TestAgent(t, server, identity);
+  agent.hello();
+  t.match(await agent.take('welcome'), { value: { nodeId: answer.nodeId, clusterId: 'c1' } });
+
+  const renewed = await issue(t, server, identity, {});
+  t.equal(renewed.nodeId, answer.nodeId, 'a renewal is for the same node');
+  t.not(renewed.certificateChainPem, answer.certificateChainPem);
+});
+
+t.test('a join that is wrong in any way makes no node', async (t) => {
+  const { server, rootCa, replica } = await openCluster(t);
+  const rootPem = rootCa.certificatePem;
+  const rootDigest = rootDigestOfPem(rootPem);
+  const good = formatJoinToken({ rootDigest, secret: WORKER_SECRET });
+  const attempt = (request: { csrPem?: string; joinToken?: string; availability?: string }) =>
+    issue(t, server, { rootPem }, request);
+  const before = replica.entries.length;
+  await t.rejects(attempt({ joinToken: formatJoinToken({ rootDigest, secret: 'x'.repeat(25) }) }), {
+    code: 'unauthenticated',
+    message: /^invalid join token: its secret is wrong/,
+  });
+  await t.rejects(attempt({ joinToken: formatJoinToken({ rootDigest: '2'.repeat(50), secret: WORKER_SECRET }) }), {
+    code: 'unauthenticated',
+    message: /another cluster/,
+  });
+  await t.rejects(attempt({ joinToken: formatJoinToken({ rootDigest, secret: MANAGER_SECRET }) }), {
+    code: 'unimplemented',
+    message: /single manager/,
+  });
+  await t.rejects(attempt({ joinToken: 'SWMTKN-1-x' }), { code: 'invalid-argument' });
+  await t.rejects(attempt({}), { code: 'unauthenticated', message: /neither a join token nor/ });
+  await t.rejects(attempt({ joinToken: good, availability: 'gone' }), { code: 'invalid-argument' });
+  await t.rejects(attempt({ joinToken: good, csrPem: 'no request' }), {
+    code: 'invalid-argument',
+    message: /certificate request/,
+  });
+  await t.rejects(attempt({ joinToken: good, csrPem: 'x'.repeat(1_000_000) }), { code: 'invalid-argument' });
+  t.equal(replica.entries.length, before);
+});
+
+t.test('callers who are no node get only so many calls at once, and none for long', async (t) => {
+  const { server, rootCa, clock } = await openCluster(t);
+  const rootPem = rootCa.certificatePem;
+  const definition = { issueCertificate: { ...NodeCaService.issueCertificate, requestStream: true as const } };
+  // A unary call whose request never comes.
+  const Client = makeGenericClientConstructor(definition, 'apiary.v1.NodeCa');
+  const endings: Promise<ApiaryError>[] = [];
+  for (let connection = 0; connection < 5; connection++) {
+    const client = new Client(server.addr, credentialsOf({ rootPem }), CHANNEL);
+    t.teardown(() => client.close());
+    for (let i = 0; i < 60; i++) {
+      endings.push(
+        new Promise((resolve) => client['issueCertificate']?.((error: unknown) => resolve(fromRpcError(error)))),
+      );
+    }
+  }
+  t.match(await Promise.race(endings), { code: 'resource-exhausted', message: /too many nodes are joining/ });
+  clock.advance(10_000);
+  const codes = (await Promise.all(endings)).map(({ code }) => code);
+  t.equal(codes.filter((code) => code === 'unavailable').length, 256);
+  t.equal(codes.filter((code) => code === 'resource-exhausted').length, 44);
+  await t.rejects(issue(t, server, { rootPem }, {}), { code: 'unauthenticated' }, 'there is room again');
+});
+
+t.test('Hello makes the node ready, and its tasks are sent: all, then what changes', async (t) => {
+  const { server, rootCa, replica } = await openCluster(t);
+  serviceWithTasks(replica, ['t1', 'w1'], ['t2', 'w2']);
+  const agent = new TestAgent(t, server, identityOf(rootCa, 'w1', 'worker'));
+  agent.hello({ advertiseAddr: '192.0.2.1:2377' });
+  t.match(await agent.take('welcome'), {
+    value: { update: { heartbeatPeriodMs: 1_000, managers: [{ nodeId: 'm1', addr: '127.0.0.1:2377' }] } },
+  });
+  t.match(replica.view.node('w1'), {
+    status: { state: 'ready', message: '', addr: '192.0.2.1' },
+    description: { Hostname: 'host' },
+  });
+  const first = await agent.take('assignments');
+  t.match(first.value, { complete: true, tasks: [{ taskId: 't1', desiredState: 'running' }] });
+  t.equal(first.value.tasks.length, 1);
+  t.match(first.value.specs, [{ serviceName: 'web', taskTemplateJson: '{"ContainerSpec":{"Image":"x"}}' }]);
+
+  serviceWithTasks(replica, ['t3', 'w1']);
+  const second = await agent.take('assignments');
+  t.match(second.value, { complete: false, specs: [], tasks: [{ taskId: 't3' }], removedTaskIds: [] });
+  replica.apply([
+    { type: 'task-delete', id: 't1' },
+    { type: 'task-desired', id: 't3', desiredState: 'shutdown' },
+  ]);
+  const third = await agent.take('assignments');
+  t.match(third.value, { tasks: [{ taskId: 't3', desiredState: 'shutdown' }], removedTaskIds: ['t1'] });
+
+  const before = replica.entries.length;
+  const again = new TestAgent(t, server, identityOf(rootCa, 'w1', 'worker'));
+  again.hello({ advertiseAddr: '192.0.2.1' });
+  await again.take('welcome');
+  t.equal(replica.entries.length, before, 'a Hello with nothing new writes nothing');
+  t.match(await agent.ended, { code: 'failed-precondition', message: /newer session/ });
+});
+
+t.test('reports are acknowledged once they are committed, in order', async (t) => {
+  const { server, rootCa, replica } = await openCluster(t);
+  serviceWithTasks(replica, ['t1', 'w1'], ['t2', 'w2'], ['t3', 'w2']);
+  const one = new TestAgent(t, server, identityOf(rootCa, 'w1', 'worker'));
+  const two = new TestAgent(t, server, identityOf(rootCa, 'w2', 'worker'));
+  await Promise.all([one.open(), two.open()]);
+  let release: () => void = () => undefined;
+  replica.gate = new Promise((resolve) => {
+    release = resolve;
+  });
+  one.report(1, { t1: { state: 'preparing' } });
+  two.report(1, { t2: { state: 'running', container: { id: 'abc', pid: 7, exitCode: 0 } } });
+  two.report(2, { t3: { state: 'rejected', err: 'no such image' } });
+  one.report(2, { t1: { state: 'running' } });
+  await roundTrip(one);
+  await roundTrip(two);
+  t.equal(
+    [...one.heard, ...two.heard].filter(({ $case }) => $case === 'statusAck').length,
+    0,
+    'none before the commit',
+  );
+  release();
+  replica.gate = undefined;
+  t.match(await one.take('statusAck'), { value: { sequence: 1 } });
+  t.match(await one.take('statusAck'), { value: { sequence: 2 } });
+  t.match(await two.take('statusAck'), { value: { sequence: 1 } });
+  t.match(await two.take('statusAck'), { value: { sequence: 2 } });
+  t.match(replica.view.task('t1')?.status, { state: 'running' });
+  t.match(replica.view.task('t2')?.status, { state: 'running', container: { id: 'abc', pid: 7 } });
+  t.match(replica.view.task('t3')?.status, { state: 'rejected', err: 'no such image' });
+});
+
+t.test('what is observed while an entry is under way goes into the next one together', async (t) => {
+  const replica = new ListReplica(new VirtualClock());
+  const status = { state: 'unknown' as const, message: '', addr: '' };
+  replica.apply([{ type: 'node-create', node: { id: 'w1', role: 'worker', spec: {}, status } }]);
+  const recorder = new Recorder(replica);
+  const observe = (message: string) =>
+    recorder.record([{ type: 'status', nodeId: 'w1', status: { state: 'down', message, addr: '' } }]);
+  await Promise.all([observe('1'), observe('2'), observe('3'), observe('4')]);
+  t.match(
+    replica.entries.slice(1).map(({ changes }) => changes),
+    [[{ status: { message: '1' } }], [{ status: { message: '4' } }]],
+  );
+  t.equal(replica.entries.length, 3);
+  replica.refusal = new ApiaryError('unavailable', 'no leader');
+  const refused = [observe('5'), observe('6')];
+  await Promise.all(refused.map((each) => t.rejects(each, { code: 'unavailable' })));
+  replica.refusal = undefined;
+  await observe('7');
+  t.equal(replica.view.node('w1')?.status.message, '7', 'a failure does not stop what comes after');
+});
+
+t.test(
+  "a worker's reports on others' tasks, on none and of no sense change nothing, and cost it nothing",
+  async (t) => {
+    const { server, rootCa, replica } = await openCluster(t);
+    serviceWithTasks(replica, ['mine', 'w1'], ['theirs', 'w2']);
+    const agent = new TestAgent(t, server, identityOf(rootCa, 'w1', 'worker'));
+    await agent.open();
+    agent.say({
+      $case: 'statusReport',
+      value: {
+        sequence: 1,
+        updates: [
+          { taskId: 'theirs', statusJson: '{"state":"failed","atMs":1,"message":""}' },
+          { taskId: 'unknown', statusJson: '{"state":"failed","atMs":1,"message":""}' },
+          { taskId: 'mine', statusJson: '{"state":"exploded"}' },
+          { taskId: 'mine', statusJson: 'no JSON' },
+          { taskId: 'mine', statusJson: '{"state":"running","atMs":1,"message":"","ofANewerAgent":true}' },
+        ],
+      },
+    });
+    await agent.take('statusAck');
+    t.equal(replica.view.task('theirs')?.status.state, 'assigned');
+    t.equal(replica.view.task('mine')?.status.state, 'running');
+    agent.report(2, { mine: { state: 'preparing' } });
+    await agent.take('statusAck');
+    t.equal(replica.view.task('mine')?.status.state, 'running', 'a state never goes back');
+  },
+);
+
+t.test(
+  'a report that cannot be committed is not acknowledged: the session ends, and the agent says it again',
+  async (t) => {
+    const { server, rootCa, replica } = await openCluster(t);
+    serviceWithTasks(replica, ['t1', 'w1']);
+    const agent = new TestAgent(t, server, identityOf(rootCa, 'w1', 'worker'));
+    await agent.open();
+    replica.refusal = new ApiaryError('resource-exhausted', 'the disk is full');
+    agent.report(1, { t1: { state: 'running' } });
+    t.match(await agent.ended, { code: 'resource-exhausted', message: /disk is full/ });
+    t.equal(agent.heard.filter(({ $case }) => $case === 'statusAck').length, 0);
+    t.equal(replica.view.task('t1')?.status.state, 'assigned');
+  },
+);
+
+t.test('a node that misses three heartbeats is down with the words of Docker, and ready when it is back', async (t) => {
+  const { server, rootCa, replica, clock } = await openCluster(t);
+  const identity = identityOf(rootCa, 'w1', 'worker');
+  const agent = new TestAgent(t, server, identity);
+  await agent.open();
+  clock.advance(2_900);
+  // The acknowledgement shows that the message was heard.
+  agent.report(1, {});
+  await agent.take('statusAck');
+  clock.advance(2_900);
+  t.equal(replica.view.node('w1')?.status.state, 'ready');
+  clock.advance(100);
+  await until(replica, () => replica.view.node('w1')?.status.state === 'down');
+  t.match(replica.view.node('w1')?.status, { message: 'heartbeat failure', addr: '127.0.0.1' });
+  t.match(await agent.ended, { code: 'unavailable', message: /missed 3 heartbeats/ });
+  const again = new TestAgent(t, server, identity);
+  await again.open();
+  t.match(replica.view.node('w1')?.status, { state: 'ready', message: '' });
+});
+
+t.test('a cut connection alone takes no node down, and a manager that stood still blames nobody', async (t) => {
+  const { server, rootCa, replica, clock } = await openCluster(t);
+  const agent = new TestAgent(t, server, identityOf(rootCa, 'w1', 'worker'));
+  await agent.open();
+  agent.client.close();
+  agent.stream.cancel();
+  await agent.ended;
+  clock.advance(2_999);
+  t.equal(replica.view.node('w1')?.status.state, 'ready');
+
+  // As after a pause of the process: the check comes long after it was due.
+  const late = new VirtualClock(Date.now());
+  const stalled = new ListReplica(late);
+  const status = { state: 'ready' as const, message: '', addr: '' };
+  stalled.apply([{ type: 'node-create', node: { id: 'w1', role: 'worker', spec: {}, status } }]);
+  let jumpMs = 0;
+  const jumping = { now: () => late.now() + jumpMs, after: late.after.bind(late) };
+  const dispatcher = new Dispatcher({ replica: stalled, clock: jumping, log });
+  t.teardown(() => dispatcher.close());
+  await Promise.resolve();
+  await Promise.resolve();
+  jumpMs = 60_000;
+  late.advance(10_000);
+  t.equal(stalled.view.node('w1')?.status.state, 'ready', 'a fresh grace is given');
+  late.advance(3_000);
+  await until(stalled, () => stalled.view.node('w1')?.status.state === 'down');
+});
+
+t.test('a new leader gives every node a grace before it is down', async (t) => {
+  const { server, rootCa, replica, clock } = await openCluster(t);
+  const agent = new TestAgent(t, server, identityOf(rootCa, 'w1', 'worker'));
+  await agent.open();
+  replica.become({ role: 'follower', term: 2 });
+  t.match(await agent.ended, { code: 'unavailable', message: /not the leader/ });
+  const refused = new TestAgent(t, server, identityOf(rootCa, 'w1', 'worker'));
+  t.match(await refused.ended, { code: 'unavailable', message: /does not lead/ });
+  clock.advance(60_000);
+  replica.become({ role: 'leader', term: 3 });
+  await new Promise<void>((resolve) => setImmediate(resolve));
+  clock.advance(9_999);
+  t.equal(replica.view.node('w1')?.status.state, 'ready');
+  clock.advance(1);
+  await until(replica, () => replica.view.node('w1')?.status.state === 'down');
+});
+
+t.test('an engine that is away for longer than its grace takes its node down, and back when it answers', async (t) => {
+  const { server, rootCa, replica, clock } = await openCluster(t);
+  const agent = new TestAgent(t, server, identityOf(rootCa, 'w1', 'worker'));
+  await agent.open();
+  const describe = (engineError: string) =>
+    agent.say({ $case: 'description', value: { descriptionJson: '', advertiseAddr: '', engineError } });
+  let sequence = 0;
+  const settled = async () => {
+    agent.report(++sequence, {});
+    await agent.take('statusAck');
+  };
+  describe('connection refused');
+  await settled();
+  clock.advance(2_500);
+  await settled();
+  describe('');
+  await settled();
+  clock.advance(2_900);
+  await settled();
+  t.equal(replica.view.node('w1')?.status.state, 'ready', 'a short absence is nothing');
+  describe('connection refused');
+  for (let passedMs = 0; passedMs < 5_000; passedMs += 2_500) {
+    await settled();
+    clock.advance(2_500);
+  }
+  await until(replica, () => replica.view.node('w1')?.status.state === 'down');
+  t.match(replica.view.node('w1')?.status, { message: 'engine unavailable: connection refused' });
+  describe('');
+  await until(replica, () => replica.view.node('w1')?.status.state === 'ready');
+  t.equal(replica.view.node('w1')?.status.message, '');
+});
+
+t.test('a removed node is out at once, on its open session too', async (t) => {
+  const { server, rootCa, replica } = await openCluster(t);
+  const identity = identityOf(rootCa, 'w1', 'worker');
+  const agent = new TestAgent(t, server, identity);
+  await agent.open();
+  replica.apply([{ type: 'node-delete', id: 'w1' }]);
+  t.match(await agent.ended, { code: 'permission-denied', message: /w1 is not, or no longer/ });
+  const again = new TestAgent(t, server, identity);
+  t.match(await again.ended, { code: 'permission-denied' });
+  await t.rejects(issue(t, server, identity, {}), { code: 'permission-denied' });
+});
+
+t.test('Goodbye takes the node down at once', async (t) => {
+  const { server, rootCa, replica, clock } = await openCluster(t);
+  const agent = new TestAgent(t, server, identityOf(rootCa, 'w1', 'worker'));
+  await agent.open();
+  agent.say({ $case: 'goodbye', value: { reason: 'left the swarm' } });
+  t.match(await agent.ended, { code: 'ok' });
+  t.match(replica.view.node('w1')?.status, { state: 'down', message: 'left the swarm' });
+  clock.advance(60_000);
+  t.match(replica.view.node('w1')?.status, { message: 'left the swarm' });
+});
+
+t.test('a session that does not start as it should is ended', async (t) => {
+  const { server, rootCa, clock } = await openCluster(t);
+  const rude = new TestAgent(t, server, identityOf(rootCa, 'w1', 'worker'));
+  rude.say({ $case: 'heartbeat', value: {} });
+  t.match(await rude.ended, { code: 'failed-precondition', message: /starts with Hello/ });
+  const odd = new TestAgent(t, server, identityOf(rootCa, 'w1', 'worker'));
+  odd.say({
+    $case: 'hello',
+    value: { description: { descriptionJson: '{"Hostname":1}', advertiseAddr: '', engineError: '' } },
+  });
+  t.match(await odd.ended, { code: 'invalid-argument', message: /node description: Hostname/ });
+  const silent = new TestAgent(t, server, identityOf(rootCa, 'w2', 'worker'));
+  const open = new TestAgent(t, server, identityOf(rootCa, 'w1', 'worker'));
+  await open.open();
+  await roundTrip(silent);
+  clock.advance(10_000);
+  t.match(await silent.ended, { code: 'failed-precondition', message: /no Hello within/ });
+});
+
+t.test('an agent that reads nothing loses its session, and its node is down', async (t) => {
+  const { server, rootCa, replica, clock } = await openCluster(t);
+  const agent = new TestAgent(t, server, identityOf(rootCa, 'w1', 'worker'));
+  await agent.open();
+  agent.stream.pause();
+  // More than the flow-control windows and buffers on the way hold.
+  const labels = { padding: 'x'.repeat(1_000_000) };
+  for (let i = 0; i < 32; i++) {
+    const spec = { Name: `large${i}`, Labels: labels, TaskTemplate: {}, Mode: { Replicated: { Replicas: 1 } } };
+    replica.apply([{ type: 'service-create', id: `large${i}`, spec }]);
+    const status: TaskStatus = { state: 'assigned', atMs: 0, message: '' };
+    const restarts = { attempts: 0, failuresInARow: 0, recentMs: [] };
+    const fields = { serviceId: `large${i}`, specVersion: 1, slot: 1, nodeId: 'w1', desiredState: 'running' as const };
+    replica.apply([{ type: 'task-create', task: { id: `large${i}`, ...fields, status, restarts } }]);
+    await new Promise<void>((resolve) => setImmediate(resolve));
+  }
+  for (let passedMs = 0; passedMs < 10_000; passedMs += 2_000) {
+    agent.say({ $case: 'heartbeat', value: {} });
+    await roundTrip(agent);
+    clock.advance(2_000);
+  }
+  t.equal(replica.view.node('w1')?.status.state, 'ready');
+  clock.advance(3_000);
+  await until(replica, () => replica.view.node('w1')?.status.state === 'down');
+});
+
+t.test('more managers and a longer period are told to open sessions', async (t) => {
+  const { server, rootCa, replica } = await openCluster(t);
+  const agent = new TestAgent(t, server, identityOf(rootCa, 'w1', 'worker'));
+  await agent.open();
+  replica.apply([{ type: 'cluster-spec', spec: { Dispatcher: { HeartbeatPeriod: 2e9 } } }]);
+  t.match(await agent.take('update'), { value: { heartbeatPeriodMs: 2_000 } });
+});
+
+t.test('a new certificate of the manager shows on the next connection, and disturbs no session', async (t) => {
+  const { server, rootCa, replica } = await openCluster(t);
+  const agent = new TestAgent(t, server, identityOf(rootCa, 'w1', 'worker'));
+  await agent.open();
+  const expired = identityOf(rootCa, 'm1', 'manager', { nowMs: Date.now() - 30 * DAY_MS });
+  server.rotate(expired);
+  const late = new TestAgent(t, server, identityOf(rootCa, 'w2', 'worker'));
+  t.match(await late.ended, { code: 'unavailable' }, 'the new one is shown, which is not good any more');
+  server.rotate(identityOf(rootCa, 'm1', 'manager'));
+  await new TestAgent(t, server, identityOf(rootCa, 'w2', 'worker')).open();
+  serviceWithTasks(replica, ['t1', 'w1']);
+  t.match(await agent.take('assignments'), { value: { tasks: [{ taskId: 't1' }] } });
+});
+
+t.test('noise on the port, and older TLS, leave the server as it was', async (t) => {
+  const { server, rootCa } = await openCluster(t);
+  const port = Number(server.addr.split(':')[1]);
+  for (const noise of ['GET / HTTP/1.1\r\n\r\n', randomBytes(10_000)]) {
+    const socket = connectTcp(port, '127.0.0.1');
+    socket.on('error', () => undefined);
+    socket.write(noise);
+    await once(socket, 'close');
+  }
+  const rootPem = rootCa.certificatePem;
+  const old = ChannelCredentials.createFromSecureContext(createSecureContext({ ca: rootPem, maxVersion: 'TLSv1.2' }));
+  const client = new NodeCaClient(server.addr, old, CHANNEL);
+  t.teardown(() => client.close());
+  const failure = await new Promise((resolve) =>
+    client.getRootCertificate({}, (error) => resolve(fromRpcError(error))),
+  );
+  t.match(failure, { code: 'unavailable' });
+  await new TestAgent(t, server, identityOf(rootCa, 'w1', 'worker')).open();
+});
+
+t.test('an address that is taken is refused with the flag that chooses another', async (t) => {
+  const { server, rootCa, replica, clock } = await openCluster(t);
+  const identity = identityOf(rootCa, 'm1', 'manager');
+  const start = (listenAddr: string) => startRpcServer({ listenAddr, identity, services: [], replica, clock });
+  await t.rejects(start(server.addr), { code: 'failed-precondition', message: /EADDRINUSE.*--listen-addr/ });
+  await t.rejects(start('not an address'), { code: 'invalid-argument', message: /listen address/ });
+});
