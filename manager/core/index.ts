@@ -2,7 +2,6 @@
 
 export * from './dispatch/index.js';
 export * from './plan/index.js';
-export type * from './store/change.js';
-export type * from './store/records.js';
-export type * from './store/view.js';
+export * from './requests/index.js';
+export * from './store/index.js';
 export * from './trust/index.js';

@@ -1,16 +1,11 @@
 import type { InitRequest, JoinRequest, LocalNodeState } from '@apiary/api/model';
 import type { Leadership } from '@apiary/raft/core';
 import type { Rng } from '@apiary/std';
-import type { Change, Guard, Touched } from '../core/store/change.js';
+import type { Decision } from '../core/requests/decision.js';
+import type { Touched } from '../core/store/change.js';
 import type { View } from '../core/store/view.js';
 
-/** What a request decides from committed state: changes that happen only if the guards still hold where they land. */
-export interface Decision<R> {
-  guards: Guard[];
-  changes: Change[];
-  /** What the caller gets once it is committed. */
-  result: R;
-}
+export type { Decision };
 
 /** This manager's copy of the cluster's state, and the way to change it. */
 export interface Replica {

@@ -1,5 +1,5 @@
 import type { ClusterSpec, DesiredState, NodeDescription, NodeSpec, ServiceSpec, TaskStatus } from '@apiary/api/model';
-import type { ClusterRecord, NodeRecord, RestartHistory, SpecVersion, TaskRecord, UpdateProgress } from './records.js';
+import type { ClusterRecord, NodeRecord, RestartHistory, TaskRecord, UpdateProgress } from './records.js';
 
 /**
  * One entry of the log: it happens as a whole or, when a guard does not hold where it lands, not at all.
@@ -29,7 +29,7 @@ export type Change =
   | { type: 'node-status'; id: string; status: NodeRecord['status'] }
   | { type: 'node-description'; id: string; description: NodeDescription; managerAddr?: string }
   | { type: 'node-delete'; id: string }
-  /** Makes spec version 1 of the service. */
+  /** Makes spec version 1 of the service. Does nothing when the name is taken: a guard says so to who asked. */
   | { type: 'service-create'; id: string; spec: ServiceSpec }
   /**
    * Puts a new spec; what concerns tasks becomes a new spec version, unless it is what the current or the previous
@@ -65,8 +65,8 @@ export interface Touched {
   services: Set<string>;
   nodes: Set<string>;
   tasks: Set<string>;
+  /** Services one of whose tasks was made, changed or deleted. */
+  taskServices: Set<string>;
   /** Nodes whose set of tasks, or one of those tasks, changed. */
   assignments: Set<string>;
 }
-
-export type { SpecVersion };

@@ -8,13 +8,14 @@ export interface View {
   node(id: string): NodeRecord | undefined;
   nodes(): NodeRecord[];
   service(id: string): ServiceRecord | undefined;
+  /** Names are one whatever their case. */
   serviceByName(name: string): ServiceRecord | undefined;
   services(): ServiceRecord[];
   task(id: string): TaskRecord | undefined;
   tasks(): TaskRecord[];
   tasksOfService(serviceId: string): TaskRecord[];
   tasksOfNode(nodeId: string): TaskRecord[];
-  /** Tasks that wait for a node. */
+  /** Tasks that wait for a node (or, of a global service, for room on theirs) and are still to run. */
   pendingTasks(): TaskRecord[];
   /** @throws InvariantError when no task, service or rollback needs that version any more */
   spec(serviceId: string, version: number): SpecVersion;

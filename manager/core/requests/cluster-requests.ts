@@ -1,0 +1,116 @@
+import type { ClusterSpec, NodeSpec } from '@apiary/api/model';
+import { ApiaryError, newId, type Rng } from '@apiary/std';
+import type { Change, Guard } from '../store/change.js';
+import type { ClusterRecord, NodeRecord } from '../store/records.js';
+import type { View } from '../store/view.js';
+import type { Decision } from './decision.js';
+import { defaultClusterSpec, refuseUnhonouredClusterSpec } from './honoured.js';
+import { invalid } from './refusal.js';
+
+/** What makes a cluster, with its first node: a manager. */
+export interface ClusterInit {
+  /** Undefined to have one made up. */
+  clusterId?: string;
+  nodeId: string;
+  /** What it leaves open is as Docker's `swarm init` makes it. */
+  spec?: ClusterSpec;
+  rootCa: ClusterRecord['rootCa'];
+  availability: NonNullable<NodeSpec['Availability']>;
+  /** The node's address, and where the others reach the manager: `HOST:PORT`. */
+  addr: string;
+  managerAddr: string;
+  description?: NodeRecord['description'];
+}
+
+/**
+ * Makes the cluster and its first node.
+ *
+ * @param rng  draws the secrets of the join tokens: it must be one for secrets
+ * @returns the id of the cluster
+ * @throws ApiaryError `failed-precondition` when there is one already, `invalid-argument`, `unimplemented`
+ */
+export function initCluster(view: View, init: ClusterInit, rng: Rng): Decision<string> {
+  if (view.cluster() !== undefined) {
+    throw new ApiaryError(
+      'failed-precondition',
+      'This node is already part of a swarm. Use "docker swarm leave" to leave this swarm and join another one.',
+    );
+  }
+  const spec = { ...defaultClusterSpec(), ...init.spec };
+  checkClusterSpec(spec);
+  const { nodeId, rootCa, availability, addr, managerAddr, description } = init;
+  const id = init.clusterId ?? newId(rng);
+  const joinSecrets = { worker: newJoinSecret(rng), manager: newJoinSecret(rng) };
+  return {
+    guards: [{ type: 'no-cluster' }],
+    changes: [
+      { type: 'cluster-create', cluster: { id, spec, joinSecrets, rootCa } },
+      {
+        type: 'node-create',
+        node: {
+          id: nodeId,
+          spec: { Labels: {}, Role: 'manager', Availability: availability },
+          role: 'manager',
+          status: { state: 'unknown', message: '', addr },
+          managerAddr,
+          ...(description !== undefined && { description }),
+        },
+      },
+    ],
+    result: id,
+  };
+}
+
+/**
+ * Puts a new spec in the place of the cluster's, and makes new join tokens as asked for: the old ones stop working.
+ *
+ * @param request.version  the `meta.version` that the caller has seen
+ * @param rng              one for secrets
+ * @returns the id of the cluster
+ * @throws ApiaryError `invalid-argument`, `out-of-sequence`, `unimplemented`, `unavailable` without a cluster
+ */
+export function updateCluster(
+  view: View,
+  request: { version: number; spec: ClusterSpec; rotateWorkerToken: boolean; rotateManagerToken: boolean },
+  rng: Rng,
+): Decision<string> {
+  const cluster = view.cluster();
+  if (cluster === undefined) throw new ApiaryError('unavailable', 'this manager has no cluster yet: try again');
+  const { id, joinSecrets } = cluster;
+  const { version, rotateWorkerToken, rotateManagerToken } = request;
+  const spec = { ...request.spec, Name: 'default' };
+  checkClusterSpec(request.spec);
+  if (cluster.meta.version !== version) throw new ApiaryError('out-of-sequence', 'update out of sequence');
+  const guards: Guard[] = [{ type: 'unchanged', kind: 'cluster', id, version }];
+  const changes: Change[] = [{ type: 'cluster-spec', spec }];
+  if (rotateWorkerToken || rotateManagerToken) {
+    changes.push({
+      type: 'join-secrets',
+      joinSecrets: {
+        worker: rotateWorkerToken ? newJoinSecret(rng) : joinSecrets.worker,
+        manager: rotateManagerToken ? newJoinSecret(rng) : joinSecrets.manager,
+      },
+    });
+  }
+  return { guards, changes, result: id };
+}
+
+const HOUR_NS = 3_600_000_000_000;
+
+function checkClusterSpec(spec: ClusterSpec): void {
+  if (spec.Name !== undefined && spec.Name !== '' && spec.Name !== 'default') {
+    throw invalid('swarm spec must be named "default"');
+  }
+  const expiryNs = spec.CAConfig?.NodeCertExpiry ?? 0;
+  if (expiryNs !== 0 && expiryNs < HOUR_NS) throw invalid('minimum certificate expiry time is: 1h0m0s');
+  if ((spec.Dispatcher?.HeartbeatPeriod ?? 0) < 0) {
+    throw invalid('heartbeat time period cannot be a negative duration');
+  }
+  refuseUnhonouredClusterSpec(spec);
+}
+
+const SECRET_LENGTH = 25;
+
+function newJoinSecret(rng: Rng): string {
+  return Array.from({ length: SECRET_LENGTH }, () => rng.below(36).toString(36)).join('');
+}

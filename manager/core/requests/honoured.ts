@@ -1,0 +1,102 @@
+import type { ClusterSpec, ContainerSpec, Mount, ServiceSpec } from '@apiary/api/model';
+import { quoted, unhonoured } from './refusal.js';
+
+/**
+ * Refuses what this version does not honour of a service spec: what was asked for is done or refused, never dropped.
+ *
+ * @throws ApiaryError `unimplemented`, naming the path
+ */
+export function refuseUnhonoured(spec: ServiceSpec): void {
+  const template = spec.TaskTemplate;
+  if (spec.Mode?.ReplicatedJob !== undefined) throw unhonoured('Mode.ReplicatedJob', 'use a replicated service');
+  if (spec.Mode?.GlobalJob !== undefined) throw unhonoured('Mode.GlobalJob', 'use a global service');
+  if (isAsked(spec.Networks)) throw unhonoured('Networks');
+  if (isAsked(template.Networks)) throw unhonoured('TaskTemplate.Networks');
+  if (template.PluginSpec !== undefined) throw unhonoured('TaskTemplate.PluginSpec');
+  if (template.NetworkAttachmentSpec !== undefined) throw unhonoured('TaskTemplate.NetworkAttachmentSpec');
+  if (isAsked(template.Resources?.Reservations?.GenericResources)) {
+    throw unhonoured('TaskTemplate.Resources.Reservations.GenericResources');
+  }
+  for (const [i, { PublishMode = 'ingress' }] of (spec.EndpointSpec?.Ports ?? []).entries()) {
+    if (PublishMode === 'host') continue;
+    throw unhonoured(
+      `EndpointSpec.Ports[${i}].PublishMode ${quoted(PublishMode)}`,
+      'publish the port on the hosts that run the tasks (mode=host)',
+    );
+  }
+  refuseUnhonouredContainer(template.ContainerSpec ?? {}, 'TaskTemplate.ContainerSpec');
+}
+
+function refuseUnhonouredContainer(spec: ContainerSpec, path: string): void {
+  if (isAsked(spec.Secrets)) throw unhonoured(`${path}.Secrets`);
+  if (isAsked(spec.Configs)) throw unhonoured(`${path}.Configs`);
+  if (spec.Privileges?.CredentialSpec !== undefined) throw unhonoured(`${path}.Privileges.CredentialSpec`);
+  if (isAsked(spec.Healthcheck?.StartInterval)) throw unhonoured(`${path}.Healthcheck.StartInterval`);
+  const { Isolation } = spec;
+  if (isAsked(Isolation) && Isolation !== 'default') throw unhonoured(`${path}.Isolation ${quoted(Isolation ?? '')}`);
+  for (const [i, mount] of (spec.Mounts ?? []).entries()) refuseUnhonouredMount(mount, `${path}.Mounts[${i}]`);
+}
+
+/** Beside the types of other systems: keys that are younger than the oldest engine we run on, which drops them. */
+function refuseUnhonouredMount(mount: Mount, path: string): void {
+  const { Type = '', BindOptions, VolumeOptions, TmpfsOptions } = mount;
+  if (!['bind', 'volume', 'tmpfs'].includes(Type)) throw unhonoured(`${path}.Type ${quoted(Type)}`);
+  if (mount.ClusterOptions !== undefined) throw unhonoured(`${path}.ClusterOptions`);
+  if (mount.ImageOptions !== undefined) throw unhonoured(`${path}.ImageOptions`);
+  if (isAsked(BindOptions?.CreateMountpoint)) throw unhonoured(`${path}.BindOptions.CreateMountpoint`);
+  if (isAsked(BindOptions?.ReadOnlyNonRecursive)) throw unhonoured(`${path}.BindOptions.ReadOnlyNonRecursive`);
+  if (isAsked(BindOptions?.ReadOnlyForceRecursive)) throw unhonoured(`${path}.BindOptions.ReadOnlyForceRecursive`);
+  if (isAsked(VolumeOptions?.Subpath)) throw unhonoured(`${path}.VolumeOptions.Subpath`);
+  if (isAsked(TmpfsOptions?.Options)) throw unhonoured(`${path}.TmpfsOptions.Options`);
+}
+
+/** Go's clients write an empty value for what was not asked for. */
+function isAsked(value: string | number | boolean | unknown[] | undefined): boolean {
+  return Array.isArray(value)
+    ? value.length > 0
+    : value !== undefined && value !== '' && value !== 0 && value !== false;
+}
+
+const SECOND_NS = 1_000_000_000;
+const DAY_NS = 24 * 3600 * SECOND_NS;
+
+/** The spec of a new cluster, as Docker's `swarm init` makes it. */
+export function defaultClusterSpec(): ClusterSpec & { Raft: object; EncryptionConfig: object } {
+  return {
+    Name: 'default',
+    Labels: {},
+    Orchestration: { TaskHistoryRetentionLimit: 5 },
+    Raft: {
+      SnapshotInterval: 10_000,
+      KeepOldSnapshots: 0,
+      LogEntriesForSlowFollowers: 500,
+      ElectionTick: 10,
+      HeartbeatTick: 1,
+    },
+    Dispatcher: { HeartbeatPeriod: 5 * SECOND_NS },
+    CAConfig: { NodeCertExpiry: 90 * DAY_NS },
+    TaskDefaults: {},
+    EncryptionConfig: { AutoLockManagers: false },
+  };
+}
+
+/**
+ * Refuses what this version does not honour of a cluster spec. Docker's clients send the whole spec back with each
+ * update, so that Docker's own default is always let pass.
+ *
+ * @throws ApiaryError `unimplemented`, naming the path
+ */
+export function refuseUnhonouredClusterSpec(spec: ClusterSpec): void {
+  const defaults = new Map<string, unknown>(Object.entries(defaultClusterSpec().Raft));
+  for (const [key, value] of Object.entries(spec.Raft ?? {})) {
+    if (value === undefined || value === defaults.get(key)) continue;
+    throw unhonoured(`Raft.${key} ${value}`, `leave it at ${String(defaults.get(key))}`);
+  }
+  const { ExternalCAs, SigningCACert, SigningCAKey, ForceRotate } = spec.CAConfig ?? {};
+  if (isAsked(ExternalCAs)) throw unhonoured('CAConfig.ExternalCAs');
+  if (isAsked(SigningCACert)) throw unhonoured('CAConfig.SigningCACert');
+  if (isAsked(SigningCAKey)) throw unhonoured('CAConfig.SigningCAKey');
+  if (isAsked(ForceRotate)) throw unhonoured('CAConfig.ForceRotate');
+  if (isAsked(spec.EncryptionConfig?.AutoLockManagers)) throw unhonoured('EncryptionConfig.AutoLockManagers');
+  if (isAsked(spec.TaskDefaults?.LogDriver?.Name)) throw unhonoured('TaskDefaults.LogDriver');
+}

@@ -1,0 +1,11 @@
+/**
+ * What a request means: committed state and what was asked come in, a decision goes out, or Docker's words for why
+ * not. Which object a user means by a name or the beginning of an id is found before (engine-api/reference.ts).
+ */
+export * from './cluster-requests.js';
+export type * from './decision.js';
+export { defaultClusterSpec } from './honoured.js';
+export * from './node-requests.js';
+export * from './service-requests.js';
+export { checkConstraints } from './service-spec-check.js';
+export { checkWords } from './spec-words.js';

@@ -1,0 +1,103 @@
+import type { ServiceSpec } from '@apiary/api/model';
+import { ApiaryError, newId, type Rng } from '@apiary/std';
+import type { ServiceRecord } from '../store/records.js';
+import type { View } from '../store/view.js';
+import type { Decision } from './decision.js';
+import { refuseUnhonoured } from './honoured.js';
+import { randomServiceName } from './service-name.js';
+import { checkServiceSpec } from './service-spec-check.js';
+import { checkWords } from './spec-words.js';
+
+/**
+ * Makes a service. One without a name gets one.
+ *
+ * @returns the id of the service
+ * @throws ApiaryError `invalid-argument`, `unimplemented` for what this version does not honour, `already-exists`
+ */
+export function createService(view: View, given: ServiceSpec, rng: Rng): Decision<string> {
+  const name = given.Name === undefined || given.Name === '' ? randomServiceName(view, rng) : given.Name;
+  const spec = { ...given, Name: name };
+  checkSpec(spec);
+  if (view.serviceByName(name) !== undefined) {
+    throw new ApiaryError('already-exists', `name conflicts with an existing object: service ${name} already exists`);
+  }
+  const id = newId(rng);
+  return {
+    guards: [{ type: 'service-name-free', name }],
+    changes: [{ type: 'service-create', id, spec }],
+    result: id,
+  };
+}
+
+/**
+ * Puts a new spec, or the one before, in the place of a service's spec; the one that it has becomes the one before.
+ *
+ * @param request.version   the `meta.version` that the caller has seen
+ * @param request.rollback  goes back to the spec before; `spec` has to be valid all the same, as with Docker
+ * @returns the id of the service
+ * @throws ApiaryError `not-found`, `invalid-argument`, `out-of-sequence`, `unimplemented` for a change of name or mode
+ *   and for what this version does not honour, `failed-precondition` when there is no spec before
+ */
+export function updateService(
+  view: View,
+  request: { id: string; version: number; spec: ServiceSpec; rollback: boolean },
+  nowMs: number,
+): Decision<string> {
+  const service = serviceOf(view, request.id);
+  const { spec } = request;
+  // Without a name it is a renaming, and is refused as one.
+  checkSpec({ ...spec, Name: filledName(spec) ?? service.spec.Name });
+  if (filledName(spec) !== service.spec.Name) {
+    throw new ApiaryError('unimplemented', 'renaming services is not supported');
+  }
+  if (modeOf(spec) !== modeOf(service.spec)) {
+    throw new ApiaryError('unimplemented', 'service mode change is not allowed');
+  }
+  if (service.meta.version !== request.version) throw new ApiaryError('out-of-sequence', 'update out of sequence');
+  const { id, previous } = service;
+  if (request.rollback && previous === undefined) {
+    throw new ApiaryError('failed-precondition', `service ${id} does not have a previous spec`);
+  }
+  const guards = [{ type: 'unchanged', kind: 'service', id, version: request.version } as const];
+  if (!request.rollback || previous === undefined) {
+    // An update under way starts anew: the planner says so once it finds tasks of another version.
+    return { guards, changes: [{ type: 'service-spec', id, spec, previous: 'keep-as-previous' }], result: id };
+  }
+  const update = { state: 'rollback_started', startedAtMs: nowMs, message: 'manually requested rollback' } as const;
+  return {
+    guards,
+    changes: [{ type: 'service-spec', id, spec: previous.spec, previous: 'keep-as-previous', update }],
+    result: id,
+  };
+}
+
+/** @throws ApiaryError `not-found` */
+export function removeService(view: View, id: string): Decision<string> {
+  serviceOf(view, id);
+  return {
+    guards: [{ type: 'unchanged', kind: 'service', id }],
+    changes: [{ type: 'service-delete', id }],
+    result: id,
+  };
+}
+
+function checkSpec(spec: ServiceSpec): void {
+  checkWords(spec);
+  checkServiceSpec(spec);
+  refuseUnhonoured(spec);
+}
+
+function filledName(spec: ServiceSpec): string | undefined {
+  return spec.Name === '' ? undefined : spec.Name;
+}
+
+function modeOf(spec: ServiceSpec): string {
+  const [mode = 'Replicated'] = Object.entries(spec.Mode ?? {}).find(([, value]) => value !== undefined) ?? [];
+  return mode;
+}
+
+function serviceOf(view: View, id: string): ServiceRecord {
+  const service = view.service(id);
+  if (service === undefined) throw new ApiaryError('not-found', `service ${id} not found`);
+  return service;
+}

@@ -1,0 +1,49 @@
+import type { ServiceSpec, UpdateConfig } from '@apiary/api/model';
+import { invalid, quoted, unhonoured } from './refusal.js';
+
+/**
+ * Refuses the words of a service spec that Docker's engine knows nothing of. Docker finds these faults before it asks
+ * SwarmKit, and its messages show that: who puts SwarmKit's `rpc error` before the others calls this one apart.
+ *
+ * @throws ApiaryError `invalid-argument` in Docker's words; `unimplemented` for a runtime that is known and not ours
+ */
+export function checkWords(spec: ServiceSpec): void {
+  checkRuntime(spec);
+  checkWord(spec.TaskTemplate.RestartPolicy?.Condition, ['none', 'on-failure', 'any'], 'RestartCondition');
+  for (const { Type = '', BindOptions } of spec.TaskTemplate.ContainerSpec?.Mounts ?? []) {
+    if (!MOUNT_TYPES.includes(Type)) throw invalid(`invalid MountType: ${quoted(Type)}`);
+    checkWord(BindOptions?.Propagation, PROPAGATIONS, 'MountPropagation');
+  }
+  const credential = spec.TaskTemplate.ContainerSpec?.Privileges?.CredentialSpec;
+  if (credential !== undefined && Object.values(credential).every((value) => value === undefined || value === '')) {
+    throw invalid('invalid CredentialSpec: must either provide "file", "registry", or "config" for credential spec');
+  }
+  checkUpdateWords(spec.UpdateConfig);
+  checkUpdateWords(spec.RollbackConfig);
+  checkWord(spec.EndpointSpec?.Mode, ['vip', 'dnsrr'], 'resolution mode');
+  const modes = Object.values(spec.Mode ?? {}).filter((mode) => mode !== undefined);
+  if (modes.length > 1) throw invalid('must specify only one service mode');
+}
+
+const MOUNT_TYPES = ['bind', 'volume', 'tmpfs', 'npipe', 'cluster', 'image'];
+const PROPAGATIONS = ['private', 'rprivate', 'shared', 'rshared', 'slave', 'rslave'];
+
+function checkRuntime({ TaskTemplate: template }: ServiceSpec): void {
+  const { Runtime = '' } = template;
+  if (Runtime === 'plugin' || Runtime === 'attachment') throw unhonoured(`TaskTemplate.Runtime ${quoted(Runtime)}`);
+  if (Runtime !== '' && Runtime !== 'container') throw invalid('unsupported runtime');
+  if (template.ContainerSpec === undefined) throw invalid('mismatched Runtime and *Spec fields');
+}
+
+function checkUpdateWords(config: UpdateConfig | undefined): void {
+  const { FailureAction = '', Order = '' } = config ?? {};
+  if (!['', 'pause', 'continue', 'rollback'].includes(FailureAction)) {
+    throw invalid(`unrecognized update failure action ${FailureAction}`);
+  }
+  if (!['', 'stop-first', 'start-first'].includes(Order)) throw invalid(`unrecognized update order ${Order}`);
+}
+
+function checkWord(word: string | undefined, known: string[], what: string): void {
+  if (word === undefined || word === '' || known.includes(word)) return;
+  throw invalid(`invalid ${what}: ${quoted(word)}`);
+}

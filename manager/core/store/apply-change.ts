@@ -1,0 +1,246 @@
+import { isTerminal, rankOf, type ServiceSpec } from '@apiary/api/model';
+import { unreachable } from '@apiary/std';
+import type { Change, Touched } from './change.js';
+import type { Meta, NodeRecord, ServiceRecord, SpecVersion, TaskRecord } from './records.js';
+import { sameForTasks } from './spec-comparison.js';
+import type { Tables } from './tables.js';
+
+/** Where and when a change lands. */
+export interface Landing {
+  index: number;
+  atMs: number;
+}
+
+type ChangeOf<T extends Change['type']> = Extract<Change, { type: T }>;
+
+/** Makes one change, and notes in `touched` what it changed. A change of what is gone does nothing. */
+export function applyChange(tables: Tables, change: Change, landing: Landing, touched: Touched): void {
+  switch (change.type) {
+    case 'cluster-create':
+    case 'cluster-spec':
+    case 'join-secrets':
+      changeCluster(tables, change, landing, touched);
+      return;
+    case 'node-create':
+    case 'node-spec':
+    case 'node-status':
+    case 'node-description':
+    case 'node-delete':
+      changeNode(tables, change, landing, touched);
+      return;
+    case 'service-create':
+    case 'service-spec':
+    case 'service-update':
+    case 'service-delete':
+      changeService(tables, change, landing, touched);
+      return;
+    case 'task-create':
+    case 'task-desired':
+    case 'task-assign':
+    case 'task-status':
+    case 'task-restarts':
+    case 'task-delete':
+      changeTask(tables, change, landing, touched);
+      return;
+    default:
+      unreachable(change);
+  }
+}
+
+function changeCluster(
+  tables: Tables,
+  change: ChangeOf<'cluster-create' | 'cluster-spec' | 'join-secrets'>,
+  landing: Landing,
+  touched: Touched,
+): void {
+  const { cluster } = tables;
+  if (change.type === 'cluster-create') {
+    if (cluster !== undefined) return;
+    tables.cluster = { ...change.cluster, meta: created(landing) };
+  } else {
+    if (cluster === undefined) return;
+    const changed = change.type === 'cluster-spec' ? { spec: change.spec } : { joinSecrets: change.joinSecrets };
+    tables.cluster = { ...cluster, ...changed, meta: updated(cluster.meta, landing) };
+  }
+  touched.cluster = true;
+}
+
+function changeNode(
+  tables: Tables,
+  change: ChangeOf<'node-create' | 'node-spec' | 'node-status' | 'node-description' | 'node-delete'>,
+  landing: Landing,
+  touched: Touched,
+): void {
+  if (change.type === 'node-create') {
+    if (tables.nodes.get(change.node.id) !== undefined) return;
+    tables.nodes.put({ ...change.node, meta: created(landing) });
+    touched.nodes.add(change.node.id);
+    return;
+  }
+  const node = tables.nodes.get(change.id);
+  if (node === undefined) return;
+  touched.nodes.add(node.id);
+  if (change.type === 'node-delete') tables.nodes.delete(node.id);
+  else tables.nodes.put({ ...node, ...nodeFieldsOf(change), meta: updated(node.meta, landing) });
+}
+
+function nodeFieldsOf(change: ChangeOf<'node-spec' | 'node-status' | 'node-description'>): Partial<NodeRecord> {
+  if (change.type === 'node-spec') return { spec: change.spec };
+  if (change.type === 'node-status') return { status: change.status };
+  const { description, managerAddr } = change;
+  return managerAddr === undefined ? { description } : { description, managerAddr };
+}
+
+function changeService(
+  tables: Tables,
+  change: ChangeOf<'service-create' | 'service-spec' | 'service-update' | 'service-delete'>,
+  landing: Landing,
+  touched: Touched,
+): void {
+  const service = tables.services.get(change.id);
+  if (change.type === 'service-create') {
+    if (service !== undefined || isNameTaken(tables, change.spec, change.id)) return;
+    addSpecVersion(tables, change.id, 1, change.spec);
+    tables.putService({ id: change.id, meta: created(landing), spec: change.spec, specVersion: 1 });
+  } else if (service === undefined) {
+    return;
+  } else if (change.type === 'service-delete') {
+    tables.deleteService(service);
+  } else if (change.type === 'service-update') {
+    tables.putService({ ...service, update: change.update, meta: updated(service.meta, landing) });
+  } else {
+    if (isNameTaken(tables, change.spec, change.id)) return;
+    putServiceSpec(tables, service, change, landing);
+  }
+  touched.services.add(change.id);
+}
+
+function putServiceSpec(
+  tables: Tables,
+  service: ServiceRecord,
+  change: ChangeOf<'service-spec'>,
+  landing: Landing,
+): void {
+  let specVersion = existingSpecVersion(service, change.spec);
+  if (specVersion === undefined) {
+    specVersion = (tables.lastSpecVersions.get(service.id) ?? 0) + 1;
+    addSpecVersion(tables, service.id, specVersion, change.spec);
+  }
+  const { id, spec, meta } = service;
+  tables.putService({
+    id,
+    meta: updated(meta, landing),
+    spec: change.spec,
+    specVersion,
+    ...(change.previous === 'keep-as-previous' && { previous: { spec, specVersion: service.specVersion } }),
+    ...(change.update !== undefined && { update: change.update }),
+  });
+}
+
+/** The version of the service, current or previous, that `spec` asks the same tasks as; undefined when it is new. */
+export function existingSpecVersion(service: ServiceRecord, spec: ServiceSpec): number | undefined {
+  if (sameForTasks(service.spec, spec)) return service.specVersion;
+  const { previous } = service;
+  return previous !== undefined && sameForTasks(previous.spec, spec) ? previous.specVersion : undefined;
+}
+
+/**
+ * A spec version never changes once it is made, since agents keep it by its number: the labels in it are those that
+ * the service had then.
+ */
+function addSpecVersion(tables: Tables, serviceId: string, version: number, spec: ServiceSpec): void {
+  const { Name = '', Labels = {}, TaskTemplate, EndpointSpec } = spec;
+  const specVersion: SpecVersion = {
+    serviceId,
+    version,
+    serviceName: Name,
+    serviceLabels: Labels,
+    template: TaskTemplate,
+    ...(EndpointSpec !== undefined && { endpoint: EndpointSpec }),
+  };
+  tables.specs.add(specVersion);
+  tables.lastSpecVersions.set(serviceId, version);
+}
+
+function isNameTaken(tables: Tables, spec: ServiceSpec, exceptId: string): boolean {
+  const holder = spec.Name === undefined ? undefined : tables.serviceByName(spec.Name);
+  return holder !== undefined && holder.id !== exceptId;
+}
+
+function changeTask(
+  tables: Tables,
+  change: ChangeOf<'task-create' | 'task-desired' | 'task-assign' | 'task-status' | 'task-restarts' | 'task-delete'>,
+  landing: Landing,
+  touched: Touched,
+): void {
+  let task: TaskRecord | undefined;
+  if (change.type === 'task-create') {
+    task = createdTask(tables, change, landing);
+    if (task === undefined) return;
+    tables.putTask(task);
+  } else if (change.type === 'task-delete') {
+    task = tables.tasks.get(change.id);
+    if (task === undefined) return;
+    tables.deleteTask(task);
+  } else {
+    const before = tables.tasks.get(change.id);
+    const fields = before === undefined ? undefined : taskFieldsOf(before, change, landing);
+    if (before === undefined || fields === undefined) return;
+    task = { ...before, ...fields, meta: updated(before.meta, landing) };
+    if (change.type === 'task-desired') delete task.startAtMs;
+    tables.putTask(task);
+  }
+  touched.tasks.add(task.id);
+  touched.taskServices.add(task.serviceId);
+  if (task.nodeId !== undefined) touched.assignments.add(task.nodeId);
+}
+
+/** Undefined when the service, or the spec version, went away between the planning and the landing. */
+function createdTask(tables: Tables, change: ChangeOf<'task-create'>, landing: Landing): TaskRecord | undefined {
+  const { task } = change;
+  if (tables.tasks.get(task.id) !== undefined || tables.services.get(task.serviceId) === undefined) return undefined;
+  if (tables.specs.get(task.serviceId, task.specVersion) === undefined) return undefined;
+  return { ...task, meta: created(landing) };
+}
+
+/** What the change puts into the task; undefined when it would take it back, or changes nothing. */
+function taskFieldsOf(
+  task: TaskRecord,
+  change: ChangeOf<'task-desired' | 'task-assign' | 'task-status' | 'task-restarts'>,
+  landing: Landing,
+): Partial<TaskRecord> | undefined {
+  switch (change.type) {
+    case 'task-desired': {
+      if (rankOf(change.desiredState) < rankOf(task.desiredState)) return undefined;
+      if (change.desiredState === task.desiredState && task.startAtMs === undefined) return undefined;
+      return { desiredState: change.desiredState };
+    }
+    case 'task-assign': {
+      if (rankOf(task.status.state) >= rankOf('assigned')) return undefined;
+      if (task.nodeId !== undefined && task.nodeId !== change.nodeId) return undefined;
+      return { nodeId: change.nodeId, status: change.status };
+    }
+    case 'task-status': {
+      const { state } = change.status;
+      if (rankOf(state) < rankOf(task.status.state)) return undefined;
+      const { atMs } = landing;
+      return {
+        status: change.status,
+        ...(state === 'running' && task.runningAtMs === undefined && { runningAtMs: atMs }),
+        ...(isTerminal(state) && task.endedAtMs === undefined && { endedAtMs: atMs }),
+      };
+    }
+    case 'task-restarts':
+      return { restarts: change.restarts };
+    default:
+      return unreachable(change);
+  }
+}
+
+function created({ index, atMs }: Landing): Meta {
+  return { version: index, createdAtMs: atMs, updatedAtMs: atMs };
+}
+
+function updated(meta: Meta, { index, atMs }: Landing): Meta {
+  return { version: index, createdAtMs: meta.createdAtMs, updatedAtMs: atMs };
+}

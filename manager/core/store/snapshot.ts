@@ -1,0 +1,116 @@
+import { ApiaryError, messageOf } from '@apiary/std';
+import type { ClusterRecord, NodeRecord, ServiceRecord, SpecVersion, TaskRecord } from './records.js';
+import { Tables } from './tables.js';
+
+/**
+ * A snapshot is text: one JSON object a line, the first of which names the format. A spec version stands before the
+ * service and the tasks that hold it.
+ */
+const FORMAT = 1;
+
+type Line =
+  | { format: number }
+  | { cluster: ClusterRecord }
+  | { node: NodeRecord }
+  | { specVersion: SpecVersion }
+  | { service: ServiceRecord; lastSpecVersion: number }
+  | { task: TaskRecord };
+
+/** Characters: an UTF-8 piece of so many stays below 1 MiB unless most of them are not ASCII. */
+const PIECE_CHARACTERS = 512 * 1024;
+
+/** The tables as they are now, in pieces of whole lines: what is changed while they are read is not in them. */
+export function writeSnapshot(tables: Tables): Iterable<string> {
+  const { cluster } = tables;
+  const nodes = tables.nodes.list();
+  const specs = tables.specs.list();
+  const services = tables.services.list();
+  const lastSpecVersions = new Map(tables.lastSpecVersions);
+  const tasks = tables.tasks.list();
+  function* lines(): Generator<Line> {
+    yield { format: FORMAT };
+    if (cluster !== undefined) yield { cluster };
+    for (const node of nodes) yield { node };
+    for (const specVersion of specs) yield { specVersion };
+    for (const service of services) {
+      yield { service, lastSpecVersion: lastSpecVersions.get(service.id) ?? service.specVersion };
+    }
+    for (const task of tasks) yield { task };
+  }
+  return inPieces(lines());
+}
+
+function* inPieces(lines: Iterable<Line>): Generator<string> {
+  let piece = '';
+  for (const line of lines) {
+    const text = `${JSON.stringify(line)}\n`;
+    if (piece !== '' && piece.length + text.length > PIECE_CHARACTERS) {
+      yield piece;
+      piece = '';
+    }
+    piece += text;
+  }
+  yield piece;
+}
+
+/**
+ * Reads what `writeSnapshot` wrote. The pieces may have been cut anew, anywhere.
+ *
+ * @throws ApiaryError `failed-precondition` when it is of another format, or damaged
+ */
+export function readSnapshot(pieces: Iterable<string>): Tables {
+  const tables = new Tables();
+  let isFirst = true;
+  for (const text of linesOf(pieces)) {
+    const line = parsed(text);
+    if (isFirst !== 'format' in line) throw damaged(`unexpected ${text.slice(0, 40)}`);
+    isFirst = false;
+    put(tables, line);
+  }
+  if (isFirst) throw damaged('it is empty');
+  return tables;
+}
+
+function put(tables: Tables, line: Line): void {
+  if ('task' in line) tables.putTask(line.task);
+  else if ('service' in line) {
+    tables.putService(line.service);
+    tables.lastSpecVersions.set(line.service.id, line.lastSpecVersion);
+  } else if ('specVersion' in line) tables.specs.add(line.specVersion);
+  else if ('node' in line) tables.nodes.put(line.node);
+  else if ('cluster' in line) tables.cluster = line.cluster;
+  else if (line.format !== FORMAT) {
+    throw new ApiaryError(
+      'failed-precondition',
+      `the snapshot is of format ${line.format}, and this version of swarmd reads format ${FORMAT} only: ` +
+        'start the version that wrote it, or a later one',
+    );
+  }
+}
+
+const KINDS = ['format', 'cluster', 'node', 'specVersion', 'service', 'task'];
+
+function parsed(text: string): Line {
+  let line: unknown;
+  try {
+    line = JSON.parse(text);
+  } catch (error) {
+    throw damaged(messageOf(error));
+  }
+  if (typeof line === 'object' && line !== null && KINDS.some((kind) => kind in line)) return line as Line;
+  throw damaged(`unexpected ${text.slice(0, 40)}`);
+}
+
+function* linesOf(pieces: Iterable<string>): Generator<string> {
+  let rest = '';
+  for (const piece of pieces) {
+    const lines = (rest + piece).split('\n');
+    rest = lines.pop() ?? '';
+    yield* lines;
+  }
+  if (rest !== '') throw damaged('its last line is cut off');
+}
+
+function damaged(how: string): ApiaryError {
+  return new ApiaryError('failed-precondition', `the snapshot is damaged: ${how}`);
+}

@@ -1,0 +1,46 @@
+import { invariant } from '@apiary/std';
+import type { SpecVersion } from './records.js';
+
+/**
+ * The spec versions that something needs: a task, or a service as its current or its previous one. Each holder
+ * counts once; a version is forgotten with its last holder. A version that was added and has no holder yet is kept.
+ */
+export class SpecVersions {
+  readonly #services = new Map<string, Map<number, { spec: SpecVersion; holders: number }>>();
+
+  get(serviceId: string, version: number): SpecVersion | undefined {
+    return this.#services.get(serviceId)?.get(version)?.spec;
+  }
+
+  add(spec: SpecVersion): void {
+    const versions = this.#services.get(spec.serviceId) ?? new Map();
+    invariant(!versions.has(spec.version), `spec version ${spec.version} of service ${spec.serviceId} is made twice`);
+    versions.set(spec.version, { spec, holders: 0 });
+    this.#services.set(spec.serviceId, versions);
+  }
+
+  hold(serviceId: string, version: number): void {
+    const entry = this.#services.get(serviceId)?.get(version);
+    invariant(entry !== undefined, `spec version ${version} of service ${serviceId} is needed, but gone`);
+    entry.holders++;
+  }
+
+  release(serviceId: string, version: number): void {
+    const versions = this.#services.get(serviceId);
+    const entry = versions?.get(version);
+    invariant(versions !== undefined && entry !== undefined, `spec version ${version} of ${serviceId} is not held`);
+    entry.holders--;
+    if (entry.holders > 0) return;
+    versions.delete(version);
+    if (versions.size === 0) this.#services.delete(serviceId);
+  }
+
+  /** All of them, in the order of service ids and versions. */
+  list(): SpecVersion[] {
+    const specs: SpecVersion[] = [];
+    for (const [, versions] of [...this.#services].sort(([a], [b]) => (a < b ? -1 : 1))) {
+      for (const [, { spec }] of [...versions].sort(([a], [b]) => a - b)) specs.push(spec);
+    }
+    return specs;
+  }
+}

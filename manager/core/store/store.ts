@@ -1,0 +1,131 @@
+import { invariant, unreachable } from '@apiary/std';
+import { applyChange } from './apply-change.js';
+import type { ApplyResult, Entry, Guard, Touched } from './change.js';
+import type { ClusterRecord, NodeRecord, ServiceRecord, SpecVersion, TaskRecord } from './records.js';
+import { readSnapshot, writeSnapshot } from './snapshot.js';
+import { Tables } from './tables.js';
+import type { View } from './view.js';
+
+/**
+ * The cluster's state: what the entries of the log make of an empty one. The same entries make the same state on
+ * every member, and a snapshot stands for the entries before it.
+ */
+export class Store implements View {
+  #tables = new Tables();
+  #appliedIndex = 0;
+
+  get appliedIndex(): number {
+    return this.#appliedIndex;
+  }
+
+  /**
+   * Applies the entry at `index`: all its changes when each of its guards holds, none otherwise.
+   *
+   * @returns whether it happened, and what it touched
+   */
+  apply(index: number, entry: Entry): { result: ApplyResult; touched: Touched } {
+    invariant(index > this.#appliedIndex, `entry ${index} comes after entry ${this.#appliedIndex} was applied`);
+    this.#appliedIndex = index;
+    const touched: Touched = {
+      cluster: false,
+      services: new Set(),
+      nodes: new Set(),
+      tasks: new Set(),
+      taskServices: new Set(),
+      assignments: new Set(),
+    };
+    const failed = entry.guards.find((guard) => !this.#holds(guard));
+    if (failed !== undefined) return { result: { ok: false, failed }, touched };
+    for (const change of entry.changes) applyChange(this.#tables, change, { index, atMs: entry.atMs }, touched);
+    return { result: { ok: true, index }, touched };
+  }
+
+  /** The state of now as text, in pieces of about half a million characters; later changes do not get into it. */
+  snapshot(): Iterable<string> {
+    return writeSnapshot(this.#tables);
+  }
+
+  /**
+   * Replaces the whole state with that of a snapshot taken after the entry at `index`. Nothing is replaced when it
+   * throws.
+   *
+   * @throws ApiaryError `failed-precondition` when the snapshot is of another format, or damaged
+   */
+  restore(index: number, pieces: Iterable<string>): void {
+    this.#tables = readSnapshot(pieces);
+    this.#appliedIndex = index;
+  }
+
+  cluster(): ClusterRecord | undefined {
+    return this.#tables.cluster;
+  }
+
+  node(id: string): NodeRecord | undefined {
+    return this.#tables.nodes.get(id);
+  }
+
+  nodes(): NodeRecord[] {
+    return this.#tables.nodes.list();
+  }
+
+  service(id: string): ServiceRecord | undefined {
+    return this.#tables.services.get(id);
+  }
+
+  serviceByName(name: string): ServiceRecord | undefined {
+    return this.#tables.serviceByName(name);
+  }
+
+  services(): ServiceRecord[] {
+    return this.#tables.services.list();
+  }
+
+  task(id: string): TaskRecord | undefined {
+    return this.#tables.tasks.get(id);
+  }
+
+  tasks(): TaskRecord[] {
+    return this.#tables.tasks.list();
+  }
+
+  tasksOfService(serviceId: string): TaskRecord[] {
+    return this.#tables.tasksOfService.list(serviceId);
+  }
+
+  tasksOfNode(nodeId: string): TaskRecord[] {
+    return this.#tables.tasksOfNode.list(nodeId);
+  }
+
+  pendingTasks(): TaskRecord[] {
+    return this.#tables.pendingTasks.list();
+  }
+
+  spec(serviceId: string, version: number): SpecVersion {
+    const spec = this.#tables.specs.get(serviceId, version);
+    invariant(spec !== undefined, `spec version ${version} of service ${serviceId} is asked for, but gone`);
+    return spec;
+  }
+
+  #holds(guard: Guard): boolean {
+    switch (guard.type) {
+      case 'no-cluster':
+        return this.#tables.cluster === undefined;
+      case 'service-name-free': {
+        const holder = this.#tables.serviceByName(guard.name);
+        return holder === undefined || holder.id === guard.exceptId;
+      }
+      case 'unchanged': {
+        const record = this.#record(guard.kind, guard.id);
+        return record !== undefined && (guard.version === undefined || record.meta.version === guard.version);
+      }
+      default:
+        return unreachable(guard);
+    }
+  }
+
+  #record(kind: 'cluster' | 'node' | 'service', id: string): ClusterRecord | NodeRecord | ServiceRecord | undefined {
+    const { cluster, nodes, services } = this.#tables;
+    if (kind === 'cluster') return cluster?.id === id ? cluster : undefined;
+    return kind === 'node' ? nodes.get(id) : services.get(id);
+  }
+}

@@ -1,0 +1,73 @@
+import { rankOf } from '@apiary/api/model';
+import { GroupedIndex, RecordIndex } from './record-index.js';
+import type { ClusterRecord, NodeRecord, ServiceRecord, TaskRecord } from './records.js';
+import { SpecVersions } from './spec-versions.js';
+
+/** All records, with what finds them: whatever puts or deletes one here keeps every index in step. */
+export class Tables {
+  cluster: ClusterRecord | undefined;
+  readonly nodes = new RecordIndex<NodeRecord>();
+  readonly services = new RecordIndex<ServiceRecord>();
+  readonly tasks = new RecordIndex<TaskRecord>();
+  readonly tasksOfService = new GroupedIndex<TaskRecord>();
+  readonly tasksOfNode = new GroupedIndex<TaskRecord>();
+  readonly pendingTasks = new RecordIndex<TaskRecord>();
+  readonly specs = new SpecVersions();
+  /** By service, the highest spec version ever made: an agent knows specs by their number, so none is given twice. */
+  readonly lastSpecVersions = new Map<string, number>();
+  readonly #serviceIdByName = new Map<string, string>();
+
+  /** Names are one whatever their case, as in DNS, where they end up. */
+  serviceByName(name: string): ServiceRecord | undefined {
+    const id = this.#serviceIdByName.get(name.toLowerCase());
+    return id === undefined ? undefined : this.services.get(id);
+  }
+
+  putService(service: ServiceRecord): void {
+    this.#holdSpecs(service);
+    this.#forgetService(this.services.get(service.id));
+    this.services.put(service);
+    if (service.spec.Name !== undefined) this.#serviceIdByName.set(service.spec.Name.toLowerCase(), service.id);
+  }
+
+  deleteService(service: ServiceRecord): void {
+    this.#forgetService(service);
+    this.services.delete(service.id);
+    this.lastSpecVersions.delete(service.id);
+  }
+
+  putTask(task: TaskRecord): void {
+    const before = this.tasks.get(task.id);
+    if (before === undefined) this.specs.hold(task.serviceId, task.specVersion);
+    this.tasks.put(task);
+    this.tasksOfService.put(task.serviceId, task);
+    if (task.nodeId !== undefined) this.tasksOfNode.put(task.nodeId, task);
+    if (isPending(task)) this.pendingTasks.put(task);
+    else if (before !== undefined && isPending(before)) this.pendingTasks.delete(task.id);
+  }
+
+  deleteTask(task: TaskRecord): void {
+    this.tasks.delete(task.id);
+    this.tasksOfService.delete(task.serviceId, task.id);
+    if (task.nodeId !== undefined) this.tasksOfNode.delete(task.nodeId, task.id);
+    this.pendingTasks.delete(task.id);
+    this.specs.release(task.serviceId, task.specVersion);
+  }
+
+  #holdSpecs(service: ServiceRecord): void {
+    this.specs.hold(service.id, service.specVersion);
+    if (service.previous !== undefined) this.specs.hold(service.id, service.previous.specVersion);
+  }
+
+  #forgetService(service: ServiceRecord | undefined): void {
+    if (service === undefined) return;
+    if (service.spec.Name !== undefined) this.#serviceIdByName.delete(service.spec.Name.toLowerCase());
+    this.specs.release(service.id, service.specVersion);
+    if (service.previous !== undefined) this.specs.release(service.id, service.previous.specVersion);
+  }
+}
+
+/** Whether a task waits for a node: it has got none, and is still to run. */
+function isPending(task: TaskRecord): boolean {
+  return rankOf(task.status.state) < rankOf('assigned') && rankOf(task.desiredState) <= rankOf('complete');
+}

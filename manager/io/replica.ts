@@ -1,0 +1,145 @@
+import type { Leadership, Log } from '@apiary/raft/core';
+import { ApiaryError, type Clock, type Rng } from '@apiary/std';
+import type { Decision } from '../core/requests/decision.js';
+import type { Guard, Touched } from '../core/store/change.js';
+import { decodeEntry, encodeEntry } from '../core/store/entry-codec.js';
+import { Store } from '../core/store/store.js';
+import type { View } from '../core/store/view.js';
+import type { Replica } from './ports.js';
+
+export interface StoreReplicaOptions {
+  log: Log;
+  clock: Clock;
+  /** One for secrets: join tokens are drawn from it. */
+  rng: Rng;
+  /** A bug of ours came to light while an entry was applied: the state is known no more, and the process should end. */
+  onFatal: (error: unknown) => void;
+}
+
+/** Decisions are made anew so many times when others keep getting in between. */
+const MAX_TRIES = 20;
+
+type Decide<R> = (view: View, context: { nowMs: number; rng: Rng }) => Decision<R>;
+
+/** A store behind a log: what the log commits is applied to it, and what it decides goes into the log. */
+export class StoreReplica implements Replica {
+  readonly #options: StoreReplicaOptions;
+  readonly #store = new Store();
+  readonly #listeners = new Set<(touched: Touched) => void>();
+  /** By index, the entries of the proposals under way that did not happen. */
+  readonly #failedGuards = new Map<number, Guard>();
+  #proposalsUnderWay = 0;
+
+  constructor(options: StoreReplicaOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Opens the log, and resolves when `view` has what was committed. Closing the log is for who made it.
+   *
+   * @throws ApiaryError `failed-precondition` when what is on disk is damaged, or of another version
+   */
+  open(): Promise<void> {
+    return this.#options.log.open({
+      apply: (index, entry) => this.#apply(index, entry),
+      snapshot: () => encoded(this.#store.snapshot()),
+      restore: (index, pieces) => this.#store.restore(index, decoded(pieces)),
+    });
+  }
+
+  get view(): View {
+    return this.#store;
+  }
+
+  get leadership(): Leadership {
+    return this.#options.log.leadership;
+  }
+
+  async submit<R>(decide: Decide<R>): Promise<R> {
+    for (let tries = 0; tries < MAX_TRIES; tries++) {
+      if (this.leadership.role !== 'leader') throw noLeader();
+      const decision = await this.#decide(decide);
+      if (decision.changes.length === 0) return decision.result;
+      if (await this.#commit(decision)) return decision.result;
+    }
+    throw new ApiaryError('unavailable', `the cluster's state changed ${MAX_TRIES} times meanwhile: try again`);
+  }
+
+  barrier(): Promise<void> {
+    return this.#options.log.barrier();
+  }
+
+  subscribe(listener: (touched: Touched) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  onLeadership(listener: (leadership: Leadership) => void): () => void {
+    return this.#options.log.onLeadership(listener);
+  }
+
+  /** A refusal counts only when it is made on all that was committed: a new leader may still be behind. */
+  async #decide<R>(decide: Decide<R>): Promise<Decision<R>> {
+    try {
+      return decide(this.#store, this.#context());
+    } catch (error) {
+      if (!(error instanceof ApiaryError)) throw error;
+      const { appliedIndex } = this.#store;
+      await this.barrier();
+      if (this.#store.appliedIndex === appliedIndex) throw error;
+      return decide(this.#store, this.#context());
+    }
+  }
+
+  #context(): { nowMs: number; rng: Rng } {
+    return { nowMs: this.#options.clock.now(), rng: this.#options.rng };
+  }
+
+  /** @returns whether the changes happened: not when a guard did not hold any more */
+  async #commit({ guards, changes }: Decision<unknown>): Promise<boolean> {
+    const entry = Buffer.from(encodeEntry({ atMs: this.#options.clock.now(), guards, changes }));
+    this.#proposalsUnderWay++;
+    try {
+      const index = await this.#options.log.propose(entry);
+      return !this.#failedGuards.delete(index);
+    } finally {
+      this.#proposalsUnderWay--;
+      // What other members proposed is looked up by nobody here.
+      if (this.#proposalsUnderWay === 0) this.#failedGuards.clear();
+    }
+  }
+
+  #apply(index: number, bytes: Uint8Array): void {
+    try {
+      const { result, touched } = this.#store.apply(index, decodeEntry(textOf(bytes)));
+      if (!result.ok && this.#proposalsUnderWay > 0) this.#failedGuards.set(index, result.failed);
+      if (result.ok) for (const listener of this.#listeners) listener(touched);
+    } catch (error) {
+      if (!(error instanceof ApiaryError)) this.#options.onFatal(error);
+      throw error;
+    }
+  }
+}
+
+/** Docker's words. */
+function noLeader(): ApiaryError {
+  return new ApiaryError(
+    'unavailable',
+    "The swarm does not have a leader. It's possible that too few managers are online. " +
+      'Make sure more than half of the managers are online.',
+  );
+}
+
+function* encoded(pieces: Iterable<string>): Generator<Uint8Array> {
+  for (const piece of pieces) yield Buffer.from(piece);
+}
+
+function* decoded(pieces: Iterable<Uint8Array>): Generator<string> {
+  const decoder = new TextDecoder();
+  for (const piece of pieces) yield decoder.decode(piece, { stream: true });
+  yield decoder.decode();
+}
+
+function textOf(bytes: Uint8Array): string {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString();
+}
