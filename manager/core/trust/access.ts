@@ -40,10 +40,15 @@ export function refusalOf(
   }
   const node = view.node(caller.nodeId);
   if (node === undefined) {
-    return new ApiaryError('permission-denied', `node ${caller.nodeId} is not, or no longer, part of this cluster`);
+    return notOfCluster(caller.nodeId);
   }
   if (access === 'manager' && (caller.role !== 'manager' || node.role !== 'manager')) {
     return new ApiaryError('permission-denied', `node ${caller.nodeId} is a worker: this call is for managers only`);
   }
   return undefined;
+}
+
+/** A node that is not on record, or no longer: its agent hears that there is nothing to wait for. */
+export function notOfCluster(nodeId: string): ApiaryError {
+  return new ApiaryError('not-found', `node ${nodeId} is not, or no longer, part of this cluster`);
 }

@@ -3,7 +3,7 @@ import { ApiaryError, newId, type Rng } from '@apiary/std';
 import type { Change, Guard } from '../store/change.js';
 import type { ClusterRecord, NodeRecord } from '../store/records.js';
 import type { View } from '../store/view.js';
-import type { Caller } from './access.js';
+import { type Caller, notOfCluster } from './access.js';
 
 /** Who gets a certificate, and as what. */
 export interface Enrolment {
@@ -57,13 +57,11 @@ export function enrol(
 /**
  * What a node gets that renews its certificate: the same id, and the role of its record.
  *
- * @throws ApiaryError `permission-denied` when the node is gone
+ * @throws ApiaryError `not-found` when the node is gone
  */
 export function renewal(view: View, caller: Caller): Enrolment {
   const node = view.node(caller.nodeId);
-  if (node === undefined) {
-    throw new ApiaryError('permission-denied', `node ${caller.nodeId} is not, or no longer, part of this cluster`);
-  }
+  if (node === undefined) throw notOfCluster(caller.nodeId);
   return enrolmentOf(clusterOf(view), node.id, node.role);
 }
 

@@ -94,7 +94,7 @@ t.test('a renewal keeps the id and takes the role of the record', async (t) => {
   t.match(renewal(viewOf([node('n1', 'worker')]), caller), { nodeId: 'n1', role: 'worker' });
   t.match(
     errorOf(() => renewal(viewOf([]), caller)),
-    { code: 'permission-denied' },
+    { code: 'not-found' },
   );
 });
 
@@ -126,7 +126,7 @@ t.test('who may call follows from the certificate and from the record, the lesse
   t.equal(codeOf(caller('m', 'manager'), 'manager'), undefined);
   t.equal(codeOf(caller('demoted', 'manager'), 'manager'), 'permission-denied');
   t.equal(codeOf(caller('promoted', 'worker'), 'manager'), 'permission-denied');
-  t.equal(codeOf(caller('removed', 'manager'), 'node'), 'permission-denied');
+  t.equal(codeOf(caller('removed', 'manager'), 'node'), 'not-found');
   t.equal(codeOf(caller('w', 'worker', { clusterId: 'c2' }), 'node'), 'unauthenticated');
   t.equal(codeOf(caller('w', 'worker'), 'node', 1_000), 'unauthenticated');
 });

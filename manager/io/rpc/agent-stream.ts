@@ -24,7 +24,7 @@ export class AgentStream {
   constructor(
     call: AgentCall,
     clock: Clock,
-    on: { message: (message: AgentMessage) => void; flushed: () => void; over: () => void },
+    on: { message: (message: AgentMessage) => void; flushed: () => void; halfClosed: () => void; over: () => void },
   ) {
     this.#call = call;
     this.#clock = clock;
@@ -33,7 +33,7 @@ export class AgentStream {
     call.on('data', (message: AgentMessage) => {
       if (!this.#isOver) on.message(message);
     });
-    call.on('end', () => this.end());
+    call.on('end', () => on.halfClosed());
     for (const event of ['cancelled', 'error', 'close']) call.on(event, () => this.#finish());
   }
 

@@ -15,6 +15,7 @@ import { assignmentsFor, type Sent } from '../../core/dispatch/assignments.js';
 import { heartbeatPeriodMs, Liveness, MISSED_HEARTBEATS } from '../../core/dispatch/liveness.js';
 import type { Observation } from '../../core/dispatch/observation.js';
 import type { Touched } from '../../core/store/change.js';
+import { notOfCluster } from '../../core/trust/access.js';
 import type { Replica } from '../ports.js';
 import { type AgentCall, AgentStream } from './agent-stream.js';
 import { callerOf } from './caller.js';
@@ -46,6 +47,9 @@ interface Session {
   /** Whether something was committed that the agent may have to be told. */
   isBehind: boolean;
   update: SessionUpdate | undefined;
+  /** The agent has said its last word; the session is over once that is recorded. */
+  isHalfClosed: boolean;
+  workUnderWay: number;
   reportsUnderWay: number;
   engineError: string;
   /** Runs from the moment in which the engine went away, and is over when it is taken for down. */
@@ -133,6 +137,10 @@ export class Dispatcher {
       flushed: () => {
         if (session.isBehind) this.#scheduleFlush(session);
       },
+      halfClosed: () => {
+        session.isHalfClosed = true;
+        this.#endIfDone(session);
+      },
       over: () => this.#onOver(session),
     });
     invariant(caller !== undefined, 'only nodes of the cluster are let in');
@@ -150,6 +158,8 @@ export class Dispatcher {
       sent: undefined,
       isBehind: true,
       update: undefined,
+      isHalfClosed: false,
+      workUnderWay: 0,
       reportsUnderWay: 0,
       engineError: '',
       engineTimer: undefined,
@@ -267,12 +277,22 @@ export class Dispatcher {
 
   /** Does `work` for a session, which is over when it fails: the agent comes back, and says again what is not recorded. */
   #guarded(session: Session, work: () => Promise<void>): void {
-    work().catch((error: unknown) => {
-      const { nodeId } = session;
-      if (!(error instanceof ApiaryError)) this.#log.error({ err: error, nodeId }, 'session failed');
-      else this.#log.warn({ nodeId, error: error.message }, 'session ended');
-      session.stream.end(error instanceof ApiaryError ? error : new ApiaryError('internal', 'internal error'));
-    });
+    session.workUnderWay++;
+    work()
+      .catch((error: unknown) => {
+        const { nodeId } = session;
+        if (!(error instanceof ApiaryError)) this.#log.error({ err: error, nodeId }, 'session failed');
+        else this.#log.warn({ nodeId, error: error.message }, 'session ended');
+        session.stream.end(error instanceof ApiaryError ? error : new ApiaryError('internal', 'internal error'));
+      })
+      .finally(() => {
+        session.workUnderWay--;
+        this.#endIfDone(session);
+      });
+  }
+
+  #endIfDone(session: Session): void {
+    if (session.isHalfClosed && session.workUnderWay === 0) session.stream.end();
   }
 
   #heard(session: Session): void {
@@ -324,9 +344,8 @@ export class Dispatcher {
     for (const nodeId of touched.nodes) {
       if (this.#replica.view.node(nodeId) !== undefined) continue;
       this.#liveness.forget(nodeId);
-      const gone = new ApiaryError('permission-denied', `node ${nodeId} is not, or no longer, part of this cluster`);
       for (const session of [this.#sessions.get(nodeId), ...this.#silent]) {
-        if (session?.nodeId === nodeId) session.stream.end(gone);
+        if (session?.nodeId === nodeId) session.stream.end(notOfCluster(nodeId));
       }
     }
     if (touched.cluster || touched.nodes.size > 0) this.#refreshUpdate();

@@ -294,7 +294,7 @@ t.test('who has no certificate of the cluster opens no session, and hears why', 
   t.match(await open({}), { code: 'unauthenticated', message: /needs a valid certificate of this cluster/ });
   t.match(await open(foreign), { code: 'unauthenticated', message: /another CA/ });
   t.match(await open(expired), { code: 'unauthenticated', message: /expired/ });
-  t.match(await open(unknown), { code: 'permission-denied', message: /node nobody is not, or no longer/ });
+  t.match(await open(unknown), { code: 'not-found', message: /node nobody is not, or no longer/ });
 });
 
 t.test("a manager's call is refused to a worker's certificate and to none", async (t) => {
@@ -632,10 +632,10 @@ t.test('a removed node is out at once, on its open session too', async (t) => {
   const agent = new TestAgent(t, server, identity);
   await agent.open();
   replica.apply([{ type: 'node-delete', id: 'w1' }]);
-  t.match(await agent.ended, { code: 'permission-denied', message: /w1 is not, or no longer/ });
+  t.match(await agent.ended, { code: 'not-found', message: /w1 is not, or no longer/ });
   const again = new TestAgent(t, server, identity);
-  t.match(await again.ended, { code: 'permission-denied' });
-  await t.rejects(issue(t, server, identity, {}), { code: 'permission-denied' });
+  t.match(await again.ended, { code: 'not-found' });
+  await t.rejects(issue(t, server, identity, {}), { code: 'not-found' });
 });
 
 t.test('Goodbye takes the node down at once', async (t) => {
@@ -643,6 +643,7 @@ t.test('Goodbye takes the node down at once', async (t) => {
   const agent = new TestAgent(t, server, identityOf(rootCa, 'w1', 'worker'));
   await agent.open();
   agent.say({ $case: 'goodbye', value: { reason: 'left the swarm' } });
+  agent.stream.end();
   t.match(await agent.ended, { code: 'ok' });
   t.match(replica.view.node('w1')?.status, { state: 'down', message: 'left the swarm' });
   clock.advance(60_000);

@@ -52,7 +52,7 @@ export async function enrol(request: {
  * Gets a new certificate, for a new key, for the node that shows a valid one. Its role is the one that the managers
  * have on record by now.
  *
- * @throws ApiaryError `unauthenticated` when the certificate has expired, `permission-denied` when the node was
+ * @throws ApiaryError `unauthenticated` when the certificate has expired, `not-found` when the node was
  *   removed, `unavailable` when the manager cannot be reached
  */
 export async function renewIdentity(request: {

@@ -14,7 +14,8 @@ export function nodeIdentityOf(certificateChainPem: string, keyPem: string, root
   try {
     const certificate = new X509Certificate(certificateChainPem);
     const root = new X509Certificate(rootPem);
-    if (!certificate.checkPrivateKey(createPrivateKey(keyPem))) throw mismatch('its key is not that of the certificate');
+    if (!certificate.checkPrivateKey(createPrivateKey(keyPem)))
+      throw mismatch('its key is not that of the certificate');
     if (!certificate.verify(root.publicKey)) throw mismatch('the certificate is not signed by the root');
     const { CN: nodeId, O: clusterId, OU: unit } = certificate.toLegacyObject().subject;
     const role = unit === 'swarm-manager' ? 'manager' : unit === 'swarm-worker' ? 'worker' : undefined;

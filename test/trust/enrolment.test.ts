@@ -1,0 +1,291 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { createServer as createHttpsServer } from 'node:https';
+import { type AddressInfo, connect, createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { formatJoinToken } from '@apiary/api/model';
+import { DispatcherClient, type ManagerMessage, type NodeCaServer, NodeCaService } from '@apiary/api/rpc';
+import {
+  createRootCa,
+  Dispatcher,
+  issueCertificate,
+  nodeCaService,
+  rootDigestOfPem,
+  StoreReplica,
+  SystemClock,
+  SystemRng,
+  startRpcServer,
+} from '@apiary/manager/io';
+import { SingleMemberLog } from '@apiary/raft/io';
+import {
+  createKeyAndCsr,
+  enrol,
+  managerCredentials,
+  type NodeIdentity,
+  nodeIdentityOf,
+  readCredentials,
+  renewIdentity,
+  validityOf,
+  writeCredentials,
+} from '@apiary/worker/io';
+import { Server, ServerCredentials, type UntypedServiceImplementation } from '@grpc/grpc-js';
+import { pino } from 'pino';
+import t, { type Test } from 'tap';
+
+const DAY_MS = 24 * 3600 * 1000;
+const SECRET = 'w'.repeat(25);
+const clock = new SystemClock();
+const log = pino({ level: 'silent' });
+
+function folderOf(t: Test): string {
+  const folder = mkdtempSync(join(tmpdir(), 'apiary-enrolment-'));
+  t.teardown(() => rmSync(folder, { recursive: true, force: true }));
+  return folder;
+}
+
+function identityOf(
+  rootCa: { certificatePem: string; keyPem: string },
+  role: 'worker' | 'manager',
+  nodeId: string,
+): NodeIdentity {
+  const { keyPem, csrPem } = createKeyAndCsr();
+  const chain = issueCertificate({
+    rootCa,
+    csrPem,
+    nodeId,
+    role,
+    clusterId: 'c1',
+    validityMs: DAY_MS,
+    nowMs: Date.now(),
+  });
+  return nodeIdentityOf(chain, keyPem, rootCa.certificatePem);
+}
+
+/** A manager with its log on disk. */
+async function startCluster(t: Test) {
+  const rootCa = createRootCa(Date.now());
+  const logOfCluster = new SingleMemberLog({ directory: join(folderOf(t), 'raft'), logger: log });
+  const onFatal = (error: unknown) => t.fail('fatal', { error });
+  const replica = new StoreReplica({ log: logOfCluster, clock, rng: new SystemRng(), onFatal });
+  await replica.open();
+  const status = { state: 'unknown' as const, message: '', addr: '' };
+  await replica.submit(() => ({
+    guards: [],
+    changes: [
+      {
+        type: 'cluster-create',
+        cluster: { id: 'c1', spec: {}, joinSecrets: { worker: SECRET, manager: 'm'.repeat(25) }, rootCa },
+      },
+      { type: 'node-create', node: { id: 'm1', role: 'manager', spec: {}, status } },
+    ],
+    result: undefined,
+  }));
+  const dispatcher = new Dispatcher({ replica, clock, log });
+  const services = [nodeCaService({ replica, clock, log }), dispatcher.service];
+  const identity = identityOf(rootCa, 'manager', 'm1');
+  const server = await startRpcServer({ listenAddr: '127.0.0.1:0', identity, services, replica, clock });
+  t.teardown(async () => {
+    dispatcher.close();
+    await server.close();
+    await logOfCluster.close();
+  });
+  const joinToken = formatJoinToken({ rootDigest: rootDigestOfPem(rootCa.certificatePem), secret: SECRET });
+  return { rootCa, replica, addr: server.addr, joinToken };
+}
+
+/** A gRPC server that is somebody else's, with the certificate of `identity`. */
+async function startStranger(
+  t: Test,
+  identity: NodeIdentity,
+  service: UntypedServiceImplementation | undefined,
+): Promise<string> {
+  const server = new Server();
+  if (service !== undefined) server.addService(NodeCaService, service);
+  const pair = { private_key: Buffer.from(identity.keyPem), cert_chain: Buffer.from(identity.certificateChainPem) };
+  const credentials = ServerCredentials.createSsl(null, [pair]);
+  const port = await new Promise<number>((resolve, reject) => {
+    server.bindAsync('127.0.0.1:0', credentials, (error, port) => (error === null ? resolve(port) : reject(error)));
+  });
+  t.teardown(() => server.forceShutdown());
+  return `127.0.0.1:${port}`;
+}
+
+/** A certificate service that shows `rootPem` and keeps the tokens that it is sent. */
+function tokenThief(rootPem: string): { service: NodeCaServer; stolen: string[] } {
+  const stolen: string[] = [];
+  const service: NodeCaServer = {
+    getRootCertificate: (_call, callback) => callback(null, { rootCertificatePem: rootPem }),
+    issueCertificate: (call, callback) => {
+      stolen.push(call.request.joinToken);
+      callback(null, { nodeId: '', clusterId: '', role: '', certificateChainPem: '' });
+    },
+  };
+  return { service, stolen };
+}
+
+const anyToken = formatJoinToken({ rootDigest: '1'.repeat(50), secret: SECRET });
+
+t.test('a node that joins has an identity that opens a session, and that it finds again on its disk', async (t) => {
+  const { addr, joinToken, replica, rootCa } = await startCluster(t);
+  const identity = await enrol({ remoteAddr: addr, joinToken, availability: 'drain' });
+  t.match(identity, { role: 'worker', clusterId: 'c1', rootPem: rootCa.certificatePem });
+  t.match(replica.view.node(identity.nodeId), { role: 'worker', spec: { Availability: 'drain' } });
+  const { notAfterMs } = validityOf(identity);
+  t.ok(Math.abs(notAfterMs - Date.now() - 90 * DAY_MS) < 60_000);
+
+  const dataRoot = folderOf(t);
+  t.equal(await readCredentials(dataRoot), undefined);
+  await writeCredentials(dataRoot, identity);
+  const path = join(dataRoot, 'certificates', 'node.pem');
+  t.equal(statSync(path).mode & 0o777, 0o600);
+  t.equal(statSync(join(dataRoot, 'certificates')).mode & 0o777, 0o700);
+  const found = await readCredentials(dataRoot);
+  t.same(found, identity);
+
+  const { credentials, options } = managerCredentials(found ?? identity);
+  const client = new DispatcherClient(addr, credentials, options);
+  t.teardown(() => client.close());
+  const session = client.session();
+  session.on('error', () => undefined);
+  session.write({
+    body: { $case: 'hello', value: { description: { descriptionJson: '', advertiseAddr: '', engineError: '' } } },
+  });
+  const [welcome] = (await once(session, 'data')) as [ManagerMessage];
+  t.match(welcome, { body: { $case: 'welcome', value: { nodeId: identity.nodeId, clusterId: 'c1' } } });
+  session.cancel();
+  t.match(replica.view.node(identity.nodeId)?.status, { state: 'ready', addr: '127.0.0.1' });
+
+  const renewed = await renewIdentity({ remoteAddr: addr, identity });
+  t.equal(renewed.nodeId, identity.nodeId);
+  t.not(renewed.keyPem, identity.keyPem);
+  await writeCredentials(dataRoot, renewed);
+  t.same(await readCredentials(dataRoot), renewed);
+  await replica.submit(() => ({
+    guards: [],
+    changes: [{ type: 'node-delete', id: identity.nodeId }],
+    result: undefined,
+  }));
+  await t.rejects(renewIdentity({ remoteAddr: addr, identity: renewed }), { code: 'not-found', message: /no longer/ });
+});
+
+t.test('a wrong token is refused, and the message says what is wrong with it', async (t) => {
+  const { addr, rootCa } = await startCluster(t);
+  const rootDigest = rootDigestOfPem(rootCa.certificatePem);
+  await t.rejects(enrol({ remoteAddr: addr, joinToken: formatJoinToken({ rootDigest, secret: 'x'.repeat(25) }) }), {
+    code: 'unauthenticated',
+    message: /^invalid join token: its secret is wrong or was rotated/,
+  });
+  await t.rejects(enrol({ remoteAddr: addr, joinToken: formatJoinToken({ rootDigest, secret: 'm'.repeat(25) }) }), {
+    code: 'unimplemented',
+    message: /single manager/,
+  });
+  await t.rejects(enrol({ remoteAddr: addr, joinToken: anyToken }), {
+    code: 'unauthenticated',
+    message: /^remote CA does not match fingerprint/,
+  });
+  await t.rejects(enrol({ remoteAddr: addr, joinToken: 'SWMTKN-1-short' }), { code: 'invalid-argument' });
+  await t.rejects(enrol({ remoteAddr: 'a b', joinToken: anyToken }), {
+    code: 'invalid-argument',
+    message: /remote address/,
+  });
+});
+
+t.test('the secret is sent to nobody but a manager of the cluster that the token is for', async (t) => {
+  const rootCa = createRootCa(Date.now());
+  const joinToken = formatJoinToken({ rootDigest: rootDigestOfPem(rootCa.certificatePem), secret: SECRET });
+  const otherCa = createRootCa(Date.now());
+
+  const other = tokenThief(otherCa.certificatePem);
+  const otherAddr = await startStranger(t, identityOf(otherCa, 'manager', 'm1'), other.service);
+  await t.rejects(enrol({ remoteAddr: otherAddr, joinToken }), { message: /does not match fingerprint/ });
+
+  const shown = tokenThief(rootCa.certificatePem);
+  const middleAddr = await startStranger(t, identityOf(otherCa, 'manager', 'm1'), shown.service);
+  await t.rejects(enrol({ remoteAddr: middleAddr, joinToken }), { code: 'unavailable', message: /does not prove/ });
+  const workerAddr = await startStranger(t, identityOf(rootCa, 'worker', 'w1'), shown.service);
+  await t.rejects(enrol({ remoteAddr: workerAddr, joinToken }), { code: 'unavailable', message: /does not prove/ });
+
+  t.same([...other.stolen, ...shown.stolen], []);
+});
+
+t.test('each kind of host that is no manager is told apart', async (t) => {
+  const join = (remoteAddr: string) => enrol({ remoteAddr, joinToken: anyToken, timeoutMs: 300 });
+  const listen = async (server: ReturnType<typeof createServer>): Promise<string> => {
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    t.teardown(() => server.close());
+    return `127.0.0.1:${(server.address() as AddressInfo).port}`;
+  };
+  const free = createServer();
+  const freeAddr = await listen(free);
+  free.close();
+  await once(free, 'close');
+  await t.rejects(join(freeAddr), { code: 'unavailable', message: /^nothing listens at/ });
+
+  const plainAddr = await listen(createServer((socket) => socket.end('HTTP/1.1 400 Bad Request\r\n\r\n')));
+  await t.rejects(join(plainAddr), { code: 'unavailable', message: /no manager.*does not speak TLS/ });
+
+  const closing = await listen(createServer((socket) => socket.end()));
+  await t.rejects(join(closing), { code: 'unavailable', message: /no manager/ });
+
+  const stranger = identityOf(createRootCa(Date.now()), 'manager', 'm1');
+  const web = createHttpsServer({ key: stranger.keyPem, cert: stranger.certificateChainPem });
+  await t.rejects(join(await listen(web)), { code: 'unavailable', message: /no manager/ });
+
+  await t.rejects(join(await startStranger(t, stranger, undefined)), {
+    message: /speaks gRPC, but issues no certificates/,
+  });
+
+  const sockets: { destroy(): void }[] = [];
+  const mute = await listen(createServer((socket) => void sockets.push(socket)));
+  await t.rejects(join(mute), { code: 'unavailable', message: /accepts connections, but did not answer within 0.3 s/ });
+  for (const socket of sockets) socket.destroy();
+});
+
+t.test('a host that does not answer is given up in time', async (t) => {
+  // A process that listens and then stands still: once its queue is full, connecting to it gets no answer.
+  const script = `
+    const server = require('node:net').createServer().listen({ port: 0, host: '127.0.0.1', backlog: 1 }, () => {
+      process.stdout.write(String(server.address().port), () => process.kill(process.pid, 'SIGSTOP'));
+    });`;
+  const host = spawn(process.execPath, ['-e', script], { stdio: ['ignore', 'pipe', 'inherit'] });
+  t.teardown(() => host.kill('SIGKILL'));
+  const [port] = (await once(host.stdout, 'data')) as [Buffer];
+  const fillers = Array.from({ length: 4 }, () => connect(Number(port), '127.0.0.1').on('error', () => undefined));
+  t.teardown(() => {
+    for (const filler of fillers) filler.destroy();
+  });
+  await once(fillers[0] ?? host, 'connect');
+  await once(fillers[1] ?? host, 'connect');
+  await t.rejects(enrol({ remoteAddr: `127.0.0.1:${port}`, joinToken: anyToken, timeoutMs: 300 }), {
+    code: 'unavailable',
+    message: /^cannot reach .* no answer within 0.3 s/,
+  });
+});
+
+t.test('credentials that are damaged are named, and a crash while they are written leaves the old ones', async (t) => {
+  const dataRoot = folderOf(t);
+  const path = join(dataRoot, 'certificates', 'node.pem');
+  const rootCa = createRootCa(Date.now());
+  const identity = identityOf(rootCa, 'worker', 'w1');
+  await writeCredentials(dataRoot, identity);
+  writeFileSync(`${path}.new`, 'half of');
+  t.same(await readCredentials(dataRoot), identity);
+  const next = identityOf(rootCa, 'worker', 'w1');
+  await writeCredentials(dataRoot, next);
+  t.same(await readCredentials(dataRoot), next);
+
+  const text = readFileSync(path, 'utf8');
+  const damaged = { code: 'failed-precondition', message: new RegExp(`damaged node certificate ${path}`) };
+  writeFileSync(path, text.slice(0, 300));
+  await t.rejects(readCredentials(dataRoot), damaged);
+  writeFileSync(
+    path,
+    identity.keyPem + text.replace(/-----BEGIN PRIVATE KEY-----[^-]+-----END PRIVATE KEY-----\n/, ''),
+  );
+  await t.rejects(readCredentials(dataRoot), { ...damaged, message: /its key is not that of the certificate/ });
+  writeFileSync(path, next.keyPem + next.certificateChainPem + createRootCa(Date.now()).certificatePem);
+  await t.rejects(readCredentials(dataRoot), { message: /not signed by the root/ });
+});
