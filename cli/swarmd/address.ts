@@ -1,35 +1,7 @@
 import { isIP } from 'node:net';
 import { networkInterfaces } from 'node:os';
+import { CLUSTER_PORT, parseHostPort } from '@apiary/api/model';
 import { ApiaryError } from '@apiary/std';
-
-/** The port of a manager's gRPC, Docker Swarm's own. */
-export const DEFAULT_PORT = 2377;
-
-export interface Address {
-  host: string;
-  port: number;
-}
-
-export function formatAddress({ host, port }: Address): string {
-  return isIP(host) === 6 ? `[${host}]:${port}` : `${host}:${port}`;
-}
-
-/**
- * Reads `HOST`, `HOST:PORT`, `[HOST]:PORT`, or an IPv6 address as it is.
- *
- * @param what  the flag that it came by, for the error
- * @throws ApiaryError `invalid-argument`
- */
-export function parseAddress(what: string, text: string, defaultPort = DEFAULT_PORT): Address {
-  if (isIP(text) === 6) return { host: text, port: defaultPort };
-  const [, bracketed, plain, portText] = /^(?:\[([^\]]+)\]|([^:[\]\s]+))(?::(\d{1,5}))?$/.exec(text) ?? [];
-  const host = bracketed ?? plain;
-  const port = portText === undefined ? defaultPort : Number(portText);
-  if (host === undefined || port < 1 || port > 65_535) {
-    throw new ApiaryError('invalid-argument', `${what} ${text}: expected ADDRESS or ADDRESS:PORT`);
-  }
-  return { host, port };
-}
 
 /**
  * The address that other nodes reach this one by: what was asked for (an address, or the name of an interface), or
@@ -37,9 +9,9 @@ export function parseAddress(what: string, text: string, defaultPort = DEFAULT_P
  *
  * @throws ApiaryError `invalid-argument`, with Docker's words when there are several to choose from
  */
-export function resolveAdvertiseAddr(asked: string | undefined): Address {
+export function resolveAdvertiseAddr(asked: string | undefined): { host: string; port: number } {
   if (asked !== undefined && asked !== '') {
-    const { host, port } = parseAddress('advertise address', asked);
+    const { host, port } = parseHostPort(asked, 'advertise address');
     return { host: isIP(host) === 0 ? addressOfInterface(host) : host, port };
   }
   const found = hostAddresses();
@@ -57,7 +29,7 @@ export function resolveAdvertiseAddr(asked: string | undefined): Address {
         `(${found.join(', ')}) - specify one with --advertise-addr`,
     );
   }
-  return { host: first, port: DEFAULT_PORT };
+  return { host: first, port: CLUSTER_PORT };
 }
 
 function addressOfInterface(name: string): string {

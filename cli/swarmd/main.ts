@@ -1,1 +1,84 @@
-export {};
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { createHttpApi, SystemClock, SystemRng } from '@apiary/manager/io';
+import { ApiaryError, messageOf } from '@apiary/std';
+import { dockerEngine } from '@apiary/worker/io';
+import { destination, pino } from 'pino';
+import { lockDataRoot } from './data-root-lock.js';
+import { SwarmNode } from './local-node.js';
+import { readOptions, type SwarmdOptions, USAGE } from './options.js';
+
+/** How long a stop may take before it is given up: Docker's own is longer, and kills afterwards too. */
+const STOP_TIMEOUT_MS = 15_000;
+
+async function ownVersion(): Promise<string> {
+  const text = await readFile(new URL('../../package.json', import.meta.url), 'utf8');
+  return (JSON.parse(text) as { version: string }).version;
+}
+
+async function main(args: string[]): Promise<void> {
+  const options = readOptions(args);
+  const version = await ownVersion();
+  if (options === 'help') process.stdout.write(USAGE);
+  else if (options === 'version') process.stdout.write(`swarmd version ${version}\n`);
+  else await run(options, version);
+}
+
+async function run(options: SwarmdOptions, version: string): Promise<void> {
+  const logger = pino({ level: options.logLevel, base: null }, destination({ dest: 2, sync: true }));
+  await mkdir(options.dataRoot, { recursive: true, mode: 0o700 });
+  await mkdir(options.execRoot, { recursive: true, mode: 0o711 });
+  const unlock = await lockDataRoot(options.dataRoot);
+  const pidFile = join(options.execRoot, 'swarmd.pid');
+  await writeFile(pidFile, `${process.pid}\n`);
+
+  const onFatal = (error: unknown) => {
+    logger.fatal({ err: error }, 'swarmd cannot go on');
+    process.exit(70);
+  };
+  process.on('uncaughtException', onFatal);
+  process.on('unhandledRejection', onFatal);
+
+  const { dataRoot, engineSocketPath, unixHosts, tcpHosts } = options;
+  const clock = new SystemClock();
+  const engine = dockerEngine({ socketPath: engineSocketPath, clock });
+  const node = new SwarmNode({ dataRoot, engine, clock, rng: new SystemRng(), logger, onFatal });
+  const api = await createHttpApi({ node, engineSocketPath, logger: logger.child({ part: 'http' }), version });
+  await node.resume();
+  for (const socketPath of unixHosts) await api.listen({ socketPath });
+  for (const tcp of tcpHosts) {
+    await api.listen({ tcp });
+    logger.warn({ ...tcp }, 'whoever reaches this address owns this host: every process of this machine does');
+  }
+  logger.info({ version, dataRoot, hosts: unixHosts, pid: process.pid }, 'swarmd is up');
+
+  const signal = await stopSignal();
+  logger.info({ signal }, 'stopping: containers run on');
+  setTimeout(
+    () => onFatal(new ApiaryError('internal', `not stopped after ${STOP_TIMEOUT_MS} ms`)),
+    STOP_TIMEOUT_MS,
+  ).unref();
+  await api.close();
+  await node.stop();
+  engine.close();
+  await rm(pidFile, { force: true });
+  await unlock();
+  logger.info('stopped');
+}
+
+function stopSignal(): Promise<string> {
+  return new Promise((resolve) => {
+    for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => resolve(signal));
+  });
+}
+
+try {
+  await main(process.argv.slice(2));
+} catch (error) {
+  process.stderr.write(`swarmd: ${messageOf(error)}\n`);
+  if (error instanceof ApiaryError && error.code === 'invalid-argument') {
+    process.stderr.write(`See 'swarmd --help'.\n`);
+    process.exit(2);
+  }
+  process.exit(1);
+}

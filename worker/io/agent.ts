@@ -27,7 +27,7 @@ export interface AgentOptions {
   rng: Rng;
   logger: Logger;
   /** The managers told where they all are. */
-  onManagers?: (addrs: string[]) => void;
+  onManagers?: (managers: { nodeId: string; addr: string }[]) => void;
   /** This node was removed from the cluster. Its containers are as they were: `leave` removes them. */
   onGone?: (reason: string) => void;
   /** How to reach a manager; by default over mutual TLS with the identity. */
@@ -120,7 +120,7 @@ class WorkerAgent implements Agent {
         this.#flushSoon();
       },
       onMessage: (message) => this.#hear(message),
-      onManagers: (addrs) => options.onManagers?.(addrs),
+      onManagers: (managers) => options.onManagers?.(managers),
       onEnded: (manager, reason) => {
         logger.warn({ manager, reason }, 'no session with the manager');
         this.#outbox.sessionEnded();

@@ -1,4 +1,4 @@
-import { type AgentMessage, DispatcherClient, type ManagerMessage } from '@apiary/api/rpc';
+import { type AgentMessage, DispatcherClient, type ManagerAddress, type ManagerMessage } from '@apiary/api/rpc';
 import { ApiaryError, type Clock, messageOf, type Rng, type Timer } from '@apiary/std';
 import { type ChannelCredentials, type ChannelOptions, type ClientDuplexStream, status } from '@grpc/grpc-js';
 import { backOffMs } from '../core/index.js';
@@ -21,7 +21,7 @@ export interface ManagerSessionOptions {
   onWelcome(manager: string): void;
   /** @throws ApiaryError when it makes no sense: the session starts anew */
   onMessage(message: ManagerMessage): void;
-  onManagers(addrs: string[]): void;
+  onManagers(managers: ManagerAddress[]): void;
   onEnded(manager: string, reason: string): void;
   /** The managers do not know this node any more. No other session is tried. */
   onGone(reason: string): void;
@@ -121,7 +121,7 @@ export class ManagerSession {
       if (update !== undefined) {
         if (update.heartbeatPeriodMs > 0) this.#heartbeatPeriodMs = update.heartbeatPeriodMs;
         this.#beatLater(attempt);
-        this.#options.onManagers(update.managers.map(({ addr }) => addr));
+        this.#options.onManagers(update.managers);
       }
       this.#options.onMessage(message);
     } catch (error) {

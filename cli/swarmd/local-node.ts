@@ -1,0 +1,302 @@
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { CLUSTER_PORT, formatHostPort, type InitRequest, type JoinRequest, parseHostPort } from '@apiary/api/model';
+import type { ClusterInit } from '@apiary/manager/core';
+import {
+  createRootCa,
+  issueCertificate,
+  type LocalNode,
+  type LocalNodeStatus,
+  type Manager,
+  type Replica,
+  startManager,
+} from '@apiary/manager/io';
+import { ApiaryError, type Clock, newId, type Rng } from '@apiary/std';
+import {
+  type Agent,
+  createKeyAndCsr,
+  type Engine,
+  enrol,
+  type NodeIdentity,
+  nodeIdentityOf,
+  readCredentials,
+  removeCredentials,
+  startAgent,
+  writeCredentials,
+} from '@apiary/worker/io';
+import type { Logger } from 'pino';
+import { resolveAdvertiseAddr } from './address.js';
+import { type NodeFile, readNodeFile, removeNodeFile, writeNodeFile } from './node-file.js';
+
+export interface SwarmNodeOptions {
+  dataRoot: string;
+  engine: Engine;
+  clock: Clock;
+  rng: Rng;
+  logger: Logger;
+  /** Something that must hold does not: the process cannot go on. */
+  onFatal: (error: unknown) => void;
+}
+
+/** A node that belongs to a cluster. */
+interface Membership {
+  file: NodeFile;
+  agent: Agent;
+  manager: Manager | undefined;
+  /** Empty, or why this node cannot take part although it is a member. */
+  error: string;
+}
+
+/** How long the validity of a first certificate is: the managers' own default, SwarmKit's 90 days. */
+const FIRST_CERTIFICATE_MS = 90 * 24 * 3600 * 1000;
+
+const NO_SWARM =
+  'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to swarm and try again.';
+const WORKER =
+  "This node is not a swarm manager. Worker nodes can't be used to view or modify cluster state. " +
+  'Please run this command on a manager node or promote the current node to a manager.';
+const MEMBER =
+  'This node is already part of a swarm. Use "docker swarm leave" to leave this swarm and join another one.';
+const LAST_MANAGER =
+  'You are attempting to leave the swarm on a node that is participating as a manager. ' +
+  'Removing the last manager erases all current state of the swarm. Use `--force` to ignore this message.';
+
+/**
+ * This host's place in a cluster: none, a worker's, or a manager's with a worker beside it. Puts the parts together
+ * for each, and remembers on disk which it is: the node file is the last thing written by `init` and `join`, and the
+ * first removed by `leave`, so that a stop between leaves a node that is in no cluster.
+ */
+export class SwarmNode implements LocalNode {
+  readonly #options: SwarmNodeOptions;
+  #membership: Membership | undefined;
+  /** What is being done to the membership: one thing at a time. */
+  #underWay: string | undefined;
+  #remembering: Promise<void> = Promise.resolve();
+
+  constructor(options: SwarmNodeOptions) {
+    this.#options = options;
+  }
+
+  /** Takes up the place that this node had when the daemon stopped. */
+  async resume(): Promise<void> {
+    const file = await readNodeFile(this.#options.dataRoot);
+    if (file === undefined) return;
+    const identity = await readCredentials(this.#options.dataRoot);
+    if (identity === undefined) {
+      throw new ApiaryError(
+        'failed-precondition',
+        `${this.#options.dataRoot}/certificates is missing, but this node belongs to cluster ${file.clusterId}: ` +
+          'restore it, or remove the data root to start afresh',
+      );
+    }
+    const manager = file.role === 'manager' ? await this.#startManager(file, identity) : undefined;
+    this.#membership = this.#member(file, identity, manager);
+  }
+
+  /** Stops what runs in this process. Containers run on. */
+  async stop(): Promise<void> {
+    const membership = this.#membership;
+    this.#membership = undefined;
+    await this.#remembering;
+    await membership?.agent.stop();
+    await membership?.manager?.close();
+  }
+
+  status(): LocalNodeStatus {
+    if (this.#membership === undefined) {
+      const state = this.#underWay === undefined ? 'inactive' : 'pending';
+      return { nodeId: '', nodeAddr: '', state, controlAvailable: false, error: '', remoteManagers: [] };
+    }
+    const { file, manager, error } = this.#membership;
+    return {
+      nodeId: file.nodeId,
+      nodeAddr: file.advertiseAddr,
+      state: error === '' ? 'active' : 'error',
+      controlAvailable: manager !== undefined,
+      error,
+      remoteManagers: file.managers,
+    };
+  }
+
+  replica(): Replica {
+    const manager = this.#membership?.manager;
+    if (manager === undefined) throw new ApiaryError('not-manager', this.#membership === undefined ? NO_SWARM : WORKER);
+    return manager.replica;
+  }
+
+  init(request: InitRequest): Promise<string> {
+    return this.#exclusively('init', async () => {
+      this.#refuseMember();
+      const { dataRoot, clock, rng } = this.#options;
+      const advertise = resolveAdvertiseAddr(request.AdvertiseAddr);
+      const listen = parseHostPort(request.ListenAddr || '0.0.0.0', 'listen address');
+      // A listen port of one's own is what others must call, unless the advertised address names another.
+      const hasPort = /:\d+$/.test(request.AdvertiseAddr ?? '');
+      const addr = formatHostPort({ host: advertise.host, port: hasPort ? advertise.port : listen.port });
+      const nodeId = newId(rng);
+      const clusterId = newId(rng);
+      const rootCa = createRootCa(clock.now());
+      const { keyPem, csrPem } = createKeyAndCsr();
+      const order = { rootCa, csrPem, nodeId, clusterId, role: 'manager' as const };
+      const chain = issueCertificate({ ...order, validityMs: FIRST_CERTIFICATE_MS, nowMs: clock.now() });
+      const identity = nodeIdentityOf(chain, keyPem, rootCa.certificatePem);
+      const file: NodeFile = {
+        nodeId,
+        clusterId,
+        role: 'manager',
+        advertiseAddr: advertise.host,
+        listenAddr: formatHostPort(listen),
+        managers: [{ nodeId, addr }],
+      };
+      // What an init that was cut short left behind.
+      await this.#removeLog();
+      await writeCredentials(dataRoot, identity);
+      const availability = availabilityOf(request.Availability);
+      const manager = await this.#startManager(file, identity, {
+        rootCa,
+        ...(request.Spec && { spec: request.Spec }),
+        availability,
+      });
+      try {
+        await writeNodeFile(dataRoot, file);
+      } catch (error) {
+        await manager.close();
+        throw error;
+      }
+      this.#membership = this.#member(file, identity, manager);
+      return nodeId;
+    });
+  }
+
+  join(request: JoinRequest): Promise<void> {
+    return this.#exclusively('join', async () => {
+      this.#refuseMember();
+      const advertise = resolveAdvertiseAddr(request.AdvertiseAddr);
+      const [remoteAddr] = request.RemoteAddrs ?? [];
+      if (remoteAddr === undefined) {
+        throw new ApiaryError('invalid-argument', 'at least 1 RemoteAddr is required to join');
+      }
+      const identity = await enrol({
+        remoteAddr,
+        joinToken: request.JoinToken ?? '',
+        availability: request.Availability ?? '',
+      });
+      const addr = formatHostPort(parseHostPort(remoteAddr, 'remote address'));
+      const file: NodeFile = {
+        nodeId: identity.nodeId,
+        clusterId: identity.clusterId,
+        role: identity.role,
+        advertiseAddr: advertise.host,
+        listenAddr: request.ListenAddr || `0.0.0.0:${CLUSTER_PORT}`,
+        managers: [{ nodeId: '', addr }],
+      };
+      await writeCredentials(this.#options.dataRoot, identity);
+      await writeNodeFile(this.#options.dataRoot, file);
+      this.#membership = this.#member(file, identity, undefined);
+    });
+  }
+
+  leave(force: boolean): Promise<void> {
+    return this.#exclusively('leave', async () => {
+      const membership = this.#membership;
+      if (membership === undefined) throw new ApiaryError('not-manager', 'This node is not part of a swarm');
+      if (membership.manager !== undefined && !force) throw new ApiaryError('failed-precondition', LAST_MANAGER);
+      // Whoever forgets the membership writes no node file any more.
+      this.#membership = undefined;
+      await this.#remembering;
+      await removeNodeFile(this.#options.dataRoot);
+      await membership.agent.leave();
+      await membership.manager?.close();
+      await removeCredentials(this.#options.dataRoot);
+      await this.#removeLog();
+    });
+  }
+
+  #refuseMember(): void {
+    if (this.#membership !== undefined) throw new ApiaryError('not-manager', MEMBER);
+  }
+
+  async #exclusively<R>(what: string, work: () => Promise<R>): Promise<R> {
+    if (this.#underWay !== undefined) {
+      throw new ApiaryError(
+        'unavailable',
+        `swarm ${what}: a swarm ${this.#underWay} is under way on this node: try again`,
+      );
+    }
+    this.#underWay = what;
+    try {
+      return await work();
+    } finally {
+      this.#underWay = undefined;
+    }
+  }
+
+  #startManager(
+    file: NodeFile,
+    identity: NodeIdentity,
+    create?: Pick<ClusterInit, 'rootCa' | 'spec' | 'availability'>,
+  ): Promise<Manager> {
+    const { clock, rng, logger, onFatal } = this.#options;
+    return startManager({
+      directory: this.#logDirectory(),
+      identity,
+      listenAddr: file.listenAddr,
+      create: create && {
+        ...create,
+        clusterId: file.clusterId,
+        nodeId: file.nodeId,
+        addr: file.advertiseAddr,
+        managerAddr: file.managers[0]?.addr ?? '',
+      },
+      clock,
+      rng,
+      logger,
+      onFatal,
+    });
+  }
+
+  #member(file: NodeFile, identity: NodeIdentity, manager: Manager | undefined): Membership {
+    const { engine, clock, rng, logger } = this.#options;
+    const membership: Omit<Membership, 'agent'> = { file, manager, error: '' };
+    const agent = startAgent({
+      identity,
+      managers: () => membership.file.managers.map(({ addr }) => addr),
+      advertiseAddr: file.advertiseAddr,
+      engine,
+      clock,
+      rng,
+      logger: logger.child({ part: 'agent' }),
+      onManagers: (managers) => {
+        membership.file = { ...membership.file, managers };
+        this.#remember(membership.file);
+      },
+      onGone: (reason) => {
+        membership.error = `${reason}; run "swarmctl leave", then join again`;
+      },
+    });
+    return Object.assign(membership, { agent });
+  }
+
+  /** What the managers said of where they are is kept for the next start; to lose it costs a detour, no more. */
+  #remember(file: NodeFile): void {
+    this.#remembering = this.#remembering
+      .then(async () => {
+        if (this.#membership?.file === file) await writeNodeFile(this.#options.dataRoot, file);
+      })
+      .catch((error: unknown) => this.#options.logger.warn({ err: error }, 'cannot write the node file'));
+  }
+
+  #logDirectory(): string {
+    return join(this.#options.dataRoot, 'raft');
+  }
+
+  async #removeLog(): Promise<void> {
+    await rm(this.#logDirectory(), { recursive: true, force: true });
+  }
+}
+
+function availabilityOf(word: string | undefined): ClusterInit['availability'] {
+  if (word === undefined || word === '') return 'active';
+  if (word === 'active' || word === 'pause' || word === 'drain') return word;
+  throw new ApiaryError('invalid-argument', `invalid availability: "${word}"; expected active, pause or drain`);
+}

@@ -1,0 +1,77 @@
+import { SingleMemberLog } from '@apiary/raft/io';
+import type { Clock, Rng } from '@apiary/std';
+import type { Logger } from 'pino';
+import { type ClusterInit, initCluster } from '../core/requests/index.js';
+import { LeaderLoop } from './leader-loop.js';
+import type { Replica } from './ports.js';
+import { StoreReplica } from './replica.js';
+import { Dispatcher, nodeCaService, type RpcServer, type ServerIdentity, startRpcServer } from './rpc/index.js';
+
+export interface ManagerOptions {
+  /** The log's folder. */
+  directory: string;
+  /** The manager's own; the data of another cluster or member is refused. */
+  identity: ServerIdentity & { clusterId: string; nodeId: string };
+  /** Where nodes are listened for, `HOST:PORT`. */
+  listenAddr: string;
+  /** Makes the cluster before anybody is listened for: for the first manager, at `init`. */
+  create?: ClusterInit | undefined;
+  clock: Clock;
+  rng: Rng;
+  logger: Logger;
+  /** Something that must hold does not: the process cannot go on. */
+  onFatal: (error: unknown) => void;
+}
+
+export interface Manager {
+  replica: Replica;
+  /** Stops serving, then the log. What was acknowledged stays on disk. */
+  close(): Promise<void>;
+}
+
+/**
+ * Puts a manager together: its log, the state that the log drives, the loop that plans while this manager leads, and
+ * the gRPC services for nodes.
+ *
+ * @throws ApiaryError `failed-precondition` when the log is damaged or the address is taken; nothing runs then
+ */
+export async function startManager(options: ManagerOptions): Promise<Manager> {
+  const { directory, identity, clock, rng, logger, onFatal, create } = options;
+  const closers: (() => Promise<void> | void)[] = [];
+  const close = async () => {
+    for (const closer of closers.splice(0).reverse()) await closer();
+  };
+  try {
+    const log = new SingleMemberLog({
+      directory,
+      identity: { clusterId: identity.clusterId, memberId: identity.nodeId },
+      logger: logger.child({ part: 'log' }),
+    });
+    const replica = new StoreReplica({ log, clock, rng, onFatal });
+    closers.push(() => log.close());
+    await replica.open();
+    if (create !== undefined) await replica.submit((view) => initCluster(view, create, rng));
+    const loop = new LeaderLoop({ replica, clock, rng, logger: logger.child({ part: 'planner' }), onFatal });
+    closers.push(() => loop.close());
+    const server = await serve(options, replica, closers);
+    logger.info({ addr: server.addr }, 'manager: listening for nodes');
+    return { replica, close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+async function serve(
+  { identity, listenAddr, clock, logger }: ManagerOptions,
+  replica: Replica,
+  closers: (() => Promise<void> | void)[],
+): Promise<RpcServer> {
+  const log = logger.child({ part: 'dispatcher' });
+  const dispatcher = new Dispatcher({ replica, clock, log });
+  closers.push(() => dispatcher.close());
+  const services = [nodeCaService({ replica, clock, log }), dispatcher.service];
+  const server = await startRpcServer({ listenAddr, identity, services, replica, clock });
+  closers.push(() => server.close());
+  return server;
+}
