@@ -99,7 +99,8 @@ function changeService(
 ): void {
   const service = tables.services.get(change.id);
   if (change.type === 'service-create') {
-    if (service !== undefined || isNameTaken(tables, change.spec, change.id)) return;
+    // An id is never given twice: tasks of a service that is gone still go by it.
+    if (tables.specs.hasAny(change.id) || isNameTaken(tables, change.spec, change.id)) return;
     addSpecVersion(tables, change.id, 1, change.spec);
     tables.putService({ id: change.id, meta: created(landing), spec: change.spec, specVersion: 1 });
   } else if (service === undefined) {

@@ -12,6 +12,11 @@ export class SpecVersions {
     return this.#services.get(serviceId)?.get(version)?.spec;
   }
 
+  /** Whether the service is there, or a task of it. */
+  hasAny(serviceId: string): boolean {
+    return this.#services.has(serviceId);
+  }
+
   add(spec: SpecVersion): void {
     const versions = this.#services.get(spec.serviceId) ?? new Map();
     invariant(!versions.has(spec.version), `spec version ${spec.version} of service ${spec.serviceId} is made twice`);

@@ -90,7 +90,7 @@ class NaiveStore {
         this.nodes = this.nodes.filter(({ id }) => id !== change.id);
         return;
       case 'service-create': {
-        if (has(this.services, change.id) || this.isTaken(change.spec, change.id)) return;
+        if (this.specs.some((s) => s.serviceId === change.id) || this.isTaken(change.spec, change.id)) return;
         this.services.push({ id: change.id, meta: created, spec: change.spec, specVersion: 1 });
         this.makeVersion(change.id, 1, change.spec);
         return;
@@ -230,7 +230,7 @@ const nodeId = fc.constantFrom(...NODE_IDS);
 const taskId = fc.constantFrom(...TASK_IDS);
 const desiredState = fc.constantFrom('ready' as const, 'running' as const, 'shutdown' as const, 'remove' as const);
 const status = fc.constantFrom(...TASK_STATES).map((state: TaskState) => ({ state, atMs: 1, message: state }));
-const restarts = fc.record({ attempts: fc.nat(3), failuresInARow: fc.nat(2), recentMs: fc.constant([]) });
+const restarts = fc.record({ attempts: fc.nat(3), failuresInARow: fc.nat(2), recentMs: fc.constant<number[]>([]) });
 const spec = fc.record({
   Name: fc.constantFrom(...NAMES),
   Labels: fc.constantFrom<Record<string, string>[]>({}, { tier: 'front' }),

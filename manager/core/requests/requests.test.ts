@@ -1,0 +1,419 @@
+import {
+  type ClusterSpec,
+  ClusterSpecSchema,
+  type NodeSpec,
+  read,
+  type ServiceSpec,
+  ServiceSpecSchema,
+} from '@apiary/api/model';
+import { SeededRng } from '@apiary/std';
+import t, { type Test } from 'tap';
+import { type Change, Store } from '../store/index.js';
+import {
+  type ClusterInit,
+  createService,
+  type Decision,
+  defaultClusterSpec,
+  initCluster,
+  removeNode,
+  removeService,
+  updateCluster,
+  updateNode,
+  updateService,
+} from './index.js';
+
+const NOW_MS = 1_700_000_000_000;
+
+class Cluster {
+  readonly store = new Store();
+  readonly rng = new SeededRng(1);
+
+  commit<R>({ guards, changes, result }: Decision<R>): R {
+    const applied = this.store.apply(this.store.appliedIndex + 1, { atMs: NOW_MS, guards, changes });
+    t.ok(applied.result.ok);
+    return result;
+  }
+
+  create(spec: unknown): string {
+    return this.commit(createService(this.store, service(spec), this.rng));
+  }
+
+  update(id: string, spec: unknown, { version = this.versionOf(id), rollback = false } = {}): string {
+    return this.commit(updateService(this.store, { id, version, spec: service(spec), rollback }, NOW_MS));
+  }
+
+  versionOf(id: string): number {
+    return (this.store.service(id) ?? this.store.node(id) ?? this.store.cluster())?.meta.version ?? 0;
+  }
+
+  apply(...changes: Change[]): void {
+    this.commit({ guards: [], changes, result: undefined });
+  }
+}
+
+function service(spec: unknown): ServiceSpec {
+  return read(ServiceSpecSchema, spec, 'service spec');
+}
+
+/** A spec with some of its container's, its task's or its own keys replaced. */
+function spec(own: object = {}, template: object = {}, container: object = {}): object {
+  return {
+    Name: 'web',
+    TaskTemplate: { ContainerSpec: { Image: 'busybox:test', ...container }, ...template },
+    Mode: { Replicated: { Replicas: 0 } },
+    ...own,
+  };
+}
+
+function refuses(t: Test, what: object, code: string, message: string | RegExp): void {
+  t.throws(() => new Cluster().create(what), { code, message }, JSON.stringify(what));
+}
+
+t.test('a service is created under its name, once whatever the case, and gets a name when it has none', async (t) => {
+  const cluster = new Cluster();
+  const id = cluster.create(spec());
+  t.equal(cluster.store.serviceByName('web')?.id, id);
+  const taken = 'name conflicts with an existing object: service Web already exists';
+  t.throws(() => cluster.create(spec({ Name: 'Web' })), { code: 'already-exists', message: taken });
+  for (let i = 0; i < 300; i++) {
+    const name = cluster.store.service(cluster.create(spec({ Name: '' })))?.spec.Name;
+    t.match(name, /^[a-z]+_[a-z]+(_[0-9]+)?$/);
+  }
+  t.equal(cluster.store.services().length, 301);
+});
+
+t.test('what was decided on a name that is taken meanwhile does not happen', async (t) => {
+  const cluster = new Cluster();
+  const decision = createService(cluster.store, service(spec()), cluster.rng);
+  cluster.create(spec());
+  const { guards, changes } = decision;
+  const { result } = cluster.store.apply(9, { atMs: 1, guards, changes });
+  t.match(result, { ok: false, failed: { type: 'service-name-free', name: 'web' } });
+});
+
+t.test('faults of a service spec are refused in the words of Docker Swarm 20.10', async (t) => {
+  const bad = (words: string, ...specs: object[]) => {
+    for (const what of specs) refuses(t, what, 'invalid-argument', words);
+  };
+  const name = 'name must be valid as a DNS name component';
+  bad(name, ...['-a', 'a-', 'a.b', 'a b', 'é', '_a', 'a/b'].map((Name) => spec({ Name })));
+  bad('name must be 63 characters or fewer', spec({ Name: 'x'.repeat(64) }));
+  bad('mismatched Runtime and *Spec fields', { Name: 'web' }, { Name: 'web', TaskTemplate: {} });
+  bad('unsupported runtime', spec({}, { Runtime: 'x' }));
+  bad('must specify only one service mode', spec({ Mode: { Global: {}, Replicated: {} } }));
+  bad('ContainerSpec: image reference must be provided', spec({}, {}, { Image: '' }));
+  for (const Image of ['Busy', 'a b', 'busybox@sha256:123', ':x', 'busybox:', '{{.Node.ID}}', 'a'.repeat(64), '-x']) {
+    bad(`ContainerSpec: "${Image}" is not a valid repository/tag`, spec({}, {}, { Image }));
+  }
+  bad('TaskSpec: restart-delay cannot be negative', spec({}, { RestartPolicy: { Delay: -1 } }));
+  bad('TaskSpec: restart-window cannot be negative', spec({}, { RestartPolicy: { Window: -1 } }));
+  bad('invalid RestartCondition: "x"', spec({}, { RestartPolicy: { Condition: 'x' } }));
+  bad('TaskSpec: update-delay cannot be negative', spec({ UpdateConfig: { Delay: -1 } }));
+  bad('TaskSpec: update-monitor cannot be negative', spec({ UpdateConfig: { Monitor: -1 } }));
+  const ratio = 'TaskSpec: update-maxfailureratio cannot be less than 0 or bigger than 1';
+  bad(ratio, spec({ UpdateConfig: { MaxFailureRatio: 1.5 } }), spec({ UpdateConfig: { MaxFailureRatio: -0.1 } }));
+  bad('unrecognized update failure action shrug', spec({ UpdateConfig: { FailureAction: 'shrug' } }));
+  bad('unrecognized update order random', spec({ RollbackConfig: { Order: 'random' } }));
+  bad('invalid cpu value 1e-08: Must be at least 0.001', spec({}, { Resources: { Limits: { NanoCPUs: 10 } } }));
+  bad('invalid cpu value -1e-09: Must be at least 0.001', spec({}, { Resources: { Limits: { NanoCPUs: -1 } } }));
+  bad('invalid cpu value 0.0001: Must be at least 0.001', spec({}, { Resources: { Limits: { NanoCPUs: 100_000 } } }));
+  bad(
+    'invalid cpu value 9.9999e-05: Must be at least 0.001',
+    spec({}, { Resources: { Limits: { NanoCPUs: 99_999 } } }),
+  );
+  const memory = { Resources: { Reservations: { MemoryBytes: 2_097_152 } } };
+  bad('invalid memory value 2097152: Must be at least 4MiB', spec({}, memory));
+  bad('invalid resolution mode: "x"', spec({ EndpointSpec: { Mode: 'x' } }));
+  bad('invalid MountType: "x"', spec({}, {}, { Mounts: [{ Type: 'x', Target: '/a' }] }));
+  const duplicate = [
+    { Type: 'volume', Source: 'v', Target: '/a' },
+    { Type: 'volume', Source: 'w', Target: '/a' },
+  ];
+  bad('ContainerSpec: duplicate mount point: /a', spec({}, {}, { Mounts: duplicate }));
+  const interval = 'ContainerSpec: Interval in HealthConfig cannot be less than 1ms';
+  bad(interval, spec({}, {}, { Healthcheck: { Interval: 100 } }), spec({}, {}, { Healthcheck: { Interval: -1 } }));
+  bad('ContainerSpec: Retries in HealthConfig cannot be negative', spec({}, {}, { Healthcheck: { Retries: -1 } }));
+});
+
+t.test('faults that Docker finds no words for name the path', async (t) => {
+  const bad = (what: object, message: RegExp) => refuses(t, what, 'invalid-argument', message);
+  const ports = (...Ports: object[]) => spec({ EndpointSpec: { Ports } });
+  bad(spec({ Mode: { Replicated: { Replicas: 100_001 } } }), /^Mode.Replicated.Replicas: 100001 is more/);
+  bad(spec({ Mode: { Replicated: { Replicas: -1 } } }), /Mode.Replicated.Replicas/);
+  bad(
+    ports({ TargetPort: 0, PublishMode: 'host' }),
+    /^EndpointSpec.Ports\[0\].TargetPort: expected 1 to 65535, got 0$/,
+  );
+  bad(ports({ TargetPort: 1, PublishedPort: 65_536 }), /^EndpointSpec.Ports\[0\].PublishedPort: expected 0 to 65535/);
+  bad(
+    ports({ TargetPort: 1, Protocol: 'icmp' }),
+    /^EndpointSpec.Ports\[0\].Protocol: expected tcp, udp or sctp, got "icmp"/,
+  );
+  bad(ports({ TargetPort: 1, PublishMode: 'lan' }), /^EndpointSpec.Ports\[0\].PublishMode: expected ingress or host/);
+  bad(spec({}, { Placement: { Preferences: [{}] } }), /^TaskTemplate.Placement.Preferences\[0\].Spread/);
+  const mount = (Mount: object) => spec({}, {}, { Mounts: [Mount] });
+  bad(mount({ Type: 'bind', Source: '/a' }), /invalid mount target, must be an absolute path/);
+  bad(mount({ Type: 'bind', Source: 'a', Target: '/a' }), /invalid bind mount source, must be an absolute path: a$/);
+  bad(mount({ Type: 'volume', Source: '/a', Target: '/a' }), /must not be an absolute path: \/a$/);
+  bad(mount({ Type: 'tmpfs', Source: 'a', Target: '/a' }), /source must be empty/);
+});
+
+t.test('published ports must not clash, as Docker has it', async (t) => {
+  const host = (PublishedPort: number, Protocol = 'tcp') => ({
+    TargetPort: 80,
+    PublishedPort,
+    Protocol,
+    PublishMode: 'host',
+  });
+  const ports = (...Ports: object[]) => spec({ EndpointSpec: { Ports } });
+  const twice = 'EndpointSpec: duplicate published ports provided';
+  refuses(t, ports(host(99), { ...host(99), TargetPort: 81 }), 'invalid-argument', twice);
+  const ingress = { Mode: 'dnsrr', Ports: [{ TargetPort: 80 }] };
+  const dnsrr = "EndpointSpec: port published with ingress mode can't be used with dnsrr mode";
+  refuses(t, spec({ EndpointSpec: ingress }), 'invalid-argument', dnsrr);
+  t.ok(new Cluster().create(ports(host(99), host(99, 'udp'), host(0), host(0))));
+});
+
+t.test('placement constraints are read as SwarmKit reads them', async (t) => {
+  const constrained = (...Constraints: string[]) => spec({}, { Placement: { Constraints } });
+  const refused: Record<string, string> = {
+    'node.role': 'constraint expected one operator from ==, !=',
+    'node.role=worker': 'constraint expected one operator from ==, !=',
+    '': 'constraint expected one operator from ==, !=',
+    '==worker': "key '' is invalid",
+    'node.role==': "value '' is invalid",
+    'node.role!=  ': "value '' is invalid",
+    'node role==worker': "key 'node role' is invalid",
+    'a==b==c': "key 'a' is invalid",
+    'a!=b==c': "key 'a!=b' is invalid",
+    '-a==b': "key '-a' is invalid",
+    'node.labels.a/b==c': "key 'node.labels.a/b' is invalid",
+    'node.labels.x==@a': "value '@a' is invalid",
+    'node.labels.x==é': "value 'é' is invalid",
+  };
+  for (const [text, words] of Object.entries(refused)) refuses(t, constrained(text), 'invalid-argument', words);
+  const taken = ['node.id==x', ' node.role == worker ', 'node.labels.a==x y', 'node.labels.a==x_y.z:1/2', 'a..b==c'];
+  t.ok(new Cluster().create(constrained(...taken)));
+});
+
+t.test('image references are told from what is none', async (t) => {
+  const good = [
+    'web',
+    'busybox:test@sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa',
+    'UP.example/x',
+    'x__y',
+    'host:5000/a/b:t',
+    'localhost/a',
+    'a/b/c',
+    'a--b.c_d:V.1-2',
+  ];
+  for (const Image of good) t.ok(new Cluster().create(spec({}, {}, { Image })), Image);
+  const startedAt = performance.now();
+  const bad = ['x___y', 'x.-y', 'a//b', 'UP/x', 'a/B', '', `${'a'.repeat(255)}/b`, `${'a-'.repeat(500)}!`];
+  for (const Image of bad) t.throws(() => new Cluster().create(spec({}, {}, { Image })), { code: 'invalid-argument' });
+  t.ok(performance.now() - startedAt < 1000, 'none of them takes long');
+});
+
+t.test('what this version does not honour is refused, and the message says where it stands', async (t) => {
+  const refused: [object, RegExp][] = [
+    [spec({ Networks: [{ Target: 'n' }] }), /^Networks is not supported/],
+    [spec({}, { Networks: [{ Target: 'n' }] }), /^TaskTemplate.Networks is not supported/],
+    [spec({ Mode: { ReplicatedJob: {} } }), /^Mode.ReplicatedJob /],
+    [spec({ Mode: { GlobalJob: {} } }), /^Mode.GlobalJob /],
+    [spec({}, { Runtime: 'plugin', PluginSpec: {} }), /^TaskTemplate.Runtime "plugin"/],
+    [spec({}, { PluginSpec: {} }), /^TaskTemplate.PluginSpec/],
+    [
+      spec({ EndpointSpec: { Ports: [{ TargetPort: 80 }] } }),
+      /^EndpointSpec.Ports\[0\].PublishMode "ingress".*mode=host/,
+    ],
+    [spec({}, {}, { Secrets: [{ SecretID: 'x' }] }), /^TaskTemplate.ContainerSpec.Secrets/],
+    [spec({}, {}, { Configs: [{ ConfigID: 'x' }] }), /^TaskTemplate.ContainerSpec.Configs/],
+    [spec({}, {}, { Privileges: { CredentialSpec: { File: 'f' } } }), /Privileges.CredentialSpec/],
+    [spec({}, {}, { Isolation: 'hyperv' }), /Isolation "hyperv"/],
+    [spec({}, {}, { Mounts: [{ Type: 'npipe', Source: '/a', Target: '/a' }] }), /Mounts\[0\].Type "npipe"/],
+    [
+      spec({}, {}, { Mounts: [{ Type: 'volume', Target: '/a', VolumeOptions: { Subpath: 's' } }] }),
+      /Mounts\[0\].*Subpath/,
+    ],
+    [
+      spec(
+        {},
+        { Resources: { Reservations: { GenericResources: [{ DiscreteResourceSpec: { Kind: 'gpu', Value: 1 } }] } } },
+      ),
+      /^TaskTemplate.Resources.Reservations.GenericResources/,
+    ],
+  ];
+  for (const [what, message] of refused) refuses(t, what, 'unimplemented', message);
+});
+
+t.test('what the stock command line sends for nothing special is taken', async (t) => {
+  const id = new Cluster().create({
+    Name: 'web',
+    Labels: {},
+    TaskTemplate: {
+      ContainerSpec: {
+        Image: 'busybox:test',
+        Init: false,
+        DNSConfig: {},
+        Isolation: 'default',
+        Secrets: null,
+        Configs: [],
+      },
+      Resources: { Limits: {}, Reservations: {} },
+      Placement: { Preferences: [{ Spread: { SpreadDescriptor: 'node.labels.dc' } }], MaxReplicas: 3 },
+      ForceUpdate: 0,
+      Networks: [],
+    },
+    Mode: { Replicated: { Replicas: 3 } },
+    UpdateConfig: { Parallelism: 1, FailureAction: 'rollback', MaxFailureRatio: 0.5, Order: 'start-first' },
+    RollbackConfig: { Parallelism: 0, FailureAction: 'rollback' },
+    EndpointSpec: { Mode: 'dnsrr', Ports: [{ TargetPort: 80, PublishedPort: 8080, PublishMode: 'host' }] },
+  });
+  t.ok(id);
+});
+
+t.test('an update needs the version that is current, the same name and the same mode', async (t) => {
+  const cluster = new Cluster();
+  const id = cluster.create(spec());
+  const version = cluster.versionOf(id);
+  for (const stale of [version - 1, version + 1000]) {
+    t.throws(() => cluster.update(id, spec(), { version: stale }), {
+      code: 'out-of-sequence',
+      message: 'update out of sequence',
+    });
+  }
+  const renaming = { code: 'unimplemented', message: 'renaming services is not supported' };
+  t.throws(() => cluster.update(id, spec({ Name: 'shop' }), { version: 0 }), renaming);
+  t.throws(() => cluster.update(id, spec({ Name: '' })), renaming);
+  const mode = { code: 'unimplemented', message: 'service mode change is not allowed' };
+  t.throws(() => cluster.update(id, spec({ Mode: { Global: {} } })), mode);
+  t.throws(() => cluster.update(id, spec({}, {}, { Image: '' })), { code: 'invalid-argument' });
+  t.throws(() => cluster.update('gone', spec()), { code: 'not-found', message: 'service gone not found' });
+  t.equal(cluster.update(id, spec({ Mode: undefined })), id, 'replicated is the mode of a spec without one');
+  t.throws(() => cluster.update(id, spec(), { version }), { code: 'out-of-sequence' });
+});
+
+t.test('a rollback swaps the spec with the one before, again and again', async (t) => {
+  const cluster = new Cluster();
+  const id = cluster.create(spec());
+  const none = { code: 'failed-precondition', message: `service ${id} does not have a previous spec` };
+  t.throws(() => cluster.update(id, spec(), { rollback: true }), none);
+  cluster.update(id, spec({ Labels: { l: '2' } }, {}, { Env: ['A=2'] }));
+  t.equal(cluster.store.service(id)?.update, undefined);
+  const seen = () => {
+    const service = cluster.store.service(id);
+    return [service?.specVersion, service?.previous?.specVersion, service?.update?.state];
+  };
+  t.same(seen(), [2, 1, undefined]);
+  cluster.update(id, spec(), { rollback: true });
+  t.same(seen(), [1, 2, 'rollback_started']);
+  t.match(cluster.store.service(id)?.update, { startedAtMs: NOW_MS, message: 'manually requested rollback' });
+  cluster.update(id, spec(), { rollback: true });
+  t.same(seen(), [2, 1, 'rollback_started']);
+  cluster.update(id, spec({ Mode: { Replicated: { Replicas: 3 } } }, {}, { Env: ['A=2'] }));
+  t.same(seen(), [2, 2, undefined], 'an update under way starts anew');
+});
+
+t.test('a service is removed once', async (t) => {
+  const cluster = new Cluster();
+  const id = cluster.create(spec());
+  cluster.commit(removeService(cluster.store, id));
+  t.same(cluster.store.services(), []);
+  t.throws(() => removeService(cluster.store, id), { code: 'not-found', message: `service ${id} not found` });
+});
+
+const INIT: ClusterInit = {
+  nodeId: 'm',
+  rootCa: { certificatePem: 'C', keyPem: 'K' },
+  availability: 'active',
+  addr: '10.0.0.1',
+  managerAddr: '10.0.0.1:2377',
+};
+
+function withNodes(): Cluster {
+  const cluster = new Cluster();
+  cluster.commit(initCluster(cluster.store, INIT, cluster.rng));
+  const status = { state: 'ready' as const, message: '', addr: '10.0.0.2' };
+  cluster.apply({
+    type: 'node-create',
+    node: { id: 'w', spec: { Role: 'worker', Availability: 'active' }, role: 'worker', status },
+  });
+  return cluster;
+}
+
+t.test('a cluster begins with one manager, two secrets and the spec of `docker swarm init`', async (t) => {
+  const cluster = withNodes();
+  const record = cluster.store.cluster();
+  t.same(record?.spec, defaultClusterSpec());
+  t.match(record?.joinSecrets, { worker: /^[0-9a-z]{25}$/, manager: /^[0-9a-z]{25}$/ });
+  t.not(record?.joinSecrets.worker, record?.joinSecrets.manager);
+  t.match(cluster.store.node('m'), { role: 'manager', spec: { Role: 'manager', Availability: 'active' } });
+  t.throws(() => initCluster(cluster.store, INIT, cluster.rng), { code: 'failed-precondition' });
+});
+
+t.test('node updates and removals are refused in the words of Docker', async (t) => {
+  const cluster = withNodes();
+  const update = (id: string, spec: NodeSpec, version = cluster.versionOf(id)) =>
+    cluster.commit(updateNode(cluster.store, { id, version, spec }));
+  const remove = (id: string, force: boolean) => cluster.commit(removeNode(cluster.store, { id, force }));
+  update('w', { Role: 'worker', Availability: 'drain', Labels: { dc: 'a' } });
+  t.same(cluster.store.node('w')?.spec.Labels, { dc: 'a' });
+  t.throws(() => update('w', { Availability: 'active' }), { code: 'invalid-argument', message: 'invalid Role: ""' });
+  t.throws(() => update('w', { Role: 'worker' }), { code: 'invalid-argument', message: 'invalid Availability: ""' });
+  t.throws(() => update('w', { Role: 'worker', Availability: 'active' }, 1), { code: 'out-of-sequence' });
+  t.throws(() => update('w', { Role: 'manager', Availability: 'active' }), { code: 'unimplemented' });
+  const last = { code: 'failed-precondition', message: 'attempting to demote the last manager of the swarm' };
+  t.throws(() => update('m', { Role: 'worker', Availability: 'active' }), last);
+  t.throws(() => remove('x', true), { code: 'not-found', message: 'node x not found' });
+  t.throws(() => remove('m', true), {
+    code: 'failed-precondition',
+    message: /^node m is a cluster manager and is a member/,
+  });
+  t.throws(() => remove('w', false), {
+    code: 'failed-precondition',
+    message: "node w is not down and can't be removed",
+  });
+  remove('w', true);
+  t.equal(cluster.store.node('w'), undefined);
+});
+
+t.test('a cluster update rotates the tokens that it is asked to, and refuses what is not honoured', async (t) => {
+  const cluster = withNodes();
+  const update = (spec: unknown, rotate = {}, version = cluster.versionOf('')) => {
+    const request = {
+      version,
+      spec: read(ClusterSpecSchema, spec, 'spec'),
+      rotateWorkerToken: false,
+      rotateManagerToken: false,
+    };
+    cluster.commit(updateCluster(cluster.store, { ...request, ...rotate }, cluster.rng));
+    return cluster.store.cluster();
+  };
+  const before = cluster.store.cluster()?.joinSecrets;
+  const changed: ClusterSpec = {
+    ...defaultClusterSpec(),
+    Labels: { a: 'b' },
+    Orchestration: { TaskHistoryRetentionLimit: 3 },
+    Dispatcher: { HeartbeatPeriod: 9e9 },
+    CAConfig: { NodeCertExpiry: 2_592e12 },
+  };
+  t.same(update(changed)?.spec, changed);
+  t.same(cluster.store.cluster()?.joinSecrets, before);
+  const after = update(changed, { rotateWorkerToken: true })?.joinSecrets;
+  t.not(after?.worker, before?.worker);
+  t.equal(after?.manager, before?.manager);
+  t.throws(() => update({ Name: 'default' }, {}, 1), { code: 'out-of-sequence', message: 'update out of sequence' });
+  t.throws(() => update({ Name: 'x' }), { code: 'invalid-argument', message: 'swarm spec must be named "default"' });
+  const expiry = { code: 'invalid-argument', message: 'minimum certificate expiry time is: 1h0m0s' };
+  t.throws(() => update({ CAConfig: { NodeCertExpiry: 60e9 } }), expiry);
+  const heartbeat = { code: 'invalid-argument', message: 'heartbeat time period cannot be a negative duration' };
+  t.throws(() => update({ Dispatcher: { HeartbeatPeriod: -5 } }), heartbeat);
+  const unhonoured: [ClusterSpec, RegExp][] = [
+    [{ Raft: { SnapshotInterval: 5000 } }, /^Raft.SnapshotInterval 5000 .*leave it at 10000/],
+    [{ EncryptionConfig: { AutoLockManagers: true } }, /^EncryptionConfig.AutoLockManagers/],
+    [{ CAConfig: { ExternalCAs: [{ URL: 'u' }] } }, /^CAConfig.ExternalCAs/],
+    [{ CAConfig: { ForceRotate: 1 } }, /^CAConfig.ForceRotate/],
+    [{ TaskDefaults: { LogDriver: { Name: 'x' } } }, /^TaskDefaults.LogDriver/],
+  ];
+  for (const [spec, message] of unhonoured) t.throws(() => update(spec), { code: 'unimplemented', message });
+});
