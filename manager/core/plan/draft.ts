@@ -92,10 +92,9 @@ export class Draft {
   }
 
   /** Ends a task that should not run: one that no agent was ever given is over at once. */
-  stop(task: TaskRecord): TaskRecord | undefined {
+  stop(task: TaskRecord): TaskRecord {
     if (isDispatched(task) || isTerminal(task.status.state)) return this.setDesired(task, 'shutdown');
-    this.delete(task);
-    return undefined;
+    return this.#end(task, 'shutdown', 'superseded before it had a node');
   }
 
   /** Gets rid of a task, its history included: at once where no agent has to answer first. */
@@ -108,14 +107,7 @@ export class Draft {
 
   /** A task whose node was removed: nobody will ever tell how it ended. */
   orphan(task: TaskRecord): TaskRecord {
-    const status = {
-      ...task.status,
-      state: 'orphaned' as const,
-      atMs: this.nowMs,
-      message: 'Task belonged to a node that has been deleted',
-    };
-    this.#taskChanges.push({ type: 'task-status', id: task.id, status });
-    return this.setDesired(this.#put({ ...task, status, endedAtMs: this.nowMs }), 'shutdown');
+    return this.#end(task, 'orphaned', 'Task belonged to a node that has been deleted');
   }
 
   delete(task: TaskRecord): void {
@@ -157,10 +149,21 @@ export class Draft {
         ...this.#serviceChanges,
         // Before what is deleted: a spec version is forgotten with its last task.
         ...this.created.map((task): Change => ({ type: 'task-create', task })),
-        ...this.#taskChanges,
+        ...this.#taskChanges.filter((change) => change.type === 'task-delete' || !this.#isOfDeleted(change)),
       ],
       wakes: [...this.#wakes].map(([serviceId, atMs]) => ({ serviceId, atMs })),
     };
+  }
+
+  #isOfDeleted(change: Change): boolean {
+    return 'id' in change && this.#deleted.has(change.id);
+  }
+
+  #end(task: TaskRecord, state: 'shutdown' | 'orphaned', message: string): TaskRecord {
+    const { err: _, ...before } = task.status;
+    const status = { ...before, state, atMs: this.nowMs, message };
+    this.#taskChanges.push({ type: 'task-status', id: task.id, status });
+    return this.setDesired(this.#put({ ...task, status, endedAtMs: this.nowMs }), 'shutdown');
   }
 
   #nodeIsGone(task: TaskRecord): boolean {

@@ -66,12 +66,13 @@ const READY: Filter = {
 
 /** Every reason for which nodes refuse, most frequent first: `unsupported platform on 1 node; ...`. */
 export function explainRefusals(filters: readonly Filter[], loads: Iterable<NodeLoad>): string {
-  const counts = new Map<Filter, number>();
+  const counts = new Map(filters.map((filter) => [filter, 0]));
   for (const load of loads) {
     const refusing = filters.find((filter) => !filter.accepts(load));
     if (refusing !== undefined) counts.set(refusing, (counts.get(refusing) ?? 0) + 1);
   }
   return [...counts]
+    .filter(([, count]) => count > 0)
     .sort(([, a], [, b]) => b - a)
     .map(([filter, count]) => filter.explain(count))
     .join('; ');

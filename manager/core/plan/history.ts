@@ -11,7 +11,8 @@ export function historyLimit(draft: Draft): number {
 }
 
 /**
- * Deletes the oldest of the slot's dead tasks beyond the limit, by Docker's count. Whatever the limit, those stay that
+ * Deletes the oldest of the slot's dead tasks beyond the limit, by Docker's count, and those that
+ * never had a node. Whatever the limit, those stay that
  * a later pass decides by: the last task of a slot in which nothing lives, and of a rollout under way the tasks that it
  * put in and the one that it replaced.
  *
@@ -22,7 +23,7 @@ export function trimHistory(draft: Draft, rollout: Rollout, slot: Slot, limit: n
   refresh(slot, draft);
   const dead = slot.tasks.filter((task) => isTerminal(task.status.state));
   const room = Math.max(0, limit - (slot.tasks.length - dead.length) - created);
-  const surplus = dead.slice(room);
+  const surplus = [...dead.slice(room), ...dead.slice(0, room).filter((task) => task.nodeId === undefined)];
   if (surplus.length === 0) return;
   const needed = new Set<string>();
   const last = lastOf(slot);

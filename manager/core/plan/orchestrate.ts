@@ -30,10 +30,11 @@ export function orchestrate(draft: Draft, serviceId: string): void {
 /** What became of the task's node decides first: a node that is gone or down runs nothing that counts. */
 function faceNode(draft: Draft, task: TaskRecord): TaskRecord | undefined {
   if (task.desiredState === 'remove') return draft.remove(task);
-  if (task.nodeId === undefined) return isLive(task) ? task : draft.stop(task);
+  if (!isLive(task) && !isDispatched(task)) return draft.stop(task);
+  if (task.nodeId === undefined) return task;
   const node = draft.node(task.nodeId);
   if (node === undefined && isDispatched(task) && !isTerminal(task.status.state)) return draft.orphan(task);
-  if (!isLive(task)) return isDispatched(task) ? task : draft.stop(task);
+  if (!isLive(task)) return task;
   return isLost(node) ? draft.stop(task) : task;
 }
 

@@ -25,8 +25,6 @@ const STOP_PATIENCE_MS = 60_000;
  * ended or must leave its node, lets a replacement start whose time has come. Does not begin to update it.
  */
 export function reconcileSlot(draft: Draft, rollout: Rollout, slot: Slot): SlotOutcome {
-  for (const task of slot.tasks) if (isTerminal(task.status.state)) draft.setDesired(task, 'shutdown');
-  refresh(slot, draft);
   const target = rollout.targetVersion(slot);
   const live = slot.tasks.filter(isLive);
   const mustLeave = (task: TaskRecord): boolean => slot.nodeId === undefined && mustLeaveNode(draft, task);
@@ -36,6 +34,10 @@ export function reconcileSlot(draft: Draft, rollout: Rollout, slot: Slot): SlotO
     draft,
     live.filter((task) => !fitting.includes(task)),
   );
+  for (const task of slot.tasks) {
+    const waits = fit === undefined && task === lastOf(slot) && endedBeforeItsTime(draft, rollout, slot, task);
+    if (isTerminal(task.status.state) && !waits) draft.setDesired(task, 'shutdown');
+  }
   refresh(slot, draft);
 
   if (fit !== undefined) {
@@ -57,7 +59,15 @@ export function reconcileSlot(draft: Draft, rollout: Rollout, slot: Slot): SlotO
     begin(draft, rollout, slot);
     return 'taken';
   }
-  return rollout.active ? 'to-begin' : 'settled';
+  return toBegin(draft, rollout, slot);
+}
+
+/** The slot has still to be updated: where nothing runs that costs nothing, and waits for no place. */
+function toBegin(draft: Draft, rollout: Rollout, slot: Slot): SlotOutcome {
+  if (!rollout.active) return 'settled';
+  if (rollout.servesBehind(slot)) return 'to-begin';
+  begin(draft, rollout, slot);
+  return 'settled';
 }
 
 /**
@@ -77,18 +87,37 @@ export function begin(draft: Draft, rollout: Rollout, slot: Slot): void {
 
 /** The slot's last task is over, or lost: by the restart policy it is replaced now, later, or never. */
 function replaceEnded(draft: Draft, rollout: Rollout, slot: Slot, ended: TaskRecord): SlotOutcome {
-  const target = rollout.targetVersion(slot);
-  const sameVersion = ended.specVersion === target;
+  const sameVersion = ended.specVersion === rollout.targetVersion(slot);
+  const outcomeOf = (restarts: RestartHistory): SlotOutcome => {
+    const takesPlace = sameVersion ? rollout.takesPlace(slot, draft, restarts.attempts) : rollout.servesBehind(slot);
+    return takesPlace ? 'taken' : 'settled';
+  };
   if (!endedByItself(ended)) {
-    place(draft, rollout, slot, { atMs: draft.nowMs, restarts: sameVersion ? ended.restarts : NO_RESTARTS });
-    return 'taken';
+    const restarts = sameVersion ? ended.restarts : NO_RESTARTS;
+    place(draft, rollout, slot, { atMs: draft.nowMs, restarts });
+    return outcomeOf(restarts);
   }
   const policy = restartsOf(draft.specOf(ended).template.RestartPolicy);
-  if (!shouldRestart(ended, policy)) return !sameVersion && rollout.active ? 'to-begin' : 'settled';
-  const restarts = historyAfter(ended, policy);
-  const delayMs = sameVersion ? backOffMs(restarts.failuresInARow, policy) : policy.delayMs;
-  place(draft, rollout, slot, { atMs: endedAtMs(ended) + delayMs, restarts: sameVersion ? restarts : NO_RESTARTS });
-  return 'taken';
+  if (!shouldRestart(ended, policy)) return sameVersion ? 'settled' : toBegin(draft, rollout, slot);
+  if (endedBeforeItsTime(draft, rollout, slot, ended)) {
+    draft.wake(ended.serviceId, ended.startAtMs ?? 0);
+    return outcomeOf(ended.restarts);
+  }
+  const restarts = sameVersion ? historyAfter(ended, policy) : NO_RESTARTS;
+  const delayMs = backOffMs(restarts.failuresInARow, policy);
+  const sinceMs = ended.runningAtMs === undefined ? draft.nowMs : endedAtMs(ended);
+  place(draft, rollout, slot, { atMs: sinceMs + delayMs, restarts });
+  return outcomeOf(restarts);
+}
+
+/**
+ * Whether a task that was still to wait for its start failed in being prepared: its image is missing, say. The next
+ * one is made when this one's time has come, for that one will be prepared as soon as it is made.
+ */
+function endedBeforeItsTime(draft: Draft, rollout: Rollout, slot: Slot, task: TaskRecord): boolean {
+  if (!endedByItself(task) || task.specVersion !== rollout.targetVersion(slot)) return false;
+  const policy = restartsOf(draft.specOf(task).template.RestartPolicy);
+  return (task.startAtMs ?? 0) > draft.nowMs && shouldRestart(task, policy);
 }
 
 /** Makes the slot's next task: one that has to wait is prepared meanwhile. */

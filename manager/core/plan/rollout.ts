@@ -1,9 +1,9 @@
 import { isTerminal } from '@apiary/api/model';
 import type { ServiceRecord, TaskRecord } from '../store/records.js';
-import type { Draft } from './draft.js';
+import { type Draft, isDispatched } from './draft.js';
 import { endedAtMs, endedByItself } from './restart.js';
 import { type RolloutPolicy, rolloutPolicyOf } from './rollout-policy.js';
-import { isLive, isRunning, lastOf, type Slot } from './slot.js';
+import { hasRun, isLive, isRunning, lastOf, type Slot } from './slot.js';
 
 /**
  * A rolling update or rollback, seen from the tasks: which slots it has reached, which of their new tasks passed and
@@ -79,19 +79,37 @@ export class Rollout {
 
   /**
    * Whether the slot takes up one of the places that the parallelism allows: its new task is not running (yet, or any
-   * more), or passed less than the delay ago. Where failures are to be ignored, a new task that keeps failing does not
-   * hold up the others.
+   * more), or passed less than the delay ago. One that failed, within what the failure ratio tolerates, does not hold
+   * up the others however often it is restarted, nor does one that waits for a node where nothing ran before either:
+   * a service that asks for more than there is can still be updated.
+   *
+   * @param starting  restarts before the current task that the slot waits for, when that is not among its tasks yet
    */
-  takesPlace(slot: Slot, draft: Draft): boolean {
+  takesPlace(slot: Slot, draft: Draft, starting?: number): boolean {
     if (!this.active || !this.isReached(slot) || slot.frozen) return false;
     const newest = slot.tasks.find((task) => isLive(task) && this.#isCurrent(task));
-    if (newest !== undefined && !isRunning(newest)) {
-      return this.policy.failureAction !== 'continue' || newest.restarts.attempts === 0;
-    }
+    if (newest !== undefined && !isDispatched(newest) && !this.servesBehind(slot)) return false;
+    const attempts = newest !== undefined && !isRunning(newest) ? newest.restarts.attempts : starting;
+    if (attempts === 0) return true;
+    if (attempts !== undefined && !this.entrants(slot).some((task) => this.#failed(task))) return true;
     const settledAtMs = this.settledAtMs(slot);
     if (settledAtMs === undefined || settledAtMs + this.policy.delayMs <= draft.nowMs) return false;
     draft.wake(this.service.id, settledAtMs + this.policy.delayMs);
     return true;
+  }
+
+  /**
+   * Whether the slot is, or was until a rollout reached it, of use with another spec version. One whose last task never
+   * ran is not, unless that one was itself part of a rollout and had taken the place of one that did.
+   */
+  servesBehind(slot: Slot): boolean {
+    let newer: TaskRecord | undefined;
+    for (const task of slot.tasks) {
+      if (this.#isCurrent(task)) continue;
+      if (hasRun(task)) return newer === undefined || newer.specVersion !== task.specVersion;
+      newer = task;
+    }
+    return false;
   }
 
   #isCurrent(task: TaskRecord): boolean {

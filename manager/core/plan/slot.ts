@@ -37,8 +37,15 @@ export function groupBySlot(tasks: readonly TaskRecord[], isGlobal: boolean): Ma
   return slots;
 }
 
+/** Of two that were made in the same millisecond, the one that lives was made for the one that does not. */
 function newestFirst(a: TaskRecord, b: TaskRecord): number {
-  return b.meta.createdAtMs - a.meta.createdAtMs || b.restarts.attempts - a.restarts.attempts || (a.id < b.id ? 1 : -1);
+  return (
+    b.meta.createdAtMs - a.meta.createdAtMs ||
+    Number(isLive(b)) - Number(isLive(a)) ||
+    b.specVersion - a.specVersion ||
+    b.restarts.attempts - a.restarts.attempts ||
+    (a.id < b.id ? 1 : -1)
+  );
 }
 
 /** Whether the task should run and may yet do so. */
@@ -48,6 +55,11 @@ export function isLive(task: TaskRecord): boolean {
 
 export function isRunning(task: TaskRecord): boolean {
   return task.status.state === 'running';
+}
+
+/** Whether the task was ever of use. */
+export function hasRun(task: TaskRecord): boolean {
+  return task.runningAtMs !== undefined || isRunning(task);
 }
 
 /** Whether the task has been told to end, and its node has yet to say that it did. */

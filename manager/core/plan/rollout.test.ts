@@ -1,0 +1,231 @@
+import type { ServiceSpec } from '@apiary/api/model';
+import t from 'tap';
+import type { TaskRecord } from '../store/records.js';
+import { HollowCluster } from './hollow-cluster.test.js';
+
+const SECOND = 1e9;
+
+/** A service `web` of app:1, running, on 3 nodes. */
+function running(replicas: number, spec: Partial<ServiceSpec> = {}): HollowCluster {
+  const cluster = new HollowCluster();
+  for (const id of ['h1', 'h2', 'h3']) cluster.addNode(id);
+  cluster.images.set('bad', { exits: { afterMs: 1_000, code: 1 } });
+  cluster.images.set('missing', { missing: true });
+  cluster.createService('web', { replicas, ...spec });
+  cluster.run(1_000);
+  return cluster;
+}
+
+function ofImage(cluster: HollowCluster, tasks: readonly TaskRecord[], image: string): TaskRecord[] {
+  return tasks.filter((task) => cluster.store.spec('web', task.specVersion).template.ContainerSpec?.Image === image);
+}
+
+function stateOf(cluster: HollowCluster): string | undefined {
+  return cluster.service('web').update?.state;
+}
+
+t.test(
+  'an update replaces one slot after the other, the old task first stopped, then the new one started',
+  async (t) => {
+    const cluster = running(3);
+    cluster.check = () => {
+      t.ok(cluster.running('web').length >= 2, 'never below replicas - parallelism');
+      for (const fresh of ofImage(cluster, cluster.tasks('web'), 'app:2')) {
+        if (fresh.desiredState !== 'running') continue;
+        const old = ofImage(cluster, cluster.tasks('web'), 'app:1').find((task) => task.slot === fresh.slot);
+        t.ok(old?.status.state === 'shutdown', 'the old one has stopped');
+      }
+    };
+    cluster.setImage('web', 'app:2');
+    t.match(cluster.service('web').update, { state: 'updating', message: 'update in progress' });
+    cluster.runUntil(() => ofImage(cluster, cluster.running('web'), 'app:2').length === 3, 10_000);
+    t.equal(stateOf(cluster), 'updating', 'the last task is still monitored');
+    cluster.run(6_000);
+    t.match(cluster.service('web').update, { state: 'completed', message: 'update completed' });
+    t.same(cluster.containersRunning().length, 3);
+  },
+);
+
+t.test('start-first never stops a healthy task before its replacement runs', async (t) => {
+  const cluster = running(3, { UpdateConfig: { Order: 'start-first', Parallelism: 2 } });
+  cluster.check = () => t.ok(cluster.running('web').length >= 3);
+  cluster.setImage('web', 'app:2');
+  cluster.run(20_000);
+  t.equal(stateOf(cluster), 'completed');
+  t.equal(ofImage(cluster, cluster.running('web'), 'app:2').length, 3);
+  cluster.setImage('web', 'missing');
+  cluster.run(20_000);
+  t.equal(stateOf(cluster), 'paused');
+  t.equal(ofImage(cluster, cluster.running('web'), 'app:2').length, 3, 'an image that is missing takes nothing down');
+});
+
+t.test('parallelism and delay: so many slots at once, and each place is free again after the delay', async (t) => {
+  const cluster = running(6, { UpdateConfig: { Parallelism: 2, Delay: 10 * SECOND } });
+  cluster.setImage('web', 'app:2');
+  cluster.run(8_000);
+  t.equal(ofImage(cluster, cluster.running('web'), 'app:2').length, 2);
+  cluster.run(10_000);
+  t.equal(ofImage(cluster, cluster.running('web'), 'app:2').length, 4);
+  cluster.run(10_000);
+  t.equal(ofImage(cluster, cluster.running('web'), 'app:2').length, 6);
+
+  const all = running(6, { UpdateConfig: { Parallelism: 0 } });
+  all.setImage('web', 'app:2');
+  all.settle();
+  t.equal(ofImage(all, all.tasks('web'), 'app:2').length, 6);
+});
+
+t.test('a failure pauses the update, by default the first', async (t) => {
+  const cluster = running(3, { TaskTemplate: { RestartPolicy: { Delay: SECOND } } });
+  cluster.setImage('web', 'missing');
+  cluster.runUntil(() => stateOf(cluster) === 'paused', 10_000);
+  const [failed] = ofImage(cluster, cluster.tasks('web'), 'missing').filter((task) => task.status.state === 'rejected');
+  const message = `update paused due to failure or early termination of task ${failed?.id}`;
+  t.equal(cluster.service('web').update?.message, message);
+  cluster.run(60_000);
+  t.equal(ofImage(cluster, cluster.running('web'), 'app:1').length, 2, 'the others stay as they are');
+
+  const [old] = ofImage(cluster, cluster.running('web'), 'app:1');
+  cluster.exit(old?.id ?? '', 1);
+  cluster.runUntil(() => ofImage(cluster, cluster.running('web'), 'app:1').length === 2, 10_000);
+  t.pass('an old task that fails meanwhile is replaced by one of its own version');
+
+  cluster.setImage('web', 'app:3');
+  cluster.run(30_000);
+  t.equal(stateOf(cluster), 'completed');
+  t.equal(ofImage(cluster, cluster.running('web'), 'app:3').length, 3);
+});
+
+t.test('failures up to the ratio are taken', async (t) => {
+  const cluster = running(4, { UpdateConfig: { MaxFailureRatio: 0.5, Parallelism: 1 } });
+  cluster.setImage('web', 'missing');
+  cluster.run(120_000);
+  t.equal(stateOf(cluster), 'paused');
+  t.ok(ofImage(cluster, cluster.running('web'), 'app:1').length < 4);
+});
+
+t.test('with continue, the update goes through whatever fails', async (t) => {
+  const cluster = running(3, { UpdateConfig: { FailureAction: 'continue', Parallelism: 1 } });
+  cluster.setImage('web', 'missing');
+  cluster.run(30_000);
+  t.equal(stateOf(cluster), 'completed');
+  t.equal(ofImage(cluster, cluster.running('web'), 'app:1').length, 0);
+});
+
+t.test('with rollback, a failed update goes back to what ran before', async (t) => {
+  const cluster = running(3, { UpdateConfig: { FailureAction: 'rollback', Parallelism: 1 } });
+  cluster.setImage('web', 'bad');
+  cluster.runUntil(() => stateOf(cluster) === 'rollback_started', 10_000);
+  t.match(cluster.service('web').update?.message, /^update rolled back due to failure or early termination of task /);
+  cluster.run(30_000);
+  t.match(cluster.service('web').update, { state: 'rollback_completed', message: 'rollback completed' });
+  t.equal(ofImage(cluster, cluster.running('web'), 'app:1').length, 3);
+  t.equal(cluster.service('web').previous, undefined);
+  t.equal(cluster.containersRunning().length, 3);
+});
+
+t.test('a rollback that fails is paused, never rolled back', async (t) => {
+  const cluster = running(2, {
+    UpdateConfig: { FailureAction: 'rollback', Parallelism: 1 },
+    RollbackConfig: { FailureAction: 'rollback', Parallelism: 1 },
+  });
+  cluster.setImage('web', 'bad');
+  cluster.images.set('app:1', { missing: true });
+  cluster.run(60_000);
+  t.equal(stateOf(cluster), 'rollback_paused');
+  t.match(cluster.service('web').update?.message, /^rollback paused due to failure/);
+});
+
+t.test('an update supersedes the one under way', async (t) => {
+  for (const order of ['stop-first', 'start-first']) {
+    const cluster = running(4, { UpdateConfig: { Order: order, Parallelism: 1 } });
+    cluster.setImage('web', 'app:2');
+    cluster.run(1_200);
+    cluster.setImage('web', 'app:3');
+    cluster.check = () => t.ok(cluster.running('web').length >= (order === 'start-first' ? 4 : 3));
+    cluster.run(30_000);
+    t.equal(stateOf(cluster), 'completed');
+    t.equal(ofImage(cluster, cluster.running('web'), 'app:3').length, 4);
+    t.equal(cluster.containersRunning().length, 4);
+  }
+});
+
+t.test('going back to the spec of before leaves alone what never left it', async (t) => {
+  const cluster = running(4);
+  const before = new Set(cluster.tasks('web').map((task) => task.id));
+  cluster.setImage('web', 'app:2');
+  cluster.run(300);
+  cluster.setImage('web', 'app:1');
+  cluster.run(30_000);
+  t.equal(stateOf(cluster), 'completed');
+  t.ok(cluster.running('web').filter((task) => before.has(task.id)).length === 3);
+});
+
+t.test('scaling during an update', async (t) => {
+  const cluster = running(4);
+  cluster.setImage('web', 'app:2');
+  cluster.run(1_000);
+  cluster.scale('web', 8);
+  cluster.run(2_000);
+  t.equal(cluster.running('web').length >= 7, true);
+  cluster.scale('web', 3);
+  cluster.run(30_000);
+  t.equal(stateOf(cluster), 'completed');
+  t.equal(ofImage(cluster, cluster.running('web'), 'app:2').length, 3);
+});
+
+t.test('an update goes on where a node goes down in the middle of it', async (t) => {
+  const cluster = running(6);
+  cluster.setImage('web', 'app:2');
+  cluster.run(1_000);
+  cluster.unlink('h1');
+  cluster.run(60_000);
+  t.equal(stateOf(cluster), 'completed');
+  t.equal(ofImage(cluster, cluster.running('web'), 'app:2').length, 6);
+});
+
+t.test('an update of no tasks is complete at once', async (t) => {
+  const cluster = running(0);
+  cluster.setImage('web', 'app:2');
+  cluster.settle();
+  t.match(cluster.service('web').update, { state: 'completed', message: 'update completed' });
+});
+
+t.test('an update works without any history', async (t) => {
+  const cluster = running(2);
+  const spec = { Orchestration: { TaskHistoryRetentionLimit: 0 } };
+  const keys = { joinSecrets: { worker: '', manager: '' }, rootCa: { certificatePem: '', keyPem: '' } };
+  cluster.commit({ type: 'cluster-create', cluster: { id: 'c', spec, ...keys } });
+  cluster.setImage('web', 'bad');
+  cluster.runUntil(() => stateOf(cluster) === 'paused', 10_000);
+  cluster.setImage('web', 'app:2');
+  cluster.run(30_000);
+  t.equal(stateOf(cluster), 'completed');
+  t.equal(cluster.tasks('web').length, 2);
+});
+
+t.test('a global service is updated node by node, and never on one that is paused', async (t) => {
+  const cluster = new HollowCluster();
+  for (const id of ['h1', 'h2', 'h3']) cluster.addNode(id);
+  cluster.createService('web', { Mode: { Global: {} } });
+  cluster.run(1_000);
+  cluster.setNode('h3', { Availability: 'pause' });
+  cluster.setImage('web', 'app:2');
+  cluster.check = () => t.ok(cluster.running('web').length >= 2);
+  cluster.run(20_000);
+  t.equal(stateOf(cluster), 'completed');
+  const old = ofImage(cluster, cluster.running('web'), 'app:1');
+  t.match(old, [{ nodeId: 'h3' }]);
+  t.equal(cluster.running('web').length, 3);
+});
+
+t.test('a new leader goes on with the update from what is committed', async (t) => {
+  const cluster = running(4);
+  cluster.setImage('web', 'app:2');
+  for (let i = 0; i < 40; i++) {
+    cluster.run(500);
+    cluster.forget();
+  }
+  t.equal(stateOf(cluster), 'completed');
+  t.equal(ofImage(cluster, cluster.running('web'), 'app:2').length, 4);
+});

@@ -1,0 +1,184 @@
+import fc from 'fast-check';
+import t from 'tap';
+import type { NodeRecord, TaskRecord } from '../store/records.js';
+import { parseConstraint, satisfies } from './constraint.js';
+import { Heap } from './heap.js';
+import { HollowCluster } from './hollow-cluster.test.js';
+import { prefixContains } from './ip-prefix.js';
+
+function counts(tasks: readonly TaskRecord[]): Record<string, number> {
+  const counts: Record<string, number> = {};
+  for (const task of tasks) counts[task.nodeId ?? '-'] = (counts[task.nodeId ?? '-'] ?? 0) + 1;
+  return counts;
+}
+
+function errors(tasks: readonly TaskRecord[]): (string | undefined)[] {
+  return [...new Set(tasks.filter((task) => task.nodeId === undefined).map((task) => task.status.err))];
+}
+
+const node: NodeRecord = {
+  id: 'n1',
+  meta: { version: 1, createdAtMs: 0, updatedAtMs: 0 },
+  spec: { Labels: { Disk: 'ssd', empty: '' } },
+  role: 'manager',
+  description: {
+    Hostname: 'Host-1',
+    Platform: { Architecture: 'x86_64', OS: 'linux' },
+    Resources: { NanoCPUs: 1, MemoryBytes: 1 },
+    Engine: { EngineVersion: '', Labels: { zone: 'a b' }, Plugins: [] },
+  },
+  status: { state: 'ready', message: '', addr: '10.1.2.3' },
+};
+
+t.test('constraints', async (t) => {
+  const met = (expression: string): boolean => satisfies(node, [expression]);
+  const holds = [
+    'node.id==n1',
+    'node.id == N1',
+    'node.hostname!=other',
+    'node.role==manager',
+    'node.platform.os==Linux',
+    'node.platform.arch==x86_64',
+    'node.labels.Disk==SSD',
+    'node.labels.none!=x',
+    'NODE.LABELS.Disk==ssd',
+    'engine.labels.zone==a b',
+    'node.ip==10.1.0.0/16',
+    'node.ip!=10.2.0.0/16',
+  ];
+  for (const expression of holds) t.ok(met(expression), expression);
+  const fails = [
+    'node.role!=manager',
+    'node.labels.disk==ssd',
+    'node.ip==10.1.2.4',
+    'node.color==red',
+    'node.id=n1',
+    '',
+  ];
+  for (const expression of fails) t.notOk(met(expression), expression);
+  t.same(parseConstraint(' node.labels.a != b c '), { key: 'node.labels.a', equal: false, value: 'b c' });
+});
+
+t.test('address prefixes, of both kinds', async (t) => {
+  t.ok(prefixContains('fd00::/8', 'fd12:3456::1'));
+  t.ok(prefixContains('::1', '0:0:0:0:0:0:0:1'));
+  t.notOk(prefixContains('fd00::/8', '10.0.0.1'));
+  t.ok(prefixContains('0.0.0.0/0', '10.0.0.1'));
+  for (const bad of ['10.0.0/8', '10.0.0.0/33', '1::2::3', 'fd00::/129', '10.0.0.256', 'x']) {
+    t.notOk(prefixContains(bad, '10.0.0.1'), bad);
+  }
+});
+
+t.test('a heap gives the least first, also while the first one changes', async () => {
+  fc.assert(
+    fc.property(fc.array(fc.nat(20)), fc.array(fc.nat(20)), (start, raises) => {
+      const heap = new Heap<{ n: number }>((a, b) => a.n < b.n);
+      const oracle = start.map((n) => ({ n }));
+      for (const item of oracle) heap.push(item);
+      for (const raise of raises) {
+        const first = heap.first();
+        if (first === undefined) return oracle.length === 0;
+        if (first.n !== Math.min(...oracle.map(({ n }) => n))) return false;
+        if (raise % 3 === 0) {
+          oracle.splice(oracle.indexOf(first), 1);
+          heap.dropFirst();
+        } else {
+          first.n += raise;
+          heap.reorderFirst();
+        }
+      }
+      return true;
+    }),
+  );
+});
+
+t.test('a task that finds no node says why, grouped and counted, and only when that changes', async (t) => {
+  const cluster = new HollowCluster();
+  for (const id of ['h1', 'h2', 'h3']) cluster.addNode(id, { MemoryBytes: 1000 });
+  cluster.setNode('h3', { Availability: 'drain' });
+  const Reservations = { MemoryBytes: 600 };
+  const big = { TaskTemplate: { Resources: { Reservations }, Placement: { Constraints: ['node.id!=h2'] } } };
+  cluster.createService('web', { replicas: 4, ...big });
+  cluster.run(500);
+  t.same(counts(cluster.tasks('web')), { h1: 1, '-': 3 });
+  t.same(errors(cluster.tasks('web')), [
+    'no suitable node (1 node not available for new tasks; insufficient resources on 1 node; ' +
+      'scheduling constraints not satisfied on 1 node)',
+  ]);
+  const { entries } = cluster;
+  cluster.createService('other', { replicas: 0 });
+  cluster.setNode('h1', { Labels: { a: 'b' } });
+  cluster.run(1_000);
+  t.equal(cluster.entries, entries, 'nothing new, nothing written');
+  cluster.setNode('h3', { Availability: 'active' });
+  cluster.run(500);
+  t.same(counts(cluster.tasks('web')), { h1: 1, h3: 1, '-': 2 });
+
+  const empty = new HollowCluster();
+  empty.createService('web');
+  empty.settle();
+  t.same(errors(empty.tasks('web')), ['no suitable node']);
+});
+
+t.test('freed resources and ports wake what waits for them', async (t) => {
+  const cluster = new HollowCluster();
+  cluster.addNode('h1', { NanoCPUs: 1e9 });
+  const Resources = { Reservations: { NanoCPUs: 1e9 } };
+  const EndpointSpec = { Ports: [{ PublishMode: 'host', PublishedPort: 80, TargetPort: 80, Protocol: 'tcp' }] };
+  cluster.createService('a', { TaskTemplate: { ContainerSpec: { Image: 'x' }, Resources }, EndpointSpec });
+  cluster.run(1_000);
+  cluster.createService('b', { TaskTemplate: { ContainerSpec: { Image: 'x' }, Resources } });
+  cluster.createService('c', { EndpointSpec });
+  cluster.run(1_000);
+  t.same(errors(cluster.tasks('b')), ['no suitable node (insufficient resources on 1 node)']);
+  t.same(errors(cluster.tasks('c')), ['no suitable node (host-mode port already in use on 1 node)']);
+  cluster.commit({ type: 'service-delete', id: 'a' });
+  cluster.run(1_000);
+  t.equal(cluster.running('b').length, 1);
+  t.equal(cluster.running('c').length, 1);
+});
+
+t.test('host ports, replicas per node and platforms are kept to, within one pass too', async (t) => {
+  const cluster = new HollowCluster();
+  for (const id of ['h1', 'h2']) cluster.addNode(id);
+  const EndpointSpec = { Ports: [{ PublishMode: 'host', PublishedPort: 53, TargetPort: 53, Protocol: 'udp' }] };
+  cluster.createService('dns', { replicas: 3, EndpointSpec });
+  cluster.createService('two', { replicas: 5, TaskTemplate: { Placement: { MaxReplicas: 2 } } });
+  const Platforms = [{ Architecture: 'arm64', OS: 'linux' }];
+  cluster.createService('arm', { TaskTemplate: { Placement: { Platforms } } });
+  const same = [{ Architecture: 'amd64', OS: 'linux' }];
+  cluster.createService('amd', { TaskTemplate: { Placement: { Platforms: same } } });
+  cluster.run(1_000);
+  t.same(counts(cluster.tasks('dns')), { h1: 1, h2: 1, '-': 1 });
+  t.same(counts(cluster.tasks('two')), { h1: 2, h2: 2, '-': 1 });
+  t.same(errors(cluster.tasks('two')), ['no suitable node (max replicas per node limit exceed)']);
+  t.same(errors(cluster.tasks('arm')), ['no suitable node (unsupported platform on 2 nodes)']);
+  t.equal(cluster.running('amd').length, 1);
+});
+
+t.test('preferences spread over each level in turn, nodes without the label being a branch too', async (t) => {
+  const cluster = new HollowCluster();
+  const add = (id: string, dc?: string, rack = 'r1'): void =>
+    cluster.addNode(id, { labels: dc === undefined ? {} : { dc, rack } });
+  add('a1', 'east');
+  add('a2', 'east');
+  add('a3', 'east', 'r2');
+  add('b1', 'west');
+  add('c1');
+  const spread = (key: string) => ({ Spread: { SpreadDescriptor: `node.labels.${key}` } });
+  const Placement = { Preferences: [spread('dc'), spread('rack')] };
+  cluster.createService('web', { replicas: 12, TaskTemplate: { Placement } });
+  cluster.run(1_000);
+  t.same(counts(cluster.tasks('web')), { a1: 1, a2: 1, a3: 2, b1: 4, c1: 4 });
+});
+
+t.test('services spread over themselves first, then over the load', async (t) => {
+  const cluster = new HollowCluster();
+  for (const id of ['h1', 'h2', 'h3']) cluster.addNode(id);
+  cluster.createService('ballast', { replicas: 5, TaskTemplate: { Placement: { Constraints: ['node.id==h1'] } } });
+  cluster.createService('web', { replicas: 3 });
+  cluster.createService('one', { replicas: 2 });
+  cluster.run(1_000);
+  t.same(counts(cluster.tasks('web')), { h1: 1, h2: 1, h3: 1 });
+  t.same(counts(cluster.tasks('one')), { h2: 1, h3: 1 });
+});
