@@ -32,8 +32,9 @@ const PACKAGES = [
   ['busybox-static', () => isStatic('/bin/busybox')],
   ['iproute2', () => has('ip') && has('tc')],
   ['iptables', () => has('iptables')],
-  ['util-linux', () => has('unshare') && has('nsenter') && has('setpriv')],
+  ['util-linux', () => has('unshare') && has('nsenter') && has('setpriv') && has('flock')],
   ['perl-base', () => has('perl')],
+  ['openssl', () => has('openssl')],
 ];
 
 /** @returns {string[]} the Debian packages that must be installed first */
