@@ -1,0 +1,374 @@
+import assert from 'node:assert/strict';
+import {
+  isTerminal,
+  type NodeDescription,
+  rankOf,
+  type ServiceSpec,
+  TASK_STATES,
+  type TaskState,
+} from '@apiary/api/model';
+import fc from 'fast-check';
+import t from 'tap';
+import type { Change, Entry, Guard } from './change.js';
+import { decodeEntry, encodeEntry } from './entry-codec.js';
+import type { ClusterRecord, NodeRecord, ServiceRecord, SpecVersion, TaskRecord } from './records.js';
+import { sameForTasks } from './spec-comparison.js';
+import { Store } from './store.js';
+
+/**
+ * The same rules with lists of records and nothing that has to be kept in step: each question is a scan, and a spec
+ * version lives while somebody is found who points at it.
+ */
+class NaiveStore {
+  cluster: ClusterRecord | undefined;
+  nodes: NodeRecord[] = [];
+  services: ServiceRecord[] = [];
+  tasks: TaskRecord[] = [];
+  specs: SpecVersion[] = [];
+  versionsMade: { serviceId: string; version: number }[] = [];
+
+  apply(index: number, { atMs, guards, changes }: Entry): Guard | undefined {
+    const failed = guards.find((guard) => !this.holds(guard));
+    if (failed !== undefined) return failed;
+    for (const change of changes) {
+      this.change(change, { version: index, createdAtMs: atMs, updatedAtMs: atMs });
+      this.specs = this.specs.filter(({ serviceId, version }) => this.isNeeded(serviceId, version));
+    }
+    return undefined;
+  }
+
+  holds(guard: Guard): boolean {
+    if (guard.type === 'no-cluster') return this.cluster === undefined;
+    if (guard.type === 'service-name-free') {
+      return !this.services.some(({ id, spec }) => id !== guard.exceptId && sameName(spec.Name, guard.name));
+    }
+    const all = { cluster: this.cluster === undefined ? [] : [this.cluster], node: this.nodes, service: this.services };
+    const record = all[guard.kind].find(({ id }) => id === guard.id);
+    return record !== undefined && (guard.version ?? record.meta.version) === record.meta.version;
+  }
+
+  isNeeded(serviceId: string, version: number): boolean {
+    return (
+      this.tasks.some((task) => task.serviceId === serviceId && task.specVersion === version) ||
+      this.services.some(
+        ({ id, specVersion, previous }) =>
+          id === serviceId && (specVersion === version || previous?.specVersion === version),
+      )
+    );
+  }
+
+  change(change: Change, created: { version: number; createdAtMs: number; updatedAtMs: number }): void {
+    const put = <T extends { id: string; meta: TaskRecord['meta'] }>(list: T[], id: string, fields: Partial<T>): T[] =>
+      list.map((r) => (r.id === id ? { ...r, ...fields, meta: { ...created, createdAtMs: r.meta.createdAtMs } } : r));
+    const has = (list: { id: string }[], id: string) => list.some((record) => record.id === id);
+    const [cluster] = this.cluster === undefined ? [] : [this.cluster];
+    switch (change.type) {
+      case 'cluster-create':
+        this.cluster ??= { ...change.cluster, meta: created };
+        return;
+      case 'cluster-spec':
+        if (cluster !== undefined) [this.cluster] = put([cluster], cluster.id, { spec: change.spec });
+        return;
+      case 'join-secrets':
+        if (cluster !== undefined) [this.cluster] = put([cluster], cluster.id, { joinSecrets: change.joinSecrets });
+        return;
+      case 'node-create':
+        if (!has(this.nodes, change.node.id)) this.nodes.push({ ...change.node, meta: created });
+        return;
+      case 'node-spec':
+        this.nodes = put(this.nodes, change.id, { spec: change.spec });
+        return;
+      case 'node-status':
+        this.nodes = put(this.nodes, change.id, { status: change.status });
+        return;
+      case 'node-description': {
+        const { description, managerAddr } = change;
+        this.nodes = put(this.nodes, change.id, managerAddr ? { description, managerAddr } : { description });
+        return;
+      }
+      case 'node-delete':
+        this.nodes = this.nodes.filter(({ id }) => id !== change.id);
+        return;
+      case 'service-create': {
+        if (this.specs.some((s) => s.serviceId === change.id) || this.isTaken(change.spec, change.id)) return;
+        this.services.push({ id: change.id, meta: created, spec: change.spec, specVersion: 1 });
+        this.makeVersion(change.id, 1, change.spec);
+        return;
+      }
+      case 'service-spec': {
+        const service = this.services.find(({ id }) => id === change.id);
+        if (service === undefined || this.isTaken(change.spec, change.id)) return;
+        const { id, meta, spec, specVersion, previous } = service;
+        let next = specVersion;
+        if (!sameForTasks(spec, change.spec)) {
+          const isAsBefore = previous !== undefined && sameForTasks(previous.spec, change.spec);
+          const made = this.versionsMade.filter(({ serviceId }) => serviceId === id).map(({ version }) => version);
+          next = isAsBefore ? previous.specVersion : Math.max(...made) + 1;
+          if (!isAsBefore) this.makeVersion(id, next, change.spec);
+        }
+        const record: ServiceRecord = { id, meta, spec: change.spec, specVersion: next };
+        if (change.previous === 'keep-as-previous') record.previous = { spec, specVersion };
+        if (change.update !== undefined) record.update = change.update;
+        this.services = put(this.services.filter((s) => s.id !== id).concat(record), id, {});
+        return;
+      }
+      case 'service-update':
+        this.services = put(this.services, change.id, { update: change.update });
+        return;
+      case 'service-delete':
+        this.services = this.services.filter(({ id }) => id !== change.id);
+        this.versionsMade = this.versionsMade.filter(({ serviceId }) => serviceId !== change.id);
+        return;
+      case 'task-create': {
+        const { task } = change;
+        const isKnown = this.specs.some((s) => s.serviceId === task.serviceId && s.version === task.specVersion);
+        if (has(this.tasks, task.id) || !has(this.services, task.serviceId) || !isKnown) return;
+        this.tasks.push({ ...task, meta: created });
+        return;
+      }
+      case 'task-desired': {
+        const task = this.tasks.find(({ id }) => id === change.id);
+        if (task === undefined || rankOf(change.desiredState) < rankOf(task.desiredState)) return;
+        if (change.desiredState === task.desiredState && task.startAtMs === undefined) return;
+        delete task.startAtMs;
+        this.tasks = put(this.tasks, change.id, { desiredState: change.desiredState });
+        return;
+      }
+      case 'task-assign': {
+        const task = this.tasks.find(({ id }) => id === change.id);
+        if (task === undefined || rankOf(task.status.state) >= rankOf('assigned')) return;
+        if (task.nodeId !== undefined && task.nodeId !== change.nodeId) return;
+        this.tasks = put(this.tasks, change.id, { nodeId: change.nodeId, status: change.status });
+        return;
+      }
+      case 'task-status': {
+        const task = this.tasks.find(({ id }) => id === change.id);
+        const { status } = change;
+        if (task === undefined || rankOf(status.state) < rankOf(task.status.state)) return;
+        const fields: Partial<TaskRecord> = { status };
+        if (status.state === 'running') fields.runningAtMs = task.runningAtMs ?? created.updatedAtMs;
+        if (isTerminal(status.state)) fields.endedAtMs = task.endedAtMs ?? created.updatedAtMs;
+        this.tasks = put(this.tasks, change.id, fields);
+        return;
+      }
+      case 'task-restarts':
+        this.tasks = put(this.tasks, change.id, { restarts: change.restarts });
+        return;
+      case 'task-delete':
+        this.tasks = this.tasks.filter(({ id }) => id !== change.id);
+        return;
+    }
+  }
+
+  isTaken(spec: ServiceSpec, exceptId: string): boolean {
+    return this.services.some((other) => other.id !== exceptId && sameName(other.spec.Name, spec.Name));
+  }
+
+  makeVersion(serviceId: string, version: number, spec: ServiceSpec): void {
+    this.versionsMade.push({ serviceId, version });
+    const { Name = '', Labels = {}, TaskTemplate, EndpointSpec } = spec;
+    const made: SpecVersion = {
+      serviceId,
+      version,
+      serviceName: Name,
+      serviceLabels: Labels,
+      template: TaskTemplate,
+    };
+    this.specs.push(EndpointSpec === undefined ? made : { ...made, endpoint: EndpointSpec });
+  }
+}
+
+function sameName(a: string | undefined, b: string | undefined): boolean {
+  return a !== undefined && b !== undefined && a.toLowerCase() === b.toLowerCase();
+}
+
+const byId = <T extends { id: string }>(records: T[]): T[] => [...records].sort((a, b) => (a.id < b.id ? -1 : 1));
+
+/** Asks the store everything that a `View` can be asked, and the oracle the same. */
+function check(store: Store, naive: NaiveStore): void {
+  const { tasks } = naive;
+  assert.deepEqual(store.cluster(), naive.cluster, 'cluster');
+  assert.deepEqual(store.nodes(), byId(naive.nodes), 'nodes');
+  assert.deepEqual(store.services(), byId(naive.services), 'services');
+  assert.deepEqual(store.tasks(), byId(tasks), 'tasks');
+  for (const id of SERVICE_IDS) {
+    assert.deepEqual(store.tasksOfService(id), byId(tasks.filter((task) => task.serviceId === id)), 'tasks of service');
+    assert.deepEqual(
+      store.service(id),
+      naive.services.find((service) => service.id === id),
+    );
+    for (const name of NAMES) {
+      assert.deepEqual(
+        store.serviceByName(name),
+        naive.services.find(({ spec }) => sameName(spec.Name, name)),
+        'service by name',
+      );
+    }
+    for (let version = 1; version <= 6; version++) {
+      const spec = naive.specs.find((s) => s.serviceId === id && s.version === version);
+      if (spec === undefined) assert.throws(() => store.spec(id, version), { name: 'InvariantError' });
+      else assert.deepEqual(store.spec(id, version), spec, 'spec version');
+    }
+  }
+  for (const id of NODE_IDS) {
+    assert.deepEqual(store.tasksOfNode(id), byId(tasks.filter((task) => task.nodeId === id)), 'tasks of node');
+  }
+  const pending = tasks.filter(
+    ({ status, desiredState }) =>
+      ['new', 'pending'].includes(status.state) && ['ready', 'running', 'complete'].includes(desiredState),
+  );
+  assert.deepEqual(store.pendingTasks(), byId(pending), 'pending tasks');
+}
+
+const SERVICE_IDS = ['s2', 's1', 's3'];
+const NODE_IDS = ['n2', 'n1'];
+const TASK_IDS = ['t5', 't1', 't4', 't2', 't3'];
+const NAMES = ['web', 'Web', 'db'];
+
+const serviceId = fc.constantFrom(...SERVICE_IDS);
+const nodeId = fc.constantFrom(...NODE_IDS);
+const taskId = fc.constantFrom(...TASK_IDS);
+const desiredState = fc.constantFrom('ready' as const, 'running' as const, 'shutdown' as const, 'remove' as const);
+const status = fc.constantFrom(...TASK_STATES).map((state: TaskState) => ({ state, atMs: 1, message: state }));
+const restarts = fc.record({ attempts: fc.nat(3), failuresInARow: fc.nat(2), recentMs: fc.constant<number[]>([]) });
+const spec = fc.record({
+  Name: fc.constantFrom(...NAMES),
+  Labels: fc.constantFrom<Record<string, string>[]>({}, { tier: 'front' }),
+  TaskTemplate: fc.record({
+    ContainerSpec: fc.record({ Image: fc.constantFrom('a', 'b', 'c') }),
+    ForceUpdate: fc.constantFrom(0, 1),
+  }),
+  Mode: fc.record({ Replicated: fc.record({ Replicas: fc.nat(3) }) }),
+});
+const task = fc.record(
+  {
+    id: taskId,
+    serviceId,
+    specVersion: fc.integer({ min: 1, max: 3 }),
+    slot: fc.nat(3),
+    nodeId,
+    desiredState,
+    status,
+    startAtMs: fc.nat(9),
+    restarts,
+  },
+  { requiredKeys: ['id', 'serviceId', 'specVersion', 'slot', 'desiredState', 'status', 'restarts'] },
+);
+const nodeStatus = fc.record({
+  state: fc.constantFrom('ready' as const, 'down' as const),
+  message: fc.constant(''),
+  addr: fc.constant('10.0.0.1'),
+});
+const update = fc.record({
+  state: fc.constantFrom('updating' as const, 'completed' as const),
+  startedAtMs: fc.nat(9),
+  message: fc.constant(''),
+});
+const node = fc.record({
+  id: nodeId,
+  spec: fc.constant({}),
+  role: fc.constant('worker' as const),
+  status: nodeStatus,
+});
+const description = fc.constant({
+  Hostname: 'h',
+  Platform: { Architecture: 'x86_64', OS: 'linux' },
+  Resources: { NanoCPUs: 1, MemoryBytes: 1 },
+  Engine: { EngineVersion: '20.10', Plugins: [] },
+} satisfies NodeDescription as NodeDescription);
+const cluster = fc.constant({
+  id: 'c',
+  spec: {},
+  joinSecrets: { worker: 'w', manager: 'm' },
+  rootCa: { certificatePem: 'C', keyPem: 'K' },
+});
+const type = <T extends string>(name: T) => fc.constant(name);
+const change: fc.Arbitrary<Change> = fc.oneof(
+  fc.record({ type: type('cluster-create'), cluster }),
+  fc.record({ type: type('cluster-spec'), spec: fc.constantFrom({}, { Name: 'default' }) }),
+  fc.record({ type: type('join-secrets'), joinSecrets: fc.constant({ worker: 'w2', manager: 'm2' }) }),
+  fc.record({ type: type('node-create'), node }),
+  fc.record({ type: type('node-spec'), id: nodeId, spec: fc.constant({ Availability: 'drain' as const }) }),
+  fc.record({ type: type('node-status'), id: nodeId, status: nodeStatus }),
+  fc.record(
+    { type: type('node-description'), id: nodeId, description, managerAddr: fc.constant('h:1') },
+    { requiredKeys: ['type', 'id', 'description'] },
+  ),
+  fc.record({ type: type('node-delete'), id: nodeId }),
+  { weight: 3, arbitrary: fc.record({ type: type('service-create'), id: serviceId, spec }) },
+  {
+    weight: 4,
+    arbitrary: fc.record(
+      {
+        type: type('service-spec'),
+        id: serviceId,
+        spec,
+        previous: fc.constantFrom('keep-as-previous' as const, 'drop' as const),
+        update,
+      },
+      { requiredKeys: ['type', 'id', 'spec', 'previous'] },
+    ),
+  },
+  fc.record({ type: type('service-update'), id: serviceId, update }),
+  fc.record({ type: type('service-delete'), id: serviceId }),
+  { weight: 6, arbitrary: fc.record({ type: type('task-create'), task }) },
+  { weight: 2, arbitrary: fc.record({ type: type('task-desired'), id: taskId, desiredState }) },
+  { weight: 2, arbitrary: fc.record({ type: type('task-assign'), id: taskId, nodeId, status }) },
+  { weight: 4, arbitrary: fc.record({ type: type('task-status'), id: taskId, status }) },
+  fc.record({ type: type('task-restarts'), id: taskId, restarts }),
+  { weight: 2, arbitrary: fc.record({ type: type('task-delete'), id: taskId }) },
+);
+const guard: fc.Arbitrary<Guard> = fc.oneof(
+  fc.record({ type: type('no-cluster') }),
+  fc.record(
+    { type: type('service-name-free'), name: fc.constantFrom(...NAMES), exceptId: serviceId },
+    { requiredKeys: ['type', 'name'] },
+  ),
+  fc.record(
+    {
+      type: type('unchanged'),
+      kind: fc.constantFrom('service' as const, 'node' as const, 'cluster' as const),
+      id: fc.constantFrom('s1', 'n1', 'c'),
+      version: fc.integer({ min: 1, max: 8 }),
+    },
+    { requiredKeys: ['type', 'kind', 'id'] },
+  ),
+);
+const entries = fc.array(
+  fc.record({
+    atMs: fc.nat(1000),
+    guards: fc.oneof({ weight: 4, arbitrary: fc.constant<Guard[]>([]) }, fc.array(guard, { maxLength: 2 })),
+    changes: fc.array(change, { maxLength: 5 }),
+  }),
+  { maxLength: 40 },
+);
+
+t.test('a store answers as a naive one does, and goes on so when restored from a snapshot', async () => {
+  fc.assert(
+    fc.property(entries, fc.nat(40), fc.integer({ min: 1, max: 200 }), (log, restoreAt, pieceLength) => {
+      let store = new Store();
+      const naive = new NaiveStore();
+      for (const [i, entry] of log.entries()) {
+        if (i === restoreAt) store = restored(store, pieceLength);
+        const { result } = store.apply(i + 1, decodeEntry(encodeEntry(entry)));
+        const failed = naive.apply(i + 1, decodeEntry(encodeEntry(entry)));
+        assert.deepEqual(result, failed === undefined ? { ok: true, index: i + 1 } : { ok: false, failed });
+        if (i % 7 === 3) check(store, naive);
+      }
+      check(store, naive);
+    }),
+    { numRuns: 150 },
+  );
+});
+
+/** Another store with what a snapshot of `store` holds, its text cut anew. */
+function restored(store: Store, pieceLength: number): Store {
+  const text = [...store.snapshot()].join('');
+  const other = new Store();
+  const pieces = Array.from({ length: Math.ceil(text.length / pieceLength) }, (_, i) =>
+    text.slice(i * pieceLength, (i + 1) * pieceLength),
+  );
+  other.restore(store.appliedIndex, pieces);
+  assert.equal(other.appliedIndex, store.appliedIndex);
+  return other;
+}
