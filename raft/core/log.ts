@@ -13,6 +13,7 @@ export interface Log {
 
   /**
    * Commits an entry. Resolves, with its index, once it is durable on a majority and `machine` has applied it.
+   * The entry's bytes must stay as they are until then.
    *
    * @throws ApiaryError `unavailable` when there is no leader or it changed meanwhile (the entry may have been
    *   committed or not); `resource-exhausted` when the entry is too large or the disk is full (it was not committed)
@@ -35,7 +36,10 @@ export type Leadership = { role: 'leader'; term: number } | { role: 'follower'; 
 /** What the log drives. Its methods are called one at a time and do not wait. */
 export interface StateMachine {
   apply(index: number, entry: Uint8Array): void;
-  /** The whole state after the last applied entry, in pieces of at most about 1 MiB. */
+  /**
+   * The whole state after the last applied entry, in pieces of at most about 1 MiB. They are drawn one by one as the
+   * disk takes them, and nothing is applied before the last is drawn; a snapshot may be given up half-way.
+   */
   snapshot(): Iterable<Uint8Array>;
   /** Replaces the whole state with that of a snapshot taken after the entry at `index`. */
   restore(index: number, pieces: Iterable<Uint8Array>): void;

@@ -38,7 +38,7 @@ const record: fc.Arbitrary<WalRecord> = fc.oneof(
 
 /** A record without what only its memory differs in. */
 function plain(each: WalRecord | undefined): unknown {
-  return each?.type === 'entry' ? { ...each, data: [...each.data] } : each;
+  return each?.type === 'entry' ? { ...each, data: [...each.data] } : { ...each };
 }
 
 /** Batches as they lie in a segment from `offset` on, each synced before the next is written. */

@@ -170,7 +170,7 @@ export function readFrame(view: DataView, at: number, offset: number, seal: Seal
 }
 
 /**
- * The record of a frame that `readFrame` found at `at`. An entry's data is a copy of its own.
+ * The record of a frame that `readFrame` found at `at`. An entry's data is a part of `view`, not a copy.
  *
  * @returns undefined when its type, its flags or its shape are not of this version
  */
@@ -179,7 +179,7 @@ export function decodeRecord(view: DataView, at: number, frame: Frame): WalRecor
   const payload = at + RECORD_HEADER_BYTES;
   const length = frame.payloadBytes;
   if (frame.type === TYPES.entry && length >= ENTRY_HEAD_BYTES) {
-    const data = bytesOf(view, payload + ENTRY_HEAD_BYTES, payload + length).slice();
+    const data = bytesOf(view, payload + ENTRY_HEAD_BYTES, payload + length);
     return { type: 'entry', index: getUint64(view, payload), term: getUint64(view, payload + 8), data };
   }
   if (frame.type === TYPES['hard-state'] && length === 16 + VOTE_BYTES) {

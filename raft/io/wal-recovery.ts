@@ -165,7 +165,7 @@ class LogScan {
           ordinal++;
           while ((pending[next]?.ordinal ?? Infinity) <= ordinal) next++;
           if (record.type !== 'entry' || record.index <= after) continue;
-          if (record.index < (pending[next]?.index ?? Infinity)) yield record;
+          if (record.index < (pending[next]?.index ?? Infinity)) yield { ...record, data: record.data.slice() };
         }
       } finally {
         reader.close();
@@ -259,7 +259,7 @@ class SegmentReader {
     }
   }
 
-  /** Every record up to the first offset where no sound one begins. */
+  /** Every record up to the first offset where no sound one begins; an entry's data is good until the next is drawn. */
   *records(): Generator<{ frame: Frame; record: WalRecord }> {
     const seal = { checksum: crc32c, salt: this.header.salt };
     for (let offset = FILE_HEADER_BYTES; ; ) {
