@@ -1,0 +1,492 @@
+import { once } from 'node:events';
+import { mkdtemp, rm, stat } from 'node:fs/promises';
+import * as http from 'node:http';
+import * as net from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { ApiError, createClient } from '@apiary/api/client';
+import type { NodeDescription, ServiceSpec, TaskStatus } from '@apiary/api/model';
+import { SingleMemberLog } from '@apiary/raft/io';
+import { ApiaryError, SeededRng, VirtualClock } from '@apiary/std';
+import t, { type Test } from 'tap';
+import { initCluster } from '../../core/requests/index.js';
+import type { Change } from '../../core/store/change.js';
+import type { LocalNode, LocalNodeStatus } from '../ports.js';
+import { StoreReplica } from '../replica.js';
+import { createRootCa } from '../trust/index.js';
+import { createHttpApi } from './index.js';
+
+const NO_SWARM = 'This node is not a swarm manager. Use "docker swarm init" to make it one.';
+const SELF = 'n0000000000000000000000self';
+const description: NodeDescription = {
+  Hostname: 'h1',
+  Platform: { Architecture: 'x86_64', OS: 'linux' },
+  Resources: { NanoCPUs: 2e9, MemoryBytes: 1e9 },
+  Engine: { EngineVersion: '20.10.24', Plugins: [] },
+};
+
+/** The API over a real socket, a real store and a real log; no engine. A node without a cluster, or its manager. */
+async function serve(t: Test, { manager }: { manager: boolean }) {
+  const directory = await mkdtemp(join(tmpdir(), 'apiary-http-'));
+  const clock = new VirtualClock(1_700_000_000_000);
+  const log = new SingleMemberLog({ directory: join(directory, 'log') });
+  const replica = new StoreReplica({
+    log,
+    clock,
+    rng: new SeededRng(1),
+    onFatal: (error) => {
+      throw error;
+    },
+  });
+  await replica.open();
+  const rootCa = createRootCa(clock.now());
+  if (manager) {
+    const init = {
+      nodeId: SELF,
+      rootCa,
+      availability: 'active',
+      addr: '10.0.0.1',
+      managerAddr: '10.0.0.1:2377',
+    } as const;
+    await replica.submit((view, { rng }) => initCluster(view, { ...init, description }, rng));
+  }
+  const calls: string[] = [];
+  const status: LocalNodeStatus = manager
+    ? {
+        nodeId: SELF,
+        nodeAddr: '10.0.0.1',
+        state: 'active',
+        controlAvailable: true,
+        error: '',
+        remoteManagers: [{ nodeId: SELF, addr: '10.0.0.1:2377' }],
+      }
+    : { nodeId: '', nodeAddr: '', state: 'inactive', controlAvailable: false, error: '', remoteManagers: [] };
+  const node: LocalNode = {
+    status: () => status,
+    replica() {
+      if (!manager) throw new ApiaryError('not-manager', NO_SWARM);
+      return replica;
+    },
+    init: async (request) => {
+      calls.push(`init ${request.AdvertiseAddr}`);
+      return 'new-node';
+    },
+    join: async (request) => void calls.push(`join ${request.RemoteAddrs?.join()}`),
+    leave: async (force) => {
+      if (!force) throw new ApiaryError('failed-precondition', 'You are attempting to leave');
+      calls.push('leave');
+    },
+  };
+  const errors: string[] = [];
+  const logger = { info: () => {}, error: (_fields: object, message: string) => void errors.push(message) };
+  const engineSocketPath = join(directory, 'no-engine.sock');
+  const api = await createHttpApi({ node, engineSocketPath, logger, version: '0.1.0' });
+  const socketPath = join(directory, 'run', 'swarmd.sock');
+  await api.listen({ socketPath });
+  t.teardown(async () => {
+    await api.close();
+    await log.close();
+    await rm(directory, { recursive: true });
+  });
+  const change = (...changes: Change[]) => replica.submit(() => ({ guards: [], changes, result: undefined }));
+  return { client: createClient(`unix://${socketPath}`), socketPath, api, replica, change, calls, errors, node };
+}
+
+interface Answer {
+  status: number;
+  headers: http.IncomingHttpHeaders;
+  text: string;
+}
+
+/** A request as no client of ours would make it. */
+async function raw(socketPath: string, method: string, path: string, body?: string): Promise<Answer> {
+  const request = http.request({ socketPath, method, path, agent: false });
+  request.end(body);
+  const [response]: http.IncomingMessage[] = await once(request, 'response');
+  if (response === undefined) throw new Error('no response');
+  // Once there is an answer, a server that hangs up is no failure.
+  request.on('error', () => {});
+  let text = '';
+  for await (const chunk of response.setEncoding('utf8')) text += chunk;
+  return { status: response.statusCode ?? 0, headers: response.headers, text };
+}
+
+function spec(name: string, rest: Partial<ServiceSpec> = {}): ServiceSpec {
+  return {
+    Name: name,
+    TaskTemplate: { ContainerSpec: { Image: 'busybox:test' } },
+    Mode: { Replicated: { Replicas: 0 } },
+    ...rest,
+  };
+}
+
+const running: TaskStatus = { state: 'running', atMs: 1_700_000_000_000, message: 'started' };
+
+function task(id: string, serviceId: string, slot = 1): Change {
+  const restarts = { attempts: 0, failuresInARow: 0, recentMs: [] };
+  return {
+    type: 'task-create',
+    task: { id, serviceId, specVersion: 1, slot, nodeId: SELF, desiredState: 'running', status: running, restarts },
+  };
+}
+
+/** How a request fails: status, code and words. */
+async function refusal(run: Promise<unknown>): Promise<string> {
+  return run.then(
+    () => 'no refusal',
+    (error: unknown) => (error instanceof ApiError ? `${error.status} ${error.code}: ${error.message}` : String(error)),
+  );
+}
+
+t.test('a ping says what speaks here, also without an engine', async (t) => {
+  const { socketPath } = await serve(t, { manager: true });
+  for (const method of ['GET', 'HEAD']) {
+    const { status, headers, text } = await raw(socketPath, method, '/v1.41/_ping');
+    t.equal(status, 200);
+    t.equal(text, method === 'GET' ? 'OK' : '');
+    t.match(headers, {
+      'api-version': '1.41',
+      ostype: 'linux',
+      swarm: 'active/manager',
+      'docker-experimental': 'false',
+    });
+    t.equal(headers['content-type'], 'text/plain; charset=utf-8');
+  }
+  t.equal((await stat(socketPath)).mode & 0o777, 0o660, 'owner and group may connect');
+});
+
+t.test('a client of another age is told which versions are spoken', async (t) => {
+  const { socketPath } = await serve(t, { manager: false });
+  const words = async (path: string) => JSON.parse((await raw(socketPath, 'GET', path)).text).message;
+  t.equal(await words('/v1.99/services'), 'client version 1.99 is too new. Maximum supported API version is 1.41');
+  t.match(await words('/v1.11/info'), /^client version 1\.11 is too old\. Minimum supported API version is 1\.24/);
+  t.equal((await raw(socketPath, 'GET', '/v1.99/services')).status, 400);
+  t.equal(await words('/services/nosuch/page/at/all'), 'page not found');
+  t.equal((await raw(socketPath, 'POST', '/v1.41/version')).status, 404);
+});
+
+t.test('version and info answer without an engine, and say that it is gone', async (t) => {
+  const { client, socketPath } = await serve(t, { manager: true });
+  const version = await client.version();
+  t.match(version, { Version: '0.1.0', ApiVersion: '1.41', Components: [{ Name: 'Apiary' }] });
+  const info = await client.info();
+  t.match(info.Warnings, [/engine does not answer/]);
+  t.match(info.Swarm, {
+    NodeID: SELF,
+    LocalNodeState: 'active',
+    ControlAvailable: true,
+    RemoteManagers: [{ NodeID: SELF, Addr: '10.0.0.1:2377' }],
+    Nodes: 1,
+    Managers: 1,
+    Cluster: { Spec: { Name: 'default' } },
+  });
+  const containers = await raw(socketPath, 'GET', '/v1.41/containers/json');
+  t.equal(containers.status, 503);
+  t.match(JSON.parse(containers.text).message, /^the container engine at unix:\/\/.*no-engine\.sock does not answer/);
+});
+
+t.test("a node in no cluster refuses what is the cluster's", async (t) => {
+  const { client, socketPath } = await serve(t, { manager: false });
+  for (const path of [
+    '/services',
+    '/services/x',
+    '/tasks',
+    '/nodes',
+    '/swarm',
+    '/secrets',
+    '/configs/x',
+    '/swarm/unlockkey',
+  ]) {
+    const { status, text, headers } = await raw(socketPath, 'GET', `/v1.41${path}`);
+    t.equal(status, 503, path);
+    t.same(JSON.parse(text), { message: NO_SWARM });
+    t.equal(headers['content-type'], 'application/json', 'the stock command line reads words from exactly this type');
+  }
+  t.match((await client.ping())['swarm'], 'inactive');
+  t.strictSame((await client.info()).Swarm, {
+    NodeID: '',
+    NodeAddr: '',
+    LocalNodeState: 'inactive',
+    ControlAvailable: false,
+    Error: '',
+    RemoteManagers: null,
+  });
+  await t.rejects(client.createService(spec('web')), { code: 'not-manager', status: 503 });
+});
+
+t.test('init, join and leave reach the node; what init cannot honour is refused', async (t) => {
+  const { client, calls } = await serve(t, { manager: false });
+  t.equal(await client.swarmInit({ AdvertiseAddr: '10.0.0.1', SubnetSize: 24 }), 'new-node');
+  await client.swarmJoin({ RemoteAddrs: ['10.0.0.1:2377'] });
+  await client.swarmLeave(true);
+  t.same(calls, ['init 10.0.0.1', 'join 10.0.0.1:2377', 'leave']);
+  t.equal(await refusal(client.swarmLeave()), '503 failed-precondition: You are attempting to leave');
+  t.equal(
+    await refusal(client.swarmInit({ AutoLockManagers: true, SubnetSize: 20 })),
+    '501 unimplemented: swarm init: AutoLockManagers, SubnetSize: not supported by this version',
+  );
+  t.match(
+    await refusal(client.request('POST', '/swarm/join', { body: { JoinToken: 5 } })),
+    /^400 .*: JoinToken: expected string/,
+  );
+});
+
+t.test('a service is created, listed, changed, rolled back and removed', async (t) => {
+  const { client, change } = await serve(t, { manager: true });
+  const { ID } = await client.createService(spec('web', { Labels: { tier: 'front' } }));
+  await client.createService(spec('db', { Mode: { Global: {} } }));
+  t.match(await client.service('web'), {
+    ID,
+    Spec: { Name: 'web', TaskTemplate: { Runtime: 'container' } },
+    Endpoint: { Spec: {} },
+  });
+  t.equal((await client.service(ID.slice(0, 8), { insertDefaults: true })).Spec.UpdateConfig?.Parallelism, 1);
+  t.same(
+    (await client.services({ label: ['tier=front'] })).map((service) => service.Spec.Name),
+    ['web'],
+  );
+  await change(task('t1', ID));
+  const [listed] = await client.services({ name: ['we'] }, { status: true });
+  t.strictSame(listed?.ServiceStatus, { RunningTasks: 1, DesiredTasks: 0, CompletedTasks: 0 });
+  t.equal(listed?.CreatedAt, '2023-11-14T22:13:20Z');
+
+  const { Version } = await client.service('web');
+  await client.updateService('web', Version.Index, spec('web', { Labels: { tier: 'back' } }));
+  t.equal(
+    await refusal(client.updateService('web', Version.Index, spec('web'))),
+    '500 out-of-sequence: rpc error: code = Unknown desc = update out of sequence',
+  );
+  const changed = await client.service('web');
+  t.same([changed.Spec.Labels, changed.PreviousSpec?.Labels], [{ tier: 'back' }, { tier: 'front' }]);
+  await client.updateService('web', changed.Version.Index, spec('web'), { rollback: true });
+  t.same((await client.service('web')).Spec.Labels, { tier: 'front' });
+
+  t.match(await client.task('t1'), { ID: 't1', ServiceID: ID, Slot: 1, Status: { State: 'running' } });
+  t.same(
+    (await client.tasks({ service: ['web'], node: ['self'] })).map((found) => found.ID),
+    ['t1'],
+  );
+  await client.removeService('web');
+  t.equal(await refusal(client.service('web')), '404 not-found: service web not found');
+});
+
+t.test("faults of a service get the words and statuses that Docker's clients know", async (t) => {
+  const { client, socketPath } = await serve(t, { manager: true });
+  const create = (given: unknown) => refusal(client.request('POST', '/services/create', { body: given }));
+  await client.createService(spec('a'));
+  t.equal(
+    await create(spec('a')),
+    '409 already-exists: rpc error: code = AlreadyExists desc = name conflicts with an existing object: service a already exists',
+  );
+  t.equal(
+    await create(spec('x y')),
+    '400 invalid-argument: rpc error: code = InvalidArgument desc = name must be valid as a DNS name component',
+  );
+  t.equal(await create({ Name: 'x' }), '400 invalid-argument: mismatched Runtime and *Spec fields');
+  t.equal(
+    await create(spec('b', { UpdateConfig: { FailureAction: 'shrug' } })),
+    '400 invalid-argument: unrecognized update failure action shrug',
+  );
+  const placement = { ContainerSpec: { Image: 'busybox:test' }, Placement: { Constraints: ['node.role'] } };
+  t.equal(
+    await create(spec('c', { TaskTemplate: placement })),
+    '500 invalid-argument: rpc error: code = Unknown desc = constraint expected one operator from ==, !=',
+  );
+  t.match(
+    await create({ Name: 'd', TaskTemplate: { ContainerSpec: { Image: 5 } } }),
+    /^400 invalid-argument: invalid service spec: TaskTemplate\.ContainerSpec\.Image: expected string, got 5$/,
+  );
+  t.match(
+    await create({ ...spec('e'), Mode: { Replicated: { Replicas: -1 } } }),
+    /^400 .*Mode\.Replicated\.Replicas: expected >=0/,
+  );
+  t.match(await create({ ...spec('f'), Bogus: 1 }), /^400 .*: Bogus: unknown key$/);
+
+  const post = async (path: string, body?: string) => {
+    const { status, text } = await raw(socketPath, 'POST', path, body);
+    return `${status} ${JSON.parse(text).message}`;
+  };
+  t.equal(await post('/services/create', ''), '400 got EOF while reading request body');
+  t.match(await post('/services/create', '{'), /^400 invalid JSON in the request's body: /);
+  t.match(await post('/services/create', `"${'x'.repeat(5_000_000)}"`), /^413 /);
+  t.match(await post('/services/a/update', '{}'), /^400 invalid service version ''/);
+  t.match(await post('/services/a/update?version=abc', '{}'), /^400 invalid service version 'abc'/);
+  t.match(await post('/services/a/update?version=1&rollback=x', '{}'), /^400 unrecognized rollback option x/);
+  t.match(
+    await refusal(client.request('GET', '/services?filters=%7B%22bogus%22%3A%5B%22x%22%5D%7D')),
+    /^400 .*Invalid filter 'bogus'$/,
+  );
+  t.match(await refusal(client.request('GET', '/services?status=weird')), /^400 .*invalid value for status: weird/);
+  const { Version } = await client.service('a');
+  t.equal(
+    await refusal(client.updateService('a', Version.Index, spec('b'))),
+    '501 unimplemented: rpc error: code = Unimplemented desc = renaming services is not supported',
+  );
+});
+
+t.test('what this version has not is refused, and credentials are not dropped in silence', async (t) => {
+  const { client } = await serve(t, { manager: true });
+  t.equal(
+    await refusal(client.request('GET', '/secrets')),
+    '501 unimplemented: secrets are not supported by this version',
+  );
+  t.equal(await refusal(client.request('GET', '/configs/x')), '404 not-found: config x not found');
+  await client.createService(spec('a'));
+  t.match(await refusal(client.request('GET', '/services/a/logs?stdout=1')), /^501 .*"a": logs|^501 .*service a: logs/);
+  t.match(await refusal(client.request('GET', '/services/x/logs?stdout=1')), /^404 not-found: service x not found/);
+  t.same((await client.createService(spec('b'), { registryAuth: 'e30=' })).Warnings, undefined);
+  t.match((await client.createService(spec('c'), { registryAuth: 'eyJ1Ijoi' })).Warnings, [
+    /credentials were not kept/,
+  ]);
+});
+
+t.test('nodes are listed and changed, by hostname or id', async (t) => {
+  const { client, change } = await serve(t, { manager: true });
+  const worker = { Labels: {}, Role: 'worker', Availability: 'active' } as const;
+  const ready = { state: 'ready', message: '', addr: '10.0.0.2' } as const;
+  const h2 = { ...description, Hostname: 'h2' };
+  await change({
+    type: 'node-create',
+    node: { id: 'n2', spec: worker, role: 'worker', status: ready, description: h2 },
+  });
+  t.match(await client.node('h1'), {
+    ID: SELF,
+    ManagerStatus: { Leader: true, Reachability: 'reachable', Addr: '10.0.0.1:2377' },
+    Description: { TLSInfo: { TrustRoot: /BEGIN CERTIFICATE/, CertIssuerSubject: /^MBMx/ } },
+  });
+  t.equal((await client.node('self')).ID, SELF);
+  t.same(
+    (await client.nodes({ role: ['worker'] })).map((node) => node.ID),
+    ['n2'],
+  );
+  const { Version } = await client.node('h2');
+  await client.updateNode('h2', Version.Index, { ...worker, Labels: { zone: 'a' } });
+  t.same(
+    (await client.nodes({ 'node.label': ['zone=a'] })).map((node) => node.ID),
+    ['n2'],
+  );
+  t.equal(
+    await refusal(client.request('POST', '/nodes/n2/update?version=1', { body: { Role: 'king' } })),
+    '400 invalid-argument: invalid Role: "king"',
+  );
+  t.equal(
+    await refusal(client.updateNode('n2', 1, worker)),
+    '500 out-of-sequence: rpc error: code = Unknown desc = update out of sequence',
+  );
+  t.equal(
+    await refusal(client.removeNode('n2')),
+    "400 failed-precondition: rpc error: code = FailedPrecondition desc = node n2 is not down and can't be removed",
+  );
+  await client.removeNode('n2', true);
+  t.equal(await refusal(client.removeNode('n2')), '404 not-found: node n2 not found');
+});
+
+t.test('the cluster is shown and changed; rotating a token changes that one', async (t) => {
+  const { client } = await serve(t, { manager: true });
+  const before = await client.swarmInspect();
+  t.match(before.JoinTokens.Worker, /^SWMTKN-1-[0-9a-z]{50}-[0-9a-z]{25}$/);
+  await client.swarmUpdate(
+    before.Version.Index,
+    { ...before.Spec, Dispatcher: { HeartbeatPeriod: 9e9 } },
+    { rotateWorkerToken: true },
+  );
+  const after = await client.swarmInspect();
+  t.equal(after.Spec.Dispatcher?.HeartbeatPeriod, 9e9);
+  t.not(after.JoinTokens.Worker, before.JoinTokens.Worker);
+  t.equal(after.JoinTokens.Manager, before.JoinTokens.Manager);
+  t.match(await refusal(client.swarmUpdate(1, before.Spec)), /^500 out-of-sequence: .* update out of sequence$/);
+  t.same(await client.request('GET', '/swarm/unlockkey'), { UnlockKey: '' });
+  t.match(
+    await refusal(client.request('POST', '/swarm/unlock', { body: { UnlockKey: 'x' } })),
+    /^409 .*swarm is not locked/,
+  );
+});
+
+t.test('a watcher sees each change of a service and its tasks, and the end of it', async (t) => {
+  const { client, change } = await serve(t, { manager: true });
+  const { ID } = await client.createService(spec('web'));
+  const seen: string[] = [];
+  for await (const { service, tasks } of client.watchService('web')) {
+    seen.push(`${service.Spec.Labels?.['step'] ?? 0}: ${tasks.map((found) => `${found.ID} ${found.Status.State}`)}`);
+    if (seen.length === 1) await change(task('t1', ID));
+    if (seen.length === 2) await change({ type: 'task-delete', id: 't1' });
+    if (seen.length === 3)
+      await client.updateService('web', service.Version.Index, spec('web', { Labels: { step: '1' } }));
+    if (seen.length === 4) await client.removeService('web');
+  }
+  t.same(seen, ['0: ', '0: t1 running', '0: ', '1: ']);
+  t.match(await refusal(client.watchService('web').next()), /^404 not-found: service web not found/);
+  t.match(await refusal(client.request('GET', '/apiary/v1/watch')), /^400 .*name what to watch/);
+});
+
+t.test('a watcher that goes away is let go, and closing the server ends the others', async (t) => {
+  const { client, api } = await serve(t, { manager: true });
+  await client.createService(spec('web'));
+  for await (const _snapshot of client.watchService('web')) break;
+  const abort = new AbortController();
+  const aborted = client.watchService('web', abort.signal);
+  await aborted.next();
+  abort.abort();
+  await t.rejects(aborted.next(), { name: 'AbortError' });
+  const left = client.watchService('web');
+  await left.next();
+  const end = left.next();
+  await api.close();
+  t.same(await end, { done: true, value: undefined });
+});
+
+t.test('a request that asks for an upgrade of what is ours is answered as if it had not', async (t) => {
+  const { socketPath } = await serve(t, { manager: true });
+  const socket = net.connect(socketPath);
+  socket.write('GET /services HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n\r\n');
+  let text = '';
+  for await (const chunk of socket.setEncoding('utf8')) text += chunk;
+  t.match(text, /^HTTP\/1\.1 200 OK\r\n/);
+  t.ok(text.endsWith('\r\n\r\n[]'));
+});
+
+t.test('requests that come in pieces, and several on one connection, are understood', async (t) => {
+  const { socketPath } = await serve(t, { manager: true });
+  const socket = net.connect(socketPath).setEncoding('utf8').setNoDelay(true);
+  const until = async (pattern: RegExp): Promise<string> => {
+    let text = '';
+    for await (const [chunk] of on(socket)) {
+      text += chunk;
+      if (pattern.test(text)) break;
+    }
+    return text;
+  };
+  socket.write('PO');
+  await new Promise((resolve) => setImmediate(resolve));
+  socket.write('ST /services/create HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{');
+  await new Promise((resolve) => setImmediate(resolve));
+  socket.write('}');
+  t.match(await until(/\}$/), /^HTTP\/1\.1 400 Bad Request\r\n.*mismatched Runtime/s);
+  socket.write('GET /tasks HTTP/1.1\r\nHost: x\r\n\r\n');
+  t.match(await until(/\]$/), /^HTTP\/1\.1 200 OK\r\n.*\[\]$/s);
+  socket.destroy();
+});
+
+async function* on(socket: net.Socket): AsyncGenerator<unknown[]> {
+  for (;;) yield await once(socket, 'data');
+}
+
+t.test('an address is taken over from a dead server, never from a live one', async (t) => {
+  const { socketPath, node, client } = await serve(t, { manager: false });
+  const logger = { info: () => {}, error: () => {} };
+  const second = await createHttpApi({ node, engineSocketPath: '/nowhere', logger, version: '0' });
+  await t.rejects(second.listen({ socketPath }), { code: 'failed-precondition', message: /is in use/ });
+  t.match(await client.ping(), { swarm: 'inactive' });
+  await second.close();
+});
+
+t.test('the client says whom it cannot reach', async (t) => {
+  const gone = createClient('unix:///nonexistent/swarmd.sock');
+  await t.rejects(gone.info(), {
+    code: 'unavailable',
+    message: 'Cannot connect to swarmd at unix:///nonexistent/swarmd.sock: is it running?',
+  });
+  for (const host of ['/run/x.sock', 'unix://x', 'tcp://', 'tcp://h:0', 'tcp://h:99999', 'ssh://h']) {
+    t.throws(() => createClient(host), { code: 'invalid-argument' }, host);
+  }
+});

@@ -1,0 +1,6 @@
+/**
+ * The HTTP API of a node: Docker's Engine API for what is the cluster's, `/apiary/v1/...` for what Docker has no words
+ * for, and everything else passed through to the local engine. Requests come in on a unix socket and on TCP; records
+ * become the Engine API's objects in core/engine-api, and what a request changes is decided in core/requests.
+ */
+export { createHttpApi, type HttpApi, type HttpApiOptions, type ListenAddresses } from './server.js';

@@ -1,0 +1,213 @@
+import { chmod, mkdir, rm } from 'node:fs/promises';
+import * as http from 'node:http';
+import * as net from 'node:net';
+import { dirname } from 'node:path';
+import { ApiaryError, InvariantError, systemCodeOf } from '@apiary/std';
+import { type FastifyInstance, fastify } from 'fastify';
+import type { LocalNode } from '../ports.js';
+import { absentRoutes } from './absent-routes.js';
+import { checkVersion, commonVersion, versionInPath, withoutVersion } from './api-version.js';
+import { acceptConnection, forwardUpgrade } from './connection-front.js';
+import type { ApiContext } from './context.js';
+import { EngineEndpoint } from './engine-endpoint.js';
+import { ERROR_CODE_HEADER, errorReplyOf } from './error-reply.js';
+import { nodeRoutes } from './node-routes.js';
+import { serviceRoutes } from './service-routes.js';
+import { ServiceWatches } from './service-watch.js';
+import { swarmRoutes } from './swarm-routes.js';
+import { systemRoutes } from './system-routes.js';
+import { taskRoutes } from './task-routes.js';
+
+/** As SwarmKit's limit of a message: a spec that is larger could not be committed. */
+const LARGEST_BODY_BYTES = 4 * 1024 * 1024;
+const MOST_READ_OFF_BYTES = 16 * LARGEST_BODY_BYTES;
+
+/** Group and owner may use the socket, as Docker's: who can, is root on this machine. */
+const SOCKET_MODE = 0o660;
+
+/** What is ours; every other path is the engine's. */
+const OURS = /^(?:\/v\d+\.\d+)?\/(?:_ping|version|info|swarm|nodes|services|tasks|secrets|configs|apiary)(?:[/?]|$)/;
+
+/** The part of a pino logger that is used. */
+export interface Logger {
+  info(fields: object, message: string): void;
+  error(fields: object, message: string): void;
+}
+
+export interface HttpApiOptions {
+  node: LocalNode;
+  /** The local engine's unix socket. */
+  engineSocketPath: string;
+  logger: Logger;
+  /** Our own version. */
+  version: string;
+}
+
+export interface ListenAddresses {
+  /** A unix socket to make, with its folder. */
+  socketPath?: string | undefined;
+  tcp?: { host: string; port: number } | undefined;
+}
+
+export interface HttpApi {
+  /** @throws ApiaryError `failed-precondition` when an address is in use, `unavailable` when it cannot be had */
+  listen(addresses: ListenAddresses): Promise<void>;
+  /** Stops listening, lets running requests finish, and ends streams and what is passed through. */
+  close(): Promise<void>;
+}
+
+/** Makes the API; it answers once `listen` has resolved. */
+export async function createHttpApi(options: HttpApiOptions): Promise<HttpApi> {
+  const engine = new EngineEndpoint(options.engineSocketPath);
+  const watches = new ServiceWatches();
+  const app = routesOf({ node: options.node, engine, version: options.version }, watches, options.logger);
+  await app.ready();
+
+  const server = http.createServer((request, response) => {
+    if (OURS.test(request.url ?? '')) app.routing(request, response);
+    else engine.forward(request, response);
+  });
+  server.on('upgrade', (request: http.IncomingMessage, socket: net.Socket, rest: Buffer) => {
+    if (!OURS.test(request.url ?? '')) return forwardUpgrade(request, socket, rest, engine);
+    // Nothing of ours is ever upgraded: the request is answered as if it had not asked (RFC 9110, 7.8).
+    const response = new http.ServerResponse(request);
+    response.shouldKeepAlive = false;
+    response.assignSocket(socket);
+    response.once('finish', () => socket.end());
+    app.routing(request, response);
+  });
+
+  const listeners: net.Server[] = [];
+  const connections = new Set<net.Socket>();
+  const accept = (socket: net.Socket) => {
+    connections.add(socket);
+    socket.once('close', () => connections.delete(socket));
+    acceptConnection(socket, server, engine);
+  };
+  return {
+    async listen({ socketPath, tcp }) {
+      if (socketPath !== undefined) listeners.push(await listenOnSocket(socketPath, accept));
+      if (tcp !== undefined) listeners.push(await listenOn(tcp, accept));
+    },
+    async close() {
+      for (const listener of listeners) listener.close();
+      watches.close();
+      await app.close();
+      for (const socket of connections) socket.destroy();
+    },
+  };
+}
+
+function routesOf(context: ApiContext, watches: ServiceWatches, logger: Logger): FastifyInstance {
+  const app = fastify({
+    logger: false,
+    bodyLimit: LARGEST_BODY_BYTES,
+    rewriteUrl: (request) => withoutVersion(request.url ?? '/'),
+    routerOptions: { maxParamLength: 300 },
+  });
+  // Docker's clients do not all name the type of what they send; it is JSON whatever they say.
+  app.removeAllContentTypeParsers();
+  app.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) => done(null, body));
+
+  app.addHook('onRequest', async (request, reply) => {
+    const asked = versionInPath(request.originalUrl);
+    const newest = commonVersion(await context.engine.apiVersion());
+    reply.headers({
+      'api-version': newest,
+      'docker-experimental': 'false',
+      ostype: 'linux',
+      server: `Apiary/${context.version} (linux)`,
+    });
+    checkVersion(asked, newest);
+  });
+  // The stock command line reads an error's message only from exactly this type.
+  app.addHook('onSend', async (_request, reply, payload) => {
+    if (String(reply.getHeader('content-type')).startsWith('application/json')) reply.type('application/json');
+    return payload;
+  });
+  app.setNotFoundHandler(async (_request, reply) => reply.code(404).send({ message: 'page not found' }));
+  app.setErrorHandler(async (error, request, reply) => {
+    const { status, code, message } = replyOf(error);
+    if (status === 413) await readOff(request.raw);
+    if (code === 'internal') logger.error({ err: error, method: request.method, url: request.url }, 'request failed');
+    // A bug of ours: once the client has its answer, the process ends as for any other.
+    if (error instanceof InvariantError) {
+      setImmediate(() => {
+        throw error;
+      });
+    }
+    return reply.code(status).header(ERROR_CODE_HEADER, code).send({ message });
+  });
+
+  systemRoutes(app, context);
+  swarmRoutes(app, context);
+  nodeRoutes(app, context);
+  serviceRoutes(app, context, watches);
+  taskRoutes(app, context);
+  absentRoutes(app, context);
+  return app;
+}
+
+/**
+ * Reads what is left of a body that is too large: to hang up on a client that still writes would lose the refusal.
+ * One that goes on for too long is hung up on all the same.
+ */
+function readOff(request: http.IncomingMessage): Promise<void> {
+  return new Promise((resolve) => {
+    let bytesRead = 0;
+    request.on('data', (chunk: Buffer) => {
+      bytesRead += chunk.length;
+      if (bytesRead > MOST_READ_OFF_BYTES) resolve();
+    });
+    request.once('close', resolve);
+    request.once('end', resolve);
+    request.resume();
+  });
+}
+
+/** What Fastify itself refuses (a body that is too large) carries its own status. */
+function replyOf(error: unknown): ReturnType<typeof errorReplyOf> {
+  const reply = errorReplyOf(error);
+  if (typeof error !== 'object' || error === null || !('statusCode' in error)) return reply;
+  const { statusCode } = error;
+  if (typeof statusCode !== 'number' || statusCode < 400 || statusCode >= 500) return reply;
+  return { status: statusCode, code: 'invalid-argument', message: reply.message };
+}
+
+/** Listens on a unix socket; one that a killed process left behind is replaced. */
+async function listenOnSocket(path: string, accept: (socket: net.Socket) => void): Promise<net.Server> {
+  await mkdir(dirname(path), { recursive: true });
+  if (await isAnswered(path)) {
+    throw new ApiaryError('failed-precondition', `unix://${path} is in use: another swarmd listens there`);
+  }
+  await rm(path, { force: true });
+  const listener = await listenOn({ path }, accept);
+  await chmod(path, SOCKET_MODE);
+  return listener;
+}
+
+function isAnswered(path: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const probe = net.connect({ path });
+    probe.once('connect', () => {
+      probe.destroy();
+      resolve(true);
+    });
+    probe.once('error', () => resolve(false));
+  });
+}
+
+function listenOn(
+  address: { path: string } | { host: string; port: number },
+  accept: (socket: net.Socket) => void,
+): Promise<net.Server> {
+  const listener = net.createServer({ allowHalfOpen: true }, accept);
+  return new Promise((resolve, reject) => {
+    listener.once('error', (error) => {
+      const where = 'path' in address ? `unix://${address.path}` : `tcp://${address.host}:${address.port}`;
+      const code = systemCodeOf(error) === 'EADDRINUSE' ? 'failed-precondition' : 'unavailable';
+      reject(new ApiaryError(code, `cannot listen on ${where}: ${error.message}`, { cause: error }));
+    });
+    listener.listen(address, () => resolve(listener));
+  });
+}

@@ -1,0 +1,77 @@
+import { ClusterSpecSchema, type InitRequest, InitRequestSchema, JoinRequestSchema, read } from '@apiary/api/model';
+import { ApiaryError } from '@apiary/std';
+import type { FastifyInstance } from 'fastify';
+import { swarmObject } from '../../core/engine-api/index.js';
+import { updateCluster } from '../../core/requests/index.js';
+import { type ApiContext, currentView } from './context.js';
+import { asClusterRequest, asMembershipRequest, ReplyError } from './error-reply.js';
+import { bodyJson, queryFlag, queryVersion, strictQueryFlag } from './request-reading.js';
+import { joinTokensOf, tlsInfoOf } from './trust-objects.js';
+
+export function swarmRoutes(app: FastifyInstance, context: ApiContext): void {
+  const { node } = context;
+
+  app.get('/swarm', async () => {
+    const cluster = (await currentView(context)).cluster();
+    if (cluster === undefined) throw new ApiaryError('unavailable', 'this manager has no cluster yet: try again');
+    return swarmObject(cluster, tlsInfoOf(cluster), joinTokensOf(cluster));
+  });
+
+  app.post('/swarm/init', async (request, reply) => {
+    const init = read(InitRequestSchema, bodyJson(request), 'swarm init request');
+    refuseUnsupported(init);
+    const nodeId = await asMembershipRequest(() => node.init(init));
+    return reply.type('application/json').send(JSON.stringify(nodeId));
+  });
+
+  app.post('/swarm/join', async (request, reply) => {
+    const join = read(JoinRequestSchema, bodyJson(request), 'swarm join request');
+    await asMembershipRequest(() => node.join(join));
+    return reply.code(200).send();
+  });
+
+  app.post('/swarm/leave', async (request, reply) => {
+    await asMembershipRequest(() => node.leave(queryFlag(request, 'force')));
+    return reply.code(200).send();
+  });
+
+  app.post('/swarm/update', async (request, reply) => {
+    const version = queryVersion(request, 'swarm');
+    const rotateWorkerToken = strictQueryFlag(request, 'rotateWorkerToken');
+    const rotateManagerToken = strictQueryFlag(request, 'rotateManagerToken');
+    if (strictQueryFlag(request, 'rotateManagerUnlockKey')) {
+      throw new ApiaryError('unimplemented', 'autolock is not supported by this version: there is no unlock key');
+    }
+    const spec = read(ClusterSpecSchema, bodyJson(request), 'swarm spec');
+    await asClusterRequest(() =>
+      node
+        .replica()
+        .submit((view, { rng }) => updateCluster(view, { version, spec, rotateWorkerToken, rotateManagerToken }, rng)),
+    );
+    return reply.code(200).send();
+  });
+
+  // No cluster of ours is ever locked: as Docker answers for one without autolock.
+  app.get('/swarm/unlockkey', async () => {
+    node.replica();
+    return { UnlockKey: '' };
+  });
+  app.post('/swarm/unlock', async () => {
+    if (node.status().state === 'inactive') node.replica();
+    throw new ReplyError({ status: 409, code: 'failed-precondition', message: 'swarm is not locked' });
+  });
+}
+
+/** The stock command line always sends some of these, with the values that mean nothing was asked for. */
+function refuseUnsupported(init: InitRequest): void {
+  const asked = [
+    init.ForceNewCluster === true && 'ForceNewCluster',
+    (init.AutoLockManagers === true || init.Spec?.EncryptionConfig?.AutoLockManagers === true) && 'AutoLockManagers',
+    (init.DefaultAddrPool ?? []).length > 0 && 'DefaultAddrPool',
+    ![undefined, 0, 24].includes(init.SubnetSize) && 'SubnetSize',
+    ![undefined, 0, 4789].includes(init.DataPathPort) && 'DataPathPort',
+  ].filter((key) => key !== false);
+  if (asked.length > 0) {
+    throw new ApiaryError('unimplemented', `swarm init: ${asked.join(', ')}: not supported by this version`);
+  }
+}

@@ -1,0 +1,29 @@
+import { ApiaryError } from '@apiary/std';
+import type { FastifyInstance } from 'fastify';
+import { filterTasks, findTask, parseFilters, TASK_FILTERS, taskObject } from '../../core/engine-api/index.js';
+import { type ApiContext, currentView } from './context.js';
+import { pathParameter, queryText } from './request-reading.js';
+
+export function taskRoutes(app: FastifyInstance, context: ApiContext): void {
+  app.get('/tasks', async (request) => {
+    const view = await currentView(context);
+    const filters = parseFilters(queryText(request, 'filters'), TASK_FILTERS);
+    return filterTasks(view, filters, context.node.status().nodeId).map((task) =>
+      taskObject(task, view.spec(task.serviceId, task.specVersion)),
+    );
+  });
+
+  app.get('/tasks/:id', async (request) => {
+    const view = await currentView(context);
+    const task = findTask(view, pathParameter(request, 'id'));
+    return taskObject(task, view.spec(task.serviceId, task.specVersion));
+  });
+
+  app.get('/tasks/:id/logs', async (request) => {
+    const task = findTask(await currentView(context), pathParameter(request, 'id'));
+    throw new ApiaryError(
+      'unimplemented',
+      `task ${task.id}: logs of tasks are not served by this version; use "docker logs" on the task's node`,
+    );
+  });
+}
