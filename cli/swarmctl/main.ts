@@ -1,1 +1,45 @@
-export {};
+import { readFileSync } from 'node:fs';
+import type { Clock } from '@apiary/std';
+import { type Environment, run } from './app.js';
+import { OWN_SURROUNDINGS } from './surroundings.js';
+
+/** `swarmctl`: composes the command line with the real terminal, clock and daemon. */
+
+const clock: Clock = {
+  now: () => Date.now(),
+  after: (delayMs, callback) => {
+    // A timer of Node's cannot run longer; who asked looks at the clock again then.
+    const timer = setTimeout(callback, Math.min(delayMs, 0x7fff_ffff));
+    return { cancel: () => clearTimeout(timer) };
+  },
+};
+
+function ownVersion(): string {
+  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
+  const content: unknown = JSON.parse(text);
+  const known = typeof content === 'object' && content !== null && 'version' in content;
+  return known ? String(content.version) : 'unknown';
+}
+
+const environment: Environment = {
+  terminal: {
+    out: (text) => process.stdout.write(text),
+    err: (text) => process.stderr.write(text),
+    isTty: process.stdout.isTTY === true,
+    width: process.stdout.columns ?? 80,
+  },
+  clock,
+  surroundings: OWN_SURROUNDINGS,
+  onInterrupt: (handler) => {
+    process.on('SIGINT', handler);
+    return () => process.off('SIGINT', handler);
+  },
+  version: ownVersion(),
+  connect: async (host) => (await import('@apiary/api/client')).createClient(host),
+  defaultHost: process.env['SWARM_HOST'] || undefined,
+};
+
+// The reader of a pipe has gone, as `head` does: there is nobody left to tell.
+process.stdout.on('error', () => process.exit(0));
+
+process.exitCode = await run(process.argv.slice(2), environment);

@@ -1,0 +1,214 @@
+import type { CommandModule } from './commands/context.js';
+
+/** How many arguments a command takes; `check` says what is wrong with them otherwise. */
+export interface ArgumentRule {
+  least: number;
+  most: number;
+  check?: (args: readonly string[]) => Promise<string | undefined>;
+}
+
+export interface CommandEntry {
+  name: string;
+  aliases?: string[];
+  /** What follows the command's path in its usage. */
+  use: string;
+  short: string;
+  examples?: string[];
+  args: ArgumentRule;
+  /** All that follows the first argument is arguments: what a service runs may have flags of its own. */
+  flagsFirst?: boolean;
+  /** Loads the code, which is a fifth of a command's time: only what runs is loaded. */
+  load: () => Promise<CommandModule>;
+}
+
+export interface CommandGroup {
+  name: string;
+  short: string;
+  commands: CommandEntry[];
+}
+
+const NONE: ArgumentRule = { least: 0, most: 0 };
+const ANY: ArgumentRule = { least: 0, most: Number.POSITIVE_INFINITY };
+const SOME: ArgumentRule = { least: 1, most: Number.POSITIVE_INFINITY };
+const ONE: ArgumentRule = { least: 1, most: 1 };
+
+const services = () => import('./commands/services.js');
+const changes = () => import('./commands/service-changes.js');
+const nodes = () => import('./commands/nodes.js');
+const swarm = () => import('./commands/swarm.js');
+const system = () => import('./commands/system.js');
+
+const SERVICE: CommandGroup = {
+  name: 'service',
+  short: 'Manage Swarm services',
+  commands: [
+    {
+      name: 'create',
+      use: '[OPTIONS] IMAGE [COMMAND] [ARG...]',
+      short: 'Create a new service',
+      examples: [
+        'swarmctl service create --name web --replicas 3 nginx',
+        'swarmctl service create --name web --publish published=8080,target=80,mode=host nginx',
+        'swarmctl service create --mode global --mount type=bind,source=/var/log,target=/logs busybox tail -f /logs/syslog',
+        'swarmctl service create --constraint node.labels.disk==ssd --limit-memory 512m --env MODE=fast redis',
+      ],
+      args: SOME,
+      flagsFirst: true,
+      load: async () => (await changes()).create,
+    },
+    {
+      name: 'inspect',
+      use: '[OPTIONS] SERVICE [SERVICE...]',
+      short: 'Display detailed information on one or more services',
+      examples: [
+        'swarmctl service inspect --pretty web',
+        "swarmctl service inspect --format '{{.Spec.TaskTemplate.ContainerSpec.Image}}' web",
+      ],
+      args: SOME,
+      load: async () => (await services()).inspect,
+    },
+    {
+      name: 'ls',
+      aliases: ['list'],
+      use: '[OPTIONS]',
+      short: 'List services',
+      examples: ['swarmctl service ls --filter mode=global', "swarmctl service ls --format '{{.Name}}: {{.Replicas}}'"],
+      args: NONE,
+      load: async () => (await services()).list,
+    },
+    {
+      name: 'ps',
+      use: '[OPTIONS] SERVICE [SERVICE...]',
+      short: 'List the tasks of one or more services',
+      examples: ['swarmctl service ps --no-trunc web', 'swarmctl service ps --filter desired-state=running web'],
+      args: SOME,
+      load: async () => (await services()).ps,
+    },
+    {
+      name: 'rm',
+      aliases: ['remove'],
+      use: 'SERVICE [SERVICE...]',
+      short: 'Remove one or more services',
+      examples: ['swarmctl service rm web'],
+      args: SOME,
+      load: async () => (await services()).remove,
+    },
+    {
+      name: 'scale',
+      use: 'SERVICE=REPLICAS [SERVICE=REPLICAS...]',
+      short: 'Scale one or multiple replicated services',
+      examples: ['swarmctl service scale web=5 worker=2'],
+      args: { ...SOME, check: async (args) => (await changes()).checkScaleArgs(args) },
+      load: async () => (await changes()).scale,
+    },
+    {
+      name: 'update',
+      use: '[OPTIONS] SERVICE',
+      short: 'Update a service',
+      examples: [
+        'swarmctl service update --image nginx:1.27 web',
+        'swarmctl service update --env-add MODE=slow --env-rm DEBUG --update-parallelism 2 web',
+        'swarmctl service update --rollback web',
+      ],
+      args: ONE,
+      load: async () => (await changes()).update,
+    },
+  ],
+};
+
+const NODE: CommandGroup = {
+  name: 'node',
+  short: 'Manage Swarm nodes',
+  commands: [
+    {
+      name: 'inspect',
+      use: '[OPTIONS] self|NODE [NODE...]',
+      short: 'Display detailed information on one or more nodes',
+      examples: ['swarmctl node inspect --pretty self', "swarmctl node inspect --format '{{.Status.Addr}}' worker1"],
+      args: SOME,
+      load: async () => (await nodes()).inspect,
+    },
+    {
+      name: 'ls',
+      aliases: ['list'],
+      use: '[OPTIONS]',
+      short: 'List nodes in the swarm',
+      examples: ['swarmctl node ls --filter role=manager', "swarmctl node ls --format '{{.Hostname}}: {{.Status}}'"],
+      args: NONE,
+      load: async () => (await nodes()).list,
+    },
+    {
+      name: 'ps',
+      use: '[OPTIONS] [NODE...]',
+      short: 'List tasks running on one or more nodes, defaults to current node',
+      examples: ['swarmctl node ps', 'swarmctl node ps --filter desired-state=running worker1'],
+      args: ANY,
+      load: async () => (await nodes()).ps,
+    },
+    {
+      name: 'rm',
+      aliases: ['remove'],
+      use: '[OPTIONS] NODE [NODE...]',
+      short: 'Remove one or more nodes from the swarm',
+      examples: ['swarmctl node rm --force worker1'],
+      args: SOME,
+      load: async () => (await nodes()).remove,
+    },
+  ],
+};
+
+export const GROUPS: CommandGroup[] = [NODE, SERVICE];
+
+export const COMMANDS: CommandEntry[] = [
+  {
+    name: 'info',
+    use: '[OPTIONS]',
+    short: 'Display system-wide information',
+    examples: ['swarmctl info', "swarmctl info --format '{{.Swarm.LocalNodeState}}'"],
+    args: NONE,
+    load: async () => (await system()).info,
+  },
+  {
+    name: 'init',
+    use: '[OPTIONS]',
+    short: 'Initialize a swarm',
+    examples: [
+      'swarmctl init --advertise-addr 192.168.1.10',
+      'swarmctl init --advertise-addr eth0 --availability drain',
+    ],
+    args: NONE,
+    load: async () => (await swarm()).init,
+  },
+  {
+    name: 'join',
+    use: '[OPTIONS] HOST:PORT',
+    short: 'Join a swarm as a node and/or manager',
+    examples: ['swarmctl join --token SWMTKN-1-... 192.168.1.10:2377'],
+    args: ONE,
+    load: async () => (await swarm()).join,
+  },
+  {
+    name: 'join-token',
+    use: '[OPTIONS] (worker|manager)',
+    short: 'Manage join tokens',
+    examples: ['swarmctl join-token worker', 'swarmctl join-token --rotate --quiet manager'],
+    args: ONE,
+    load: async () => (await swarm()).joinToken,
+  },
+  {
+    name: 'leave',
+    use: '[OPTIONS]',
+    short: 'Leave the swarm',
+    examples: ['swarmctl leave', 'swarmctl leave --force'],
+    args: NONE,
+    load: async () => (await swarm()).leave,
+  },
+  {
+    name: 'version',
+    use: '[OPTIONS]',
+    short: 'Show the version information',
+    examples: ["swarmctl version --format '{{.Client.Version}}'"],
+    args: NONE,
+    load: async () => (await system()).version,
+  },
+];

@@ -1,0 +1,168 @@
+import type { ServiceSpec } from '@apiary/api/model';
+import { messageOf } from '@apiary/std';
+import { boolFlag, type ParsedFlags, parseUint } from '../command-line/index.js';
+import { CREATE_FLAGS, changedSpec, imageFlag, newSpec, SpecError, UPDATE_FLAGS, withDigest } from '../spec/index.js';
+import { CommandError, type CommandModule, type Context, INTERRUPTED_EXIT_CODE } from './context.js';
+import { errorText } from './error-text.js';
+import { DEFAULT_TIMEOUT_MS, detach, quietProgress, timeout } from './options.js';
+import { waitOnService } from './wait.js';
+
+const noResolveImage = boolFlag(
+  'no-resolve-image',
+  'Do not query the registry to resolve image digest and supported platforms',
+);
+const rollback = boolFlag('rollback', 'Rollback to previous specification');
+
+const COMMON_FLAGS = [detach, quietProgress, timeout, noResolveImage];
+
+export const create: CommandModule = {
+  flags: [...CREATE_FLAGS, ...COMMON_FLAGS],
+  run: async (context, flags, args) => {
+    const spec = asCommandError(() => newSpec(args, flags, context.surroundings));
+    const warning = flags.get(noResolveImage) === true ? undefined : await pinImage(context, spec);
+    const created = await context.client.createService(spec);
+    writeWarnings(context, [...(created.Warnings ?? []), warning]);
+    context.terminal.out(`${created.ID}\n`);
+    if (flags.get(detach) !== true) await waitOnService(context, created.ID, waitOptions(flags));
+  },
+};
+
+export const update: CommandModule = {
+  flags: [...UPDATE_FLAGS, ...COMMON_FLAGS, rollback],
+  run: async (context, flags, [name = '']) => {
+    const service = await context.client.service(name);
+    const isRollback = flags.get(rollback) === true;
+    if (isRollback) refuseOtherFlags(flags);
+    const spec = asCommandError(() => changedSpec(service.Spec, flags, context.surroundings));
+    const pins = flags.changed(imageFlag) && flags.get(noResolveImage) !== true;
+    const warning = pins ? await pinImage(context, spec) : undefined;
+    const { Warnings: warnings } = await context.client.updateService(service.ID, service.Version.Index, spec, {
+      rollback: isRollback,
+      registryAuthFrom: 'spec',
+    });
+    writeWarnings(context, [...(warnings ?? []), warning]);
+    context.terminal.out(`${name}\n`);
+    if (flags.get(detach) === true) return;
+    await waitOnService(context, name, { ...waitOptions(flags), rollbackAsked: isRollback });
+  },
+};
+
+export const scale: CommandModule = {
+  flags: [detach, timeout],
+  run: async (context, flags, args) => {
+    const errors: string[] = [];
+    const scaled: string[] = [];
+    for (const arg of args) {
+      const at = arg.indexOf('=');
+      const name = arg.slice(0, at);
+      try {
+        const replicas = replicasOf(arg.slice(at + 1));
+        const service = await context.client.service(name);
+        const { ID: id, Version: version, Spec: spec } = service;
+        if (spec.Mode?.Replicated === undefined) {
+          throw new CommandError('scale can only be used with replicated or replicated-job mode');
+        }
+        const changed = { ...spec, Mode: { Replicated: { Replicas: replicas } } };
+        const { Warnings: warnings } = await context.client.updateService(id, version.Index, changed);
+        writeWarnings(context, warnings ?? []);
+        context.terminal.out(`${name} scaled to ${replicas}\n`);
+        scaled.push(name);
+      } catch (error) {
+        errors.push(`${name}: ${errorText(error)}`);
+      }
+    }
+    if (flags.get(detach) !== true) errors.push(...(await waitOnEach(context, scaled, flags)));
+    if (errors.length > 0) throw new CommandError(errors.join('\n'));
+  },
+};
+
+/** `swarmctl service scale` takes nothing but `SERVICE=REPLICAS`. @returns what is wrong with the arguments */
+export function checkScaleArgs(args: readonly string[]): string | undefined {
+  const wrong = args.find((arg) => !/^[^=]+=.+$/s.test(arg));
+  return wrong === undefined ? undefined : `invalid scale specifier '${wrong}'.`;
+}
+
+async function waitOnEach(context: Context, names: string[], flags: ParsedFlags): Promise<string[]> {
+  const errors: string[] = [];
+  for (const name of names) {
+    try {
+      await waitOnService(context, name, waitOptions(flags));
+    } catch (error) {
+      // Ctrl-C ends the waiting for all of them.
+      if (error instanceof CommandError && error.exitCode === INTERRUPTED_EXIT_CODE) throw error;
+      errors.push(`${name}: ${errorText(error)}`);
+    }
+  }
+  return errors;
+}
+
+function replicasOf(text: string): number {
+  try {
+    return parseUint(text);
+  } catch (error) {
+    throw new CommandError(`invalid replicas value ${text}: ${messageOf(error)}`);
+  }
+}
+
+function waitOptions(flags: ParsedFlags): { timeoutMs: number; quiet: boolean } {
+  const nanoseconds = flags.get(timeout);
+  return {
+    timeoutMs: nanoseconds === undefined ? DEFAULT_TIMEOUT_MS : nanoseconds / 1e6,
+    quiet: flags.get(quietProgress) ?? false,
+  };
+}
+
+function refuseOtherFlags(flags: ParsedFlags): void {
+  const allowed = [rollback, detach, quietProgress, timeout].map(({ name }) => name);
+  if (flags.names().every((name) => allowed.includes(name))) return;
+  throw new CommandError('other flags may not be combined with --rollback');
+}
+
+interface DistributionInspect {
+  Descriptor: { digest: string };
+  Platforms?: { architecture?: string; os?: string }[] | null;
+}
+
+/**
+ * Asks the registry which image the name means now, and pins the spec to it, so that all nodes run the same one.
+ *
+ * @returns a warning when the registry does not say
+ */
+async function pinImage({ client }: Context, spec: ServiceSpec): Promise<string | undefined> {
+  const container = spec.TaskTemplate?.ContainerSpec;
+  const image = container?.Image;
+  if (container === undefined || image === undefined) return undefined;
+  try {
+    const path = `/distribution/${encodeURI(image)}/json`;
+    const { Descriptor: descriptor, Platforms: platforms } = await client.request<DistributionInspect>('GET', path);
+    container.Image = withDigest(image, descriptor.digest);
+    if (platforms !== undefined && platforms !== null && platforms.length > 0) {
+      const Platforms = platforms.map(({ architecture, os }) => ({
+        // Nodes say which ARM they are and images do not: with the architecture, no node would fit.
+        ...(architecture === undefined || architecture.toLowerCase() === 'arm' ? {} : { Architecture: architecture }),
+        ...(os === undefined ? {} : { OS: os }),
+      }));
+      spec.TaskTemplate = { ...spec.TaskTemplate, Placement: { ...spec.TaskTemplate?.Placement, Platforms } };
+    }
+    return undefined;
+  } catch {
+    return (
+      `image ${image} could not be accessed on a registry to record\n` +
+      `its digest. Each node will access ${image} independently,\n` +
+      'possibly leading to different nodes running different\nversions of the image.\n'
+    );
+  }
+}
+
+function writeWarnings({ terminal }: Context, warnings: (string | undefined)[]): void {
+  for (const warning of warnings) if (warning !== undefined) terminal.err(`${warning}\n`);
+}
+
+function asCommandError<T>(work: () => T): T {
+  try {
+    return work();
+  } catch (error) {
+    if (error instanceof SpecError) throw new CommandError(error.message);
+    throw error;
+  }
+}

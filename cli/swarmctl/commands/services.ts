@@ -1,0 +1,98 @@
+import { ApiError, type Filters } from '@apiary/api/client';
+import type { Service } from '@apiary/api/model';
+import { prettyService, renderList, SERVICES, serviceRows } from '../table/index.js';
+import { CommandError, type CommandModule, type Context } from './context.js';
+import { errorText } from './error-text.js';
+import { inspectObjects } from './inspect.js';
+import {
+  filter,
+  inspectFormat,
+  listFormat,
+  noResolve,
+  noTrunc,
+  pretty,
+  quietIds,
+  quietTaskIds,
+  taskFormat,
+} from './options.js';
+import { writeTasks } from './task-list.js';
+import { typedService } from './typed-object.js';
+
+export const list: CommandModule = {
+  flags: [filter, listFormat, quietIds],
+  run: async ({ client, terminal }, flags) => {
+    const quiet = flags.get(quietIds) ?? false;
+    const services = await client.services(flags.get(filter), { status: !quiet });
+    terminal.out(renderList(SERVICES, serviceRows(services), flags.get(listFormat) ?? '', quiet));
+  },
+};
+
+export const ps: CommandModule = {
+  flags: [filter, taskFormat, noResolve, noTrunc, quietTaskIds],
+  run: async (context, flags, names) => {
+    const { ids, missing } = await serviceIds(context, names);
+    if (ids.length === 0) throw new CommandError(missing.join('\n'));
+    const filters: Filters = { ...flags.get(filter) };
+    filters['service'] = [...(filters['service'] ?? []), ...ids];
+    await writeTasks(context, flags, await context.client.tasks(filters));
+    if (missing.length > 0) throw new CommandError(missing.join('\n'));
+  },
+};
+
+/** Services by id, by name, or by the start of an id that only one has. */
+async function serviceIds({ client }: Context, names: string[]): Promise<{ ids: string[]; missing: string[] }> {
+  const byId = await client.services({ id: names });
+  const byName = await client.services({ name: names });
+  const ids: string[] = [];
+  const missing: string[] = [];
+  for (const name of names) {
+    const exact = byId.find(({ ID: id }) => id === name) ?? byName.find(({ Spec: spec }) => spec.Name === name);
+    const [first, second] = exact === undefined ? byId.filter(({ ID: id }) => id.startsWith(name)) : [exact];
+    if (second !== undefined) throw new CommandError(`multiple services found with provided prefix: ${name}`);
+    if (first === undefined) missing.push(`no such service: ${name}`);
+    else ids.push(first.ID);
+  }
+  return { ids, missing };
+}
+
+export const inspect: CommandModule = {
+  flags: [inspectFormat, pretty],
+  run: async (context, flags, references) => {
+    const get = async (reference: string): Promise<Service> => {
+      try {
+        return await context.client.service(reference, { insertDefaults: true });
+      } catch (error) {
+        if (error instanceof ApiError && error.code === 'not-found') {
+          throw new CommandError(`Error: no such service: ${reference}`);
+        }
+        throw error;
+      }
+    };
+    if (flags.get(pretty) !== true) {
+      const format = flags.get(inspectFormat) ?? '';
+      return inspectObjects(context, { references, format, get, typed: typedService });
+    }
+    if (flags.changed(inspectFormat)) {
+      throw new CommandError('--format is incompatible with human friendly format');
+    }
+    for (const reference of references) {
+      context.terminal.out(prettyService(await get(reference), context.clock.now()));
+    }
+  },
+};
+
+export const remove: CommandModule = {
+  flags: [],
+  run: async ({ client, terminal }, _flags, names) => {
+    const errors: string[] = [];
+    for (const name of names) {
+      try {
+        await client.removeService(name);
+        terminal.out(`${name}\n`);
+      } catch (error) {
+        errors.push(errorText(error));
+      }
+    }
+    if (errors.length > 0) throw new CommandError(errors.join('\n'));
+  },
+};

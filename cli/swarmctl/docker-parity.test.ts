@@ -1,0 +1,388 @@
+import { createClient } from '@apiary/api/client';
+import { VirtualClock } from '@apiary/std';
+import t, { type Test } from 'tap';
+import { run } from './app.js';
+import { OWN_SURROUNDINGS } from './surroundings.js';
+import { type RecordingServer, startRecordingServer } from './testing/recording-server.js';
+import { type ProgramResult, runProgram } from './testing/run-program.js';
+import { answerOfSampleCluster, NOW, SERVICE } from './testing/sample-cluster.js';
+
+/** Side by side with the docker command line: the same words in, the same requests and the same output out. */
+
+/** The words of both command lines made the same: their name, and the advice that each gives of itself. */
+const neutral = (text: string): string =>
+  text.replaceAll(/\bdocker\b(?!\.)/g, 'swarmctl').replaceAll(/^See '(.*)' for more/gm, "Run '$1' for more");
+
+async function swarmctl(server: RecordingServer, words: string[]): Promise<ProgramResult> {
+  let stdout = '';
+  let stderr = '';
+  const exitCode = await run(words, {
+    terminal: {
+      out: (text) => {
+        stdout += text;
+      },
+      err: (text) => {
+        stderr += text;
+      },
+      isTty: false,
+      width: 80,
+    },
+    clock: new VirtualClock(Date.parse(NOW)),
+    surroundings: OWN_SURROUNDINGS,
+    onInterrupt: () => () => {},
+    version: '1.2.3',
+    connect: createClient,
+    defaultHost: server.host,
+  });
+  return { exitCode, stdout, stderr };
+}
+
+const environment = { DOCKER_API_VERSION: '1.41', HOME: '/nonexistent', FROM_CALLER: 'yes', DOCKER_CLI_HINTS: 'false' };
+
+async function docker(server: RecordingServer, words: string[]): Promise<ProgramResult> {
+  return await runProgram('docker', words, { ...environment, DOCKER_HOST: server.host });
+}
+
+/** A body with what Go leaves to chance put in order, and the mounts that every update of docker sorts anew. */
+function inOrder(body: unknown): unknown {
+  return JSON.parse(
+    JSON.stringify(body ?? null, (key, value: unknown) =>
+      Array.isArray(value) && ['Env', 'Ports', 'Mounts'].includes(key) ? [...value].sort(byJson) : value,
+    ),
+  );
+}
+
+const byJson = (a: unknown, b: unknown): number => (JSON.stringify(a) < JSON.stringify(b) ? -1 : 1);
+
+const CREATES: string[] = [
+  'nginx',
+  'known:1',
+  'docker.io/library/nginx:1.25 -g daemon --flag',
+  'registry.example.com:5000/team/app@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef',
+  '--name web --replicas 3 -l a=b -l c --label d=e=f nginx',
+  '--mode global --container-label x=y --hostname h nginx',
+  '--mode replicated --replicas 0 nginx',
+  '-e A=1 -e B=2 -e A=3 --env FROM_CALLER --env NOT_THERE nginx',
+  '--mount type=bind,source=/a,target=/b,readonly --mount src=vol,dst=/c nginx',
+  '--mount type=volume,src=v,dst=/c,volume-driver=local,volume-opt=a=b,volume-opt=c=d,volume-label=x=1,volume-nocopy nginx',
+  '--mount type=tmpfs,destination=/t,tmpfs-size=64m,tmpfs-mode=1770 --mount type=bind,src=/x,dst=/y,bind-propagation=rshared nginx',
+  '--mount type=bind,src=/x,dst=/y,bind-recursive=disabled,consistency=cached nginx',
+  '--mount type=bind,"src=/with,comma",dst=/y nginx',
+  '-p 80 nginx',
+  '-p 8080:80 -p 53:53/udp --publish published=9000,target=90,mode=host,protocol=sctp nginx',
+  '-p 8000-8002:80-82/tcp -p 9000-9001:90 nginx',
+  '--constraint node.role==manager --constraint node.labels.a!=b --placement-pref spread=node.labels.x --replicas-max-per-node 2 nginx',
+  '--limit-cpu .5 --limit-memory 1.5g --limit-pids 100 --reserve-cpu 1/4 --reserve-memory 10MiB nginx',
+  '--restart-condition on-failure nginx',
+  '--restart-delay 1m30s --restart-max-attempts 3 --restart-window 2.5s nginx',
+  '--update-parallelism 0 nginx',
+  '--update-delay 10s --update-monitor 1m --update-failure-action rollback --update-max-failure-ratio .3 --update-order start-first nginx',
+  '--rollback-parallelism 2 --rollback-delay 1s --rollback-monitor 2s --rollback-failure-action continue --rollback-max-failure-ratio 1 --rollback-order start-first nginx',
+  '--health-cmd true --health-interval 1s --health-retries 3 --health-timeout 2s --health-start-period 3s nginx',
+  '--no-healthcheck nginx',
+  '--user 1:2 --group a --group b --workdir /w -t --read-only --init --stop-signal SIGINT --stop-grace-period 20s nginx',
+  '--entrypoint "sh -c" nginx',
+  '--dns 8.8.8.8 --dns 0:0:0:0:0:0:0:1 --dns-option ndots:2 --dns-search example.com. --host db:10.0.0.1 --host six=[::1] nginx',
+  '--cap-add net_admin --cap-add CAP_SYS_TIME --cap-drop ALL --cap-drop chown nginx',
+  '--cap-add ALL --cap-drop ALL nginx',
+  '--sysctl net.core.somaxconn=10 --ulimit nofile=10:20 --ulimit core=-1 nginx',
+  '--log-driver syslog --log-opt a=b --log-opt c=d nginx',
+  '--log-driver none nginx',
+  '--endpoint-mode DNSRR --isolation default nginx',
+  '-qt --replicas=2 --tty=false nginx -x',
+];
+
+const UPDATES: string[] = [
+  '--image nginx',
+  '--image known:1 --args "a \'b c\' d\\ e"',
+  '--replicas 7 --force',
+  '--env-add A=9 --env-add C=3 --env-rm B',
+  '--env-rm A --env-rm B',
+  '--label-add x=y --label-rm tier --container-label-add d=e --container-label-rm c',
+  '--label-rm tier --label-rm zone',
+  '--mount-add type=tmpfs,target=/t --mount-add type=bind,src=/new,dst=/data --mount-rm /host',
+  '--constraint-add node.id==x --constraint-add a==b --constraint-rm node.role==worker',
+  '--placement-pref-add spread=node.labels.dc --placement-pref-rm spread=node.labels.rack',
+  '--host-add new:1.2.3.4 --host-rm database --host-rm cache:10.0.0.2',
+  '--host-rm db:10.9.9.9',
+  '--publish-add 9090:90 --publish-rm 80 --publish-rm published=5353,target=53,protocol=udp,mode=host',
+  '--dns-add 1.1.1.1 --dns-rm 8.8.8.8 --dns-search-add a.b --dns-option-add x --dns-option-rm ndots:1',
+  '--group-add a --group-rm wheel --sysctl-add a=b --sysctl-rm net.core.somaxconn',
+  '--ulimit-add core=1 --ulimit-rm nofile',
+  '--cap-add chown --cap-drop net_admin --cap-add sys_time',
+  '--cap-add RESET --cap-drop ALL',
+  '--limit-cpu 2 --reserve-memory 0 --limit-pids 5',
+  '--restart-condition none --restart-max-attempts 4',
+  '--update-parallelism 5 --update-delay 0s',
+  '--rollback-order start-first',
+  '--health-cmd "" --health-interval 5s',
+  '--health-retries 9',
+  '--no-healthcheck',
+  '--log-driver syslog --log-opt q=r',
+  '--endpoint-mode dnsrr --user u --workdir /x --hostname h --tty --read-only --init --stop-signal SIGTERM',
+  '--stop-grace-period 1m --replicas-max-per-node 9 --entrypoint "a b"',
+  '--rollback',
+];
+
+/** Splits a line as a shell would, for quotes. */
+function wordsOf(line: string): string[] {
+  return (line.match(/(?:[^\s"]|"[^"]*")+/g) ?? []).map((word) =>
+    word.startsWith('type=') ? word : word.replace(/^"(.*)"$/s, '$1'),
+  );
+}
+
+async function main(): Promise<void> {
+  const server = await startRecordingServer(answerOfSampleCluster);
+  const theirs = await startRecordingServer(answerOfSampleCluster);
+  t.teardown(async () => {
+    await server.close();
+    await theirs.close();
+  });
+  Object.assign(process.env, { FROM_CALLER: 'yes' });
+  const available = await docker(theirs, ['--version']).then(
+    ({ stdout }) => stdout,
+    () => undefined,
+  );
+  if (available === undefined) {
+    t.pass('skipped: there is no docker command line to compare with');
+    return;
+  }
+  t.comment(`compared with ${available}`);
+
+  /** Runs the same words through both, and compares the exit codes, the words and what was sent. */
+  const compare = async (t: Test, words: string[], options: { output?: boolean; errors?: boolean } = {}) => {
+    const { output = true, errors = true } = options;
+    const name = words.join(' ');
+    server.requests.length = 0;
+    theirs.requests.length = 0;
+    const [ours, other] = await Promise.all([swarmctl(server, words), docker(theirs, words)]);
+    t.equal(ours.exitCode, other.exitCode, `${name}: exit code; ${ours.stderr}`);
+    // Docker escapes what HTML minds in the JSON of a row, which is the same JSON.
+    const plain = neutral(other.stdout).replaceAll('\\u003e', '>');
+    if (output) t.equal(ours.stdout, plain, `${name}: output`);
+    if (errors) t.equal(neutral(ours.stderr), neutral(other.stderr), `${name}: errors`);
+    const sent = ({ requests }: RecordingServer) =>
+      requests
+        .filter(({ method }) => method === 'POST')
+        .map(({ path, query, body }) => ({ path: path.replace(SERVICE.ID, 'web'), query, body: inOrder(body) }));
+    t.same(sent(server), sent(theirs), `${name}: requests`);
+  };
+
+  t.test('service create sends the spec that docker sends', async (t) => {
+    for (const line of CREATES) await compare(t, ['service', 'create', '--detach', ...wordsOf(line)]);
+  });
+
+  t.test('service update sends the spec that docker sends', async (t) => {
+    for (const line of UPDATES) await compare(t, ['service', 'update', '-d', ...wordsOf(line), 'web']);
+  });
+
+  t.test('wrong flags and values are refused in the words of docker', async (t) => {
+    const lines = [
+      'service create',
+      'service create --foo x',
+      'service create -z x',
+      'service create --replicas -1 x',
+      'service create --replicas 99999999999999999999 x',
+      'service create --replicas',
+      'service create -e',
+      'service create --detach=maybe x',
+      'service create --env =x y',
+      'service create --label =x y',
+      'service create --mount type=bind x',
+      'service create --mount target=/x,foo x',
+      'service create --mount target=/x,foo=bar x',
+      'service create --mount type=bind,target=/x,readonly=maybe x',
+      'service create --mount type=bind,target=/x,volume-nocopy x',
+      'service create --mount type=tmpfs,target=/x,tmpfs-size=big x',
+      'service create -p abc x',
+      'service create -p 80:99999 x',
+      'service create -p 1.2.3.4:80:80 x',
+      'service create -p 80-82:80-81 x',
+      'service create -p published=80 x',
+      'service create -p published=80,target=x y',
+      'service create -p mode=foo,target=80 x',
+      'service create --limit-cpu abc x',
+      'service create --limit-cpu 0.0000000001 x',
+      'service create --limit-memory abc x',
+      'service create --limit-memory 1z x',
+      'service create --limit-memory 1kbb x',
+      'service create --limit-pids x y',
+      'service create --restart-delay abc x',
+      'service create --restart-delay 5 x',
+      'service create --restart-delay 5x y',
+      'service create --health-interval -5s x',
+      'service create --update-max-failure-ratio x y',
+      'service create --placement-pref x y',
+      'service create --placement-pref binpack=x y',
+      'service create --ulimit foo=1 x',
+      'service create --ulimit nofile x',
+      'service create --ulimit nofile=3:2 x',
+      'service create --ulimit nofile=1:2:3 x',
+      'service create --dns foo x',
+      'service create --dns-search _ x',
+      'service create --host foo x',
+      'service create --host foo:bar x',
+      'service create --mode global --replicas 2 x',
+      'service create --mode global --replicas-max-per-node 2 x',
+      'service create --mode other x',
+      'service create --no-healthcheck --health-cmd x y',
+      'service create --env-file /nonexistent x',
+      'service ls foo',
+      'service ls --filter foo',
+      'service ps',
+      'service ps nope',
+      'service ps -q web nope',
+      'service rm nope web',
+      'service inspect nope',
+      'service inspect --format {{.ID}} web nope',
+      'service inspect --format {{ web',
+      'service inspect --format {{.Nope}} web',
+      'service inspect --pretty --format x web',
+      'service scale web',
+      'service scale web=x',
+      'service scale web=-1 nope=2',
+      'service scale -d agent9=2',
+      'service update',
+      'service update nope',
+      'service update -d --replicas 1 agent9',
+      'service update --rollback --force web',
+      'service foo',
+      'node inspect nope',
+      'node ps nope',
+      'foo',
+    ];
+    for (const line of lines) await compare(t, wordsOf(line));
+  });
+
+  t.test('lists and pages are those of docker', async (t) => {
+    const lines = [
+      'service ls',
+      'service ls -q',
+      'service ls --format json',
+      'service ps web --no-trunc',
+      'service ps web -q',
+      'service ps web --no-resolve',
+      'service ps web',
+      'service inspect web',
+      'service inspect web agent9 --format json',
+      'node ls',
+      'node ls -q',
+      'node inspect self --pretty',
+      'node inspect host10 --pretty',
+      'node ps',
+      'service scale -d web=5',
+    ];
+    for (const line of lines) {
+      // Docker reads the ages off the real clock, ours is given one.
+      const aged = /ps web$|ps web --no|node ps/.test(line);
+      await compare(t, wordsOf(line), { output: !aged && !line.startsWith('service inspect') });
+    }
+    for (const words of [
+      ['service', 'inspect', 'web'],
+      ['node', 'inspect', 'host9'],
+    ]) {
+      const [ours, other] = await Promise.all([swarmctl(server, words), docker(theirs, words)]);
+      t.same(JSON.parse(ours.stdout), JSON.parse(other.stdout));
+      t.equal(ours.stdout.split('\n')[3], other.stdout.split('\n')[3], 'indented in the same way');
+    }
+    const [ours, other] = await Promise.all([
+      swarmctl(server, ['service', 'ps', 'web']),
+      docker(theirs, ['service', 'ps', 'web']),
+    ]);
+    const withoutAges = (text: string) =>
+      text.replaceAll(/ {2,}/g, '  ').replaceAll(/(?<=Running|Failed) .*? ago */g, ' ');
+    t.equal(withoutAges(ours.stdout), withoutAges(other.stdout));
+    const page = ['service', 'inspect', '--pretty', 'web'];
+    t.equal((await swarmctl(server, page)).stdout, (await docker(theirs, page)).stdout);
+  });
+
+  t.test('templates give what docker gives', async (t) => {
+    const templates = [
+      '{{.Name}}',
+      'table {{.Name}}\\t{{.Mode}}',
+      'table {{upper .Name}}\\t{{.Replicas | lower}}\\t{{.Ports}}',
+      'table',
+      '{{json .}}',
+      '{{json .Name}}',
+      '{{.Name | printf "%-10s|"}}',
+      '{{printf "%q %v %d%%" .Name .ID 5}}',
+      '{{if eq .Mode "global"}}G{{else if .Ports}}P{{else}}R{{end}}',
+      '{{with .Ports}}{{.}}{{else}}none{{end}}',
+      '{{range $i, $p := split .Replicas "/"}}{{if $i}} of {{end}}{{$p}}{{end}}',
+      '{{range split .Name "e"}}<{{.}}>{{end}}',
+      '{{$x := .Name}}{{$x}}-{{$.ID}}',
+      '{{$x := "a"}}{{if true}}{{$x = "b"}}{{end}}{{$x}}',
+      '{{- .Name -}}  x  {{- /* comment */ -}}  y',
+      '{{len .Name}} {{index (split .Replicas "/") 1}}',
+      '{{and .Name .Ports}}|{{or .Ports "none"}}|{{not .Ports}}',
+      '{{truncate .Name 2}} {{pad .Name 1 2}}. {{title .Mode}} {{join (split .Name "e") "-"}}',
+      '{{(split .Replicas "/")}}',
+      '{{println .Name 1 2.5 true}}',
+      '{{print 1 2 "x" 3}}',
+      '{{lt 1 2}} {{ge "b" "a"}} {{ne 1 2}} {{eq .Name "x" "web"}}',
+      '{{range $x := split .Name "e"}}{{if eq $x "b"}}{{break}}{{end}}{{continue}}{{end}}.',
+      '{{`raw "text"`}} {{"quo\\"ted"}}',
+      '{{.Nope}}',
+      '{{.Name.Nope}}',
+      'table {{.Nope}}',
+      '{{.Name',
+      '{{nope .Name}}',
+      '{{if .Name}}',
+      '{{end}}',
+      '{{else}}',
+      '{{}}',
+      '{{.Name | }}',
+      '{{$nope}}',
+      '{{if}}x{{end}}',
+      '{{index .Name "x"}}',
+      '{{index (split .Name "e") 9}}',
+      '{{lt .Name 1}}',
+      '{{upper 1}}',
+      '{{join .Name ","}}',
+      '{{len 5}}',
+      '{{range .Mode}}x{{end}}',
+      '{{"unterminated}}',
+      '{{printf "%d" .Name}}',
+      '{{lower}}',
+      '{{eq .Name 1}}',
+    ];
+    for (const template of templates) await compare(t, ['service', 'ls', '--format', template]);
+    const ofObjects = [
+      '{{.Spec.Name}} {{.Spec.TaskTemplate.ContainerSpec.Image}}',
+      '{{json .Spec.Labels}}',
+      '{{.Spec.Labels}}',
+      '{{index .Spec.Labels "tier"}}|{{.Spec.Labels.zone}}|{{.Spec.Labels.nope}}',
+      '{{range $k, $v := .Spec.Labels}}{{$k}}={{$v}};{{end}}',
+      '{{range .Spec.TaskTemplate.ContainerSpec.Env}}{{println .}}{{end}}',
+      '{{.Spec.TaskTemplate.ContainerSpec.Hostname}}|{{.Spec.TaskTemplate.ContainerSpec.TTY}}|{{.Spec.TaskTemplate.ForceUpdate}}',
+      '{{len .Spec.TaskTemplate.ContainerSpec.Mounts}} {{(index .Spec.TaskTemplate.ContainerSpec.Mounts 1).Target}}',
+      '{{if .UpdateStatus}}yes{{else}}no{{end}}',
+      '{{.Version.Index}} {{.ID}}',
+    ];
+    for (const template of ofObjects) await compare(t, ['service', 'inspect', '--format', template, 'web']);
+  });
+
+  t.test('the help of a flag is that of docker', async (t) => {
+    for (const name of ['create', 'update', 'ls', 'ps', 'inspect', 'rm', 'scale']) {
+      const words = ['service', name, '--help'];
+      const [ours, other] = await Promise.all([swarmctl(server, words), docker(theirs, words)]);
+      const flagsOf = (text: string) =>
+        new Map(
+          text
+            .split(/\n(?= {2,6}-)/)
+            .slice(1)
+            .map((block) => [block.split(/ {2,}/)[1] || block, folded(block)]),
+        );
+      const theirFlags = flagsOf(neutral(other.stdout));
+      for (const [flag, block] of flagsOf(ours.stdout)) {
+        if (/--timeout|--mode/.test(block)) continue;
+        t.ok([...theirFlags.values()].includes(block), `service ${name}: ${flag}: ${block}`);
+      }
+      t.equal(ours.stdout.split('\n')[0], neutral(other.stdout.split('\n')[0] ?? ''), 'usage');
+    }
+  });
+}
+
+const folded = (text: string): string => text.trim().replaceAll(/\s+/g, ' ');
+
+await main();
