@@ -4,5 +4,5 @@
  */
 export * from './client.js';
 export * from './host-address.js';
-export { ApiError, type RequestOptions } from './transport.js';
 export * from './rpc-status.js';
+export { ApiError, type RequestOptions } from './transport.js';
