@@ -59,7 +59,9 @@ export function nextStep(facts: TaskFacts, nowMs: number): TaskStep {
   const running = container?.state === 'running';
   if (desiredState === 'remove') {
     if (running) return { status, action: 'stop' };
-    return { status, action: container === undefined ? 'forget' : 'remove' };
+    // The managers keep the task until they have heard that it is over.
+    const over = isTerminal(status.state) ? status : moved(facts, 'shutdown', nowMs, undefined);
+    return { status: over, action: container === undefined ? 'forget' : 'remove' };
   }
   // An unhealthy container, or one that somebody started again.
   if (isTerminal(status.state)) return { status, action: running ? 'stop' : 'none' };

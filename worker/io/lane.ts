@@ -1,3 +1,8 @@
+export interface TurnOptions {
+  signal?: AbortSignal;
+  first?: boolean;
+}
+
 /** Lets a bounded number of jobs run at a time; the others wait, in order. */
 export class Lane {
   readonly #width: number;
@@ -12,12 +17,12 @@ export class Lane {
    * Runs `job` when its turn comes.
    *
    * @param signal  ends the waiting; a job that runs is not disturbed
-   * @param place   `front`: before all that wait, for what finishes something begun
+   * @param first   before all that wait: for what finishes something begun
    * @throws the signal's reason when it aborts before the job's turn, else what the job throws
    */
-  async run<T>(job: () => Promise<T>, signal: AbortSignal, place: 'front' | 'back'): Promise<T> {
-    signal.throwIfAborted();
-    if (this.#running >= this.#width) await this.#turn(signal, place);
+  async run<T>(job: () => Promise<T>, { signal, first = false }: TurnOptions = {}): Promise<T> {
+    signal?.throwIfAborted();
+    if (this.#running >= this.#width) await this.#turn(signal, first);
     else this.#running++;
     try {
       return await job();
@@ -29,18 +34,18 @@ export class Lane {
     }
   }
 
-  #turn(signal: AbortSignal, place: 'front' | 'back'): Promise<void> {
+  #turn(signal: AbortSignal | undefined, first: boolean): Promise<void> {
     return new Promise((resolve, reject) => {
       const onAbort = () => {
         this.#waiting = this.#waiting.filter((other) => other !== go);
-        reject(signal.reason);
+        reject(signal?.reason);
       };
       const go = () => {
-        signal.removeEventListener('abort', onAbort);
+        signal?.removeEventListener('abort', onAbort);
         resolve();
       };
-      signal.addEventListener('abort', onAbort, { once: true });
-      if (place === 'front') this.#waiting.unshift(go);
+      signal?.addEventListener('abort', onAbort, { once: true });
+      if (first) this.#waiting.unshift(go);
       else this.#waiting.push(go);
     });
   }

@@ -19,16 +19,15 @@ import type { Engine, EngineEvent } from './engine.js';
 import { Lane } from './lane.js';
 
 /**
- * How many containers are created or started at a time. More does not make dockerd faster (measured: see
- * docs/decisions), and leaves less of the machine to what runs already.
+ * How many containers are created or started at a time. On two cores dockerd 20.10 starts 50 containers in 8.6 s one
+ * after the other, 6.8 s two at a time, and 5 to 7 s with anything from four to sixteen: more only takes from what
+ * runs already.
  */
-export const START_PARALLELISM = 4;
+export const START_PARALLELISM = 6;
 /** Stops wait for the grace period of their containers, and cost the engine nothing meanwhile. */
 const STOP_PARALLELISM = 64;
 
 const DEFAULT_STOP_GRACE_MS = 10_000;
-/** For what is never cut short. */
-const NEVER = new AbortController().signal;
 const RETRY = { firstMs: 250, capMs: 30_000 };
 
 export interface TaskRunnersOptions {
@@ -49,6 +48,8 @@ interface Run {
   readonly id: string;
   /** Undefined for a container that nobody assigned: it is only removed. */
   task: AssignedTask | undefined;
+  /** The managers still name it: it is not forgotten before they have heard how it ended. */
+  isAssigned: boolean;
   facts: TaskFacts;
   /** Under way: one step at a time. */
   busy: boolean;
@@ -98,7 +99,9 @@ export class TaskRunners {
     for (const task of changed) this.#assign(task);
     for (const id of removed) {
       const run = this.#runs.get(id);
-      if (run !== undefined) this.#want(run, 'remove');
+      if (run === undefined) continue;
+      run.isAssigned = false;
+      this.#want(run, 'remove');
     }
     if (this.#isAssigned) return;
     this.#isAssigned = true;
@@ -175,6 +178,7 @@ export class TaskRunners {
       this.#wake(fresh);
     } else {
       run.task = task;
+      run.isAssigned = true;
       this.#want(run, task.desiredState);
     }
   }
@@ -183,6 +187,7 @@ export class TaskRunners {
     const run: Run = {
       id,
       task,
+      isAssigned: task !== undefined,
       facts: initialFacts(task?.desiredState ?? 'remove', this.#options.clock.now()),
       busy: false,
       stale: false,
@@ -213,6 +218,7 @@ export class TaskRunners {
       if (this.#isAssigned) this.#addStray(stray);
       else this.#found.set(stray.taskId, stray);
     } catch (error) {
+      // Whatever it is: getting in touch anew looks at all containers.
       this.#options.onNoAnswer(messageOf(error));
     }
   }
@@ -246,9 +252,9 @@ export class TaskRunners {
     if (this.#engineError !== undefined || this.#stopped) return false;
     const { status, action } = nextStep(run.facts, this.#options.clock.now());
     this.#setStatus(run, status);
-    if (action === 'forget') return this.#forget(run);
-    if (action === 'none') {
-      run.last = action;
+    if (action === 'forget' && !run.isAssigned) return this.#forget(run);
+    if (action === 'none' || action === 'forget') {
+      run.last = 'none';
       return run.stale;
     }
     if (action !== run.last) run.failures = 0;
@@ -277,21 +283,21 @@ export class TaskRunners {
       case 'create': {
         if (task === undefined) break;
         const config = containerConfigOf(task, this.#node);
-        const id = await this.#starts.run(() => engine.create(config), signal, 'back');
+        const id = await this.#starts.run(() => engine.create(config), { signal });
         observeContainer(run.facts, createdContainer(id, run.id, this.#node.id));
         break;
       }
       case 'start':
         // Before the creates of others: what is begun is finished first.
-        await this.#starts.run(() => engine.start(containerId), signal, 'front');
+        await this.#starts.run(() => engine.start(containerId), { signal, first: true });
         run.stale = true;
         break;
       case 'stop':
-        await this.#stops.run(() => engine.stop(containerId, stopGraceMs(task)), NEVER, 'back');
+        await this.#stops.run(() => engine.stop(containerId, stopGraceMs(task)));
         run.stale = true;
         break;
       case 'remove':
-        await this.#removes.run(() => engine.remove(containerId), NEVER, 'back');
+        await this.#removes.run(() => engine.remove(containerId));
         observeContainer(run.facts, undefined);
         break;
     }

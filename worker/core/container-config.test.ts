@@ -1,0 +1,246 @@
+import t from 'tap';
+import type { AssignedTask } from './assignments.js';
+import { containerConfigOf } from './container-config.js';
+import { familiarReference, parseImageReference } from './image-reference.js';
+
+const NODE = { id: 'n0de', hostname: 'h1', platform: { Architecture: 'x86_64', OS: 'linux' } };
+
+function task(template: AssignedTask['template'], rest: Partial<AssignedTask> = {}): AssignedTask {
+  return {
+    id: 't4sk',
+    serviceId: 's3rvice',
+    serviceName: 'web',
+    serviceLabels: { b: 'c', sl: 'v' },
+    slot: 2,
+    desiredState: 'running',
+    template,
+    ...rest,
+  };
+}
+
+function env(value: string, rest: Partial<AssignedTask> = {}): unknown {
+  const { body } = containerConfigOf(task({ ContainerSpec: { Image: 'i', Env: [`A=${value}`] } }, rest), NODE);
+  return String((body as { Env: string[] }).Env[0]).slice(2);
+}
+
+t.test('a plain task asks for its image and carries the labels of Docker Swarm', async (t) => {
+  const { name, taskId, body } = containerConfigOf(task({ ContainerSpec: { Image: 'busybox' } }), NODE);
+  t.equal(name, 'web.2.t4sk');
+  t.equal(taskId, 't4sk');
+  t.same(body, {
+    Image: 'busybox:latest',
+    Labels: {
+      'com.docker.swarm.node.id': 'n0de',
+      'com.docker.swarm.service.id': 's3rvice',
+      'com.docker.swarm.service.name': 'web',
+      'com.docker.swarm.task': '',
+      'com.docker.swarm.task.id': 't4sk',
+      'com.docker.swarm.task.name': 'web.2.t4sk',
+    },
+    HostConfig: {},
+  });
+});
+
+t.test('a task of a global service has its node for a slot', async (t) => {
+  const { name } = containerConfigOf(task({ ContainerSpec: { Image: 'i' } }, { slot: 0 }), NODE);
+  t.equal(name, 'web.n0de.t4sk');
+  t.equal(env('{{.Task.Slot}}', { slot: 0 }), 'n0de');
+});
+
+// Recorded from a task of Docker 20.10 that had the same spec.
+t.test('every part of a spec reaches the engine as Docker Swarm hands it on', async (t) => {
+  const { body } = containerConfigOf(
+    task(
+      {
+        ContainerSpec: {
+          Image: 'docker.io/library/busybox:full@sha256:abc',
+          Labels: { cl: '{{.Task.Slot}}' },
+          Command: ['sleep'],
+          Args: ['1000'],
+          Hostname: 'h-{{.Task.Slot}}',
+          Env: ['A=1', 'BARE'],
+          Dir: '/tmp',
+          User: 'alice',
+          Groups: ['staff', '77'],
+          Privileges: {
+            SELinuxContext: { Level: 's0', Type: 't' },
+            Seccomp: { Mode: 'custom', Profile: 'eyJrIjoiw6kifQ==' },
+            AppArmor: { Mode: 'disabled' },
+            NoNewPrivileges: true,
+          },
+          Init: true,
+          StopSignal: 'SIGUSR1',
+          TTY: true,
+          OpenStdin: true,
+          ReadOnly: true,
+          Mounts: [
+            {
+              Type: 'volume',
+              Source: 'v-{{.Task.Slot}}',
+              Target: '/v',
+              VolumeOptions: {
+                NoCopy: true,
+                Labels: { a: '{{.Task.Slot}}' },
+                DriverConfig: { Name: 'd', Options: { o: '{{.Node.ID}}' } },
+              },
+            },
+            { Type: 'bind', Source: '/tmp', Target: '/b', ReadOnly: true, BindOptions: { Propagation: 'rslave' } },
+            { Type: 'tmpfs', Target: '/t', TmpfsOptions: { SizeBytes: 1048576, Mode: 1016 } },
+          ],
+          Healthcheck: { Test: ['CMD-SHELL', 'true'], Interval: 2e9, Retries: 2 },
+          Hosts: ['1.2.3.4 a b'],
+          DNSConfig: { Nameservers: ['1.1.1.1'], Search: ['x.y'], Options: ['ndots:1'] },
+          Isolation: 'default',
+          Sysctls: { 'net.ipv4.ip_forward': '1' },
+          CapabilityAdd: ['CAP_NET_ADMIN'],
+          CapabilityDrop: ['CAP_CHOWN'],
+          Ulimits: [{ Name: 'nofile', Soft: 100, Hard: 200 }],
+          OomScoreAdj: 5,
+        },
+        Resources: {
+          Limits: { NanoCPUs: 5e8, MemoryBytes: 67108864, Pids: 30 },
+          Reservations: { NanoCPUs: 1e8, MemoryBytes: 16777216 },
+        },
+        LogDriver: { Name: 'json-file', Options: { 'max-size': '1m' } },
+      },
+      {
+        endpoint: {
+          Ports: [
+            { Protocol: 'tcp', TargetPort: 80, PublishedPort: 8080, PublishMode: 'host' },
+            { Protocol: 'udp', TargetPort: 81, PublishMode: 'host' },
+            { Protocol: 'tcp', TargetPort: 85, PublishedPort: 8085, PublishMode: 'ingress' },
+          ],
+        },
+      },
+    ),
+    NODE,
+  );
+  const { Labels, HostConfig, ...config } = body;
+  t.match(Labels, { cl: '{{.Task.Slot}}' }, 'labels are not expanded');
+  t.same(config, {
+    Image: 'busybox:full@sha256:abc',
+    Hostname: 'h-2',
+    User: 'alice',
+    Tty: true,
+    OpenStdin: true,
+    Env: ['A=1', 'BARE'],
+    Entrypoint: ['sleep'],
+    Cmd: ['1000'],
+    Healthcheck: { Test: ['CMD-SHELL', 'true'], Interval: 2e9, Retries: 2 },
+    WorkingDir: '/tmp',
+    StopSignal: 'SIGUSR1',
+    ExposedPorts: { '80/tcp': {}, '81/udp': {} },
+  });
+  t.same(HostConfig, {
+    Init: true,
+    Isolation: 'default',
+    ReadonlyRootfs: true,
+    GroupAdd: ['staff', '77'],
+    CapAdd: ['CAP_NET_ADMIN'],
+    CapDrop: ['CAP_CHOWN'],
+    Sysctls: { 'net.ipv4.ip_forward': '1' },
+    Ulimits: [{ Name: 'nofile', Soft: 100, Hard: 200 }],
+    OomScoreAdj: 5,
+    Dns: ['1.1.1.1'],
+    DnsSearch: ['x.y'],
+    DnsOptions: ['ndots:1'],
+    ExtraHosts: ['a:1.2.3.4', 'b:1.2.3.4'],
+    NanoCpus: 5e8,
+    Memory: 67108864,
+    PidsLimit: 30,
+    Mounts: [
+      {
+        Type: 'volume',
+        Source: 'v-2',
+        Target: '/v',
+        VolumeOptions: {
+          NoCopy: true,
+          Labels: { a: '2' },
+          DriverConfig: { Name: 'd', Options: { o: 'n0de' } },
+        },
+      },
+      { Type: 'bind', Source: '/tmp', Target: '/b', ReadOnly: true, BindOptions: { Propagation: 'rslave' } },
+      { Type: 'tmpfs', Target: '/t', TmpfsOptions: { SizeBytes: 1048576, Mode: 1016 } },
+    ],
+    SecurityOpt: [
+      'label=type:t',
+      'label=level:s0',
+      'seccomp={"k":"é"}',
+      'apparmor=unconfined',
+      'no-new-privileges=true',
+    ],
+    LogConfig: { Type: 'json-file', Config: { 'max-size': '1m' } },
+    PortBindings: { '80/tcp': [{ HostPort: '8080' }], '81/udp': [{ HostPort: '' }] },
+  });
+});
+
+t.test('what a container cannot be given yet is refused, not left out', async (t) => {
+  const refused = [
+    [{ ContainerSpec: { Secrets: [{ SecretID: 'x' }] } }, /Secrets is not supported/],
+    [{ ContainerSpec: { Configs: [{ ConfigID: 'x' }] } }, /Configs is not supported/],
+    [{ Networks: [{ Target: 'n' }] }, /Networks is not supported/],
+    [{ Resources: { Reservations: { GenericResources: [{}] } } }, /GenericResources is not supported/],
+  ] as const;
+  for (const [template, message] of refused) {
+    t.throws(() => containerConfigOf(task(template as unknown as AssignedTask['template']), NODE), {
+      code: 'unimplemented',
+      message,
+    });
+  }
+});
+
+// What Docker 20.10 made of the same templates.
+t.test('templates expand as Docker expands them', async (t) => {
+  const expansions = [
+    ['{{.Service.Name}}|{{.Service.ID}}|{{.Node.ID}}|{{.Node.Hostname}}', 'web|s3rvice|n0de|h1'],
+    ['{{.Task.ID}}|{{.Task.Name}}|{{.Task.Slot}}', 't4sk|web.2.t4sk|2'],
+    ['{{.Node.Platform.OS}}/{{ .Node.Platform.Architecture }}', 'linux/x86_64'],
+    ['{{index .Service.Labels "sl"}}|{{index .Service.Labels `nope`}}|{{.Service.Labels.b}}', 'v||c'],
+    ['{{.Service.Labels}} {{.Node}}', 'map[b:c sl:v] {n0de h1 {x86_64 linux}}'],
+    [
+      '{{len .Service.Name}} {{printf "%s-%v%%" .Task.ID .Task.Slot}} {{.Service.Name | printf "<%q>"}}',
+      '3 t4sk-2% <"web">',
+    ],
+    ['a {{- "}}" -}} b{{/* a comment */}}{{(.Node).Platform.OS}}', 'a}}blinux'],
+    ['no template } {', 'no template } {'],
+  ] as const;
+  for (const [text, result] of expansions) t.equal(env(text), result, text);
+});
+
+t.test('a template that fails says so in the words of Docker', async (t) => {
+  const faults = [
+    ['{{.Foo}}', `1:2: executing "expansion" at <.Foo>: can't evaluate field Foo in type *template.Context`],
+    [
+      '{{.Service.Foo}}',
+      `1:10: executing "expansion" at <.Service.Foo>: can't evaluate field Foo in type struct { ID string; Name string; Labels map[string]string }`,
+    ],
+    ['{{.Service.Labels.no}}', '1:10: executing "expansion" at <.Service.Labels.no>: map has no entry for key "no"'],
+    ['{{.Service', '1: unclosed action'],
+    ['{{foo}}', '1: function "foo" not defined'],
+    ['{{}}', '1: missing value for command'],
+    ['{{.Service.Name |}}', '1: missing value for command'],
+    ['{{(.Service.Name}}', '1: unclosed left paren'],
+    ['{{if .Service.Name}}y{{end}}', '1: {{if}} is not supported here'],
+  ] as const;
+  for (const [text, fault] of faults) {
+    const message = `expanding env failed: expanding env ${JSON.stringify(`A=${text}`)}: template: expansion:${fault}`;
+    t.throws(() => env(text), { code: 'invalid-argument', message }, text);
+  }
+  t.throws(() => containerConfigOf(task({ ContainerSpec: { Hostname: '{{foo}}' } }), NODE), {
+    message: 'expanding hostname failed: template: expansion:1: function "foo" not defined',
+  });
+  t.throws(() => containerConfigOf(task({ ContainerSpec: { Mounts: [{ Source: '{{foo}}' }] } }), NODE), {
+    message:
+      'expanding mounts failed: expanding mount source "{{foo}}": template: expansion:1: function "foo" not defined',
+  });
+});
+
+t.test('image references are taken apart and put in the form that the engine shows', async (t) => {
+  t.same(parseImageReference('localhost:5000/a/b'), { name: 'localhost:5000/a/b', tag: 'latest' });
+  t.same(parseImageReference('a:1@sha256:f'), { name: 'a', tag: '1', digest: 'sha256:f' });
+  t.same(parseImageReference('a@sha256:f'), { name: 'a', digest: 'sha256:f' });
+  t.equal(familiarReference('docker.io/library/nginx'), 'nginx:latest');
+  t.equal(familiarReference('index.docker.io/me/nginx:1'), 'me/nginx:1');
+  t.equal(familiarReference('localhost:5000/library/x@sha256:f'), 'localhost:5000/library/x@sha256:f');
+  t.equal(familiarReference(`sha256:${'a'.repeat(64)}`), `sha256:${'a'.repeat(64)}`);
+});

@@ -1,0 +1,422 @@
+import { ApiaryError, type Clock, SeededRng } from '@apiary/std';
+import { ChannelCredentials, status } from '@grpc/grpc-js';
+import { pino } from 'pino';
+import t, { type Test } from 'tap';
+import { type Agent, startAgent } from './agent.js';
+import { FakeEngine } from './fake-engine.js';
+import { FakeManager } from './fake-manager.js';
+import { START_PARALLELISM } from './task-runners.js';
+
+const CLOCK: Clock = {
+  now: () => Date.now(),
+  after(delayMs, callback) {
+    const timer = setTimeout(callback, delayMs);
+    return { cancel: () => clearTimeout(timer) };
+  },
+};
+const IDENTITY = {
+  nodeId: 'n1',
+  clusterId: 'k1',
+  role: 'worker',
+  certificateChainPem: '',
+  keyPem: '',
+  rootPem: '',
+} as const;
+
+interface Bench {
+  manager: FakeManager;
+  engine: FakeEngine;
+  agent(options?: Partial<Parameters<typeof startAgent>[0]>): Agent;
+}
+
+async function bench(t: Test): Promise<Bench> {
+  const manager = await FakeManager.start();
+  const engine = new FakeEngine();
+  const agents: Agent[] = [];
+  t.teardown(async () => {
+    for (const agent of agents) await agent.stop();
+    manager.stop();
+  });
+  const agent: Bench['agent'] = (options) => {
+    const started = startAgent({
+      identity: IDENTITY,
+      managers: () => [manager.addr],
+      advertiseAddr: '10.0.0.1',
+      engine,
+      clock: CLOCK,
+      rng: new SeededRng(1),
+      logger: pino({ level: 'silent' }),
+      channel: () => ({
+        credentials: ChannelCredentials.createInsecure(),
+        options: { 'grpc.use_local_subchannel_pool': 1, 'grpc.initial_reconnect_backoff_ms': 50 },
+      }),
+      ...options,
+    });
+    agents.push(started);
+    return started;
+  };
+  return { manager, engine, agent };
+}
+
+t.test('a task that is assigned runs, and its end is told', async (t) => {
+  const { manager, engine, agent } = await bench(t);
+  const told: { nodeId: string; addr: string }[][] = [];
+  agent({ onManagers: (managers) => told.push(managers) });
+  await manager.until(() => manager.sessions === 1);
+  t.match(manager.said[0]?.body, {
+    $case: 'hello',
+    value: { description: { advertiseAddr: '10.0.0.1', engineError: '', descriptionJson: /"Hostname":"fake"/ } },
+  });
+  manager.assign({ a: 'running', b: 'running' });
+  const running = await manager.state('a', 'running');
+  t.match(running, { message: 'started', container: { id: /^c/, exitCode: 0 } });
+  t.same(told, [[{ nodeId: 'm', addr: manager.addr }]]);
+  await manager.state('b', 'running');
+  engine.exit('a', 0);
+  engine.exit('b', 4);
+  await manager.state('a', 'complete');
+  t.match(await manager.state('b', 'failed'), { err: 'task: non-zero exit (4)', container: { exitCode: 4 } });
+});
+
+t.test('what lasts on the way to running is told, what does not last is not', async (t) => {
+  const { manager, engine, agent } = await bench(t);
+  let go = () => {};
+  engine.before = (call, what) =>
+    call === 'create' && what.includes('slow')
+      ? new Promise<void>((resolve) => {
+          go = resolve;
+        })
+      : undefined;
+  agent();
+  manager.wanted.set('fast', 'running').set('slow', 'running');
+  await manager.state('fast', 'running');
+  t.notOk(manager.heard.includes('fast starting'));
+  await manager.state('slow', 'preparing');
+  go();
+  await manager.state('slow', 'running');
+});
+
+t.test('ready is prepared but not started; shutdown stops; removal removes', async (t) => {
+  const { manager, engine, agent } = await bench(t);
+  agent();
+  manager.wanted.set('a', 'ready');
+  await manager.state('a', 'ready');
+  t.equal(engine.of('a').state, 'created');
+  manager.assign({ a: 'running' });
+  await manager.state('a', 'running');
+  manager.assign({ a: 'shutdown' });
+  await manager.state('a', 'shutdown');
+  t.equal(engine.of('a').state, 'exited', 'kept for its logs');
+  const removed = new Promise<void>((resolve) => {
+    engine.before = (call) => (call === 'remove' ? resolve() : undefined);
+  });
+  manager.remove('a');
+  await removed;
+});
+
+t.test('a task that is to be removed is told as over, whether or not it had begun', async (t) => {
+  const { manager, engine, agent } = await bench(t);
+  agent();
+  manager.wanted.set('running', 'running');
+  await manager.state('running', 'running');
+  manager.assign({ running: 'remove', unbegun: 'remove' });
+  await manager.state('running', 'shutdown');
+  await manager.state('unbegun', 'shutdown');
+  manager.remove('running', 'unbegun');
+  manager.assign({ next: 'running' });
+  await manager.state('next', 'running');
+  t.same(
+    [...engine.containers.values()].map(({ taskId }) => taskId),
+    ['next'],
+  );
+});
+
+t.test('a refusal of the engine rejects or fails the task, once', async (t) => {
+  const { manager, engine, agent } = await bench(t);
+  let asked = 0;
+  engine.before = (call, what) => {
+    if (call === 'create' && what.includes('noimage')) {
+      asked++;
+      throw new ApiaryError('not-found', 'No such image: i');
+    }
+    if (call === 'start') throw new ApiaryError('invalid-argument', 'exec: no such file');
+  };
+  agent();
+  manager.wanted.set('noimage', 'running').set('nostart', 'running');
+  t.match(await manager.state('noimage', 'rejected'), { err: 'No such image: i', message: 'preparing' });
+  t.match(await manager.state('nostart', 'failed'), { err: 'starting container failed: exec: no such file' });
+  manager.assign({ noimage: 'shutdown', more: 'shutdown' });
+  await manager.state('more', 'shutdown');
+  t.equal(asked, 1);
+});
+
+t.test('a stop that the engine refuses is said, and tried again', async (t) => {
+  const { manager, engine, agent } = await bench(t);
+  agent();
+  manager.wanted.set('a', 'running');
+  await manager.state('a', 'running');
+  let refusals = 0;
+  engine.before = (call) => {
+    if (call === 'stop' && refusals++ < 2) throw new ApiaryError('internal', 'busy');
+  };
+  manager.assign({ a: 'shutdown' });
+  await manager.until(() => manager.statuses.get('a')?.err === 'stopping container failed: busy');
+  await manager.state('a', 'shutdown');
+  t.equal(refusals, 3);
+});
+
+t.test('a pull that hangs ends with its task, and holds up no other', async (t) => {
+  const { manager, engine, agent } = await bench(t);
+  const hanging = new Promise<void>(() => {});
+  let pulls = 0;
+  engine.before = (call) => (call === 'pull' && pulls++ === 0 ? hanging : undefined);
+  agent();
+  manager.wanted.set('a', 'running').set('b', 'running');
+  await manager.state('b', 'running');
+  manager.assign({ a: 'shutdown' });
+  await manager.state('a', 'shutdown');
+});
+
+t.test('with a health check a task runs when it is healthy, and fails when it is not', async (t) => {
+  const { manager, engine, agent } = await bench(t);
+  engine.before = (call, what) => {
+    const container = engine.containers.get(what);
+    if (call === 'start' && container !== undefined) container.health = 'starting';
+  };
+  agent();
+  manager.wanted.set('a', 'running');
+  await manager.state('a', 'starting');
+  engine.health('a', 'healthy');
+  await manager.state('a', 'running');
+  engine.health('a', 'unhealthy');
+  const failed = await manager.state('a', 'failed');
+  t.equal(failed.err, 'task: non-zero exit (143): dockerexec: unhealthy container');
+});
+
+t.test('a later agent adopts what it finds without touching it, and removes what nobody wants', async (t) => {
+  const { manager, engine, agent } = await bench(t);
+  const first = agent();
+  manager.wanted.set('a', 'running').set('b', 'running').set('c', 'running');
+  for (const id of ['a', 'b', 'c']) await manager.state(id, 'running');
+  await first.stop();
+  const before = engine.done.length;
+  engine.exit('b', 5);
+  const foreign = await engine.create({
+    name: 'foreign',
+    taskId: 'foreign',
+    body: { Labels: { 'com.docker.swarm.node.id': 'another' } },
+  });
+  manager.statuses.clear();
+  manager.wanted.delete('c');
+  agent();
+  await manager.state('a', 'running');
+  t.match(await manager.state('b', 'failed'), { err: 'task: non-zero exit (5)' });
+  await new Promise<void>((resolve) => {
+    engine.before = (call) => (call === 'remove' ? resolve() : undefined);
+    if (engine.done.some((line) => line.startsWith('remove'))) resolve();
+  });
+  manager.assign({ d: 'running' });
+  await manager.state('d', 'running');
+  const touched = engine.done.slice(before).filter((line) => line.endsWith('.a') || line.endsWith('.b'));
+  t.same(touched, []);
+  t.ok(engine.containers.has(foreign), 'what belongs to another node is not ours to remove');
+});
+
+t.test('before a manager has answered, nothing that runs is touched', async (t) => {
+  const { manager, engine, agent } = await bench(t);
+  const first = agent();
+  manager.wanted.set('a', 'running');
+  await manager.state('a', 'running');
+  await first.stop();
+  manager.refuse = { code: status.UNAVAILABLE, details: 'no leader' };
+  const before = engine.done.length;
+  const adopted = new Promise<void>((resolve) => {
+    engine.before = (call) => (call === 'adopt' ? resolve() : undefined);
+  });
+  const second = agent();
+  await adopted;
+  await second.stop();
+  t.equal(engine.done.length, before);
+});
+
+t.test(
+  'with the engine gone every task says so; once it is back they go on, and what died meanwhile failed',
+  async (t) => {
+    const { manager, engine, agent } = await bench(t);
+    agent();
+    manager.wanted.set('a', 'running').set('b', 'running');
+    await manager.state('a', 'running');
+    await manager.state('b', 'running');
+    engine.down();
+    await manager.until(() =>
+      ['a', 'b'].every((id) => manager.statuses.get(id)?.err === 'engine unavailable: connection lost'),
+    );
+    t.equal(manager.statuses.get('a')?.state, 'running');
+    const descriptions = () =>
+      manager.said.flatMap(({ body }) => (body?.$case === 'description' ? [body.value.engineError] : []));
+    await manager.until(() => descriptions().length === 1);
+    manager.assign({ c: 'running' });
+    await manager.until(() => /^engine unavailable/.test(manager.statuses.get('c')?.err ?? ''));
+    t.equal(manager.statuses.get('c')?.state, 'accepted');
+    engine.exit('b', 137);
+    engine.up();
+    t.match(await manager.state('b', 'failed'), { err: 'task: non-zero exit (137)' });
+    await manager.state('c', 'running');
+    await manager.until(() => manager.statuses.get('a')?.err === undefined);
+    t.equal(manager.statuses.get('a')?.state, 'running');
+    t.equal(descriptions().at(-1), '');
+  },
+);
+
+t.test('a call without an answer means that the engine is gone, and is made again when it is back', async (t) => {
+  const { manager, engine, agent } = await bench(t);
+  let lost = false;
+  engine.before = (call) => {
+    if (call !== 'start' || lost) return;
+    lost = true;
+    throw new ApiaryError('unavailable', 'reset');
+  };
+  agent();
+  manager.wanted.set('a', 'running');
+  await manager.state('a', 'running');
+  t.ok(lost);
+  t.equal(engine.done.filter((line) => line.startsWith('create')).length, 1);
+});
+
+t.test('a container that is removed behind the agent fails its task', async (t) => {
+  const { manager, engine, agent } = await bench(t);
+  agent();
+  manager.wanted.set('a', 'running');
+  await manager.state('a', 'running');
+  const { id } = engine.of('a');
+  await engine.remove(id);
+  t.match(await manager.state('a', 'failed'), { err: `No such container: ${id}` });
+});
+
+t.test('a status is sent again until a manager has committed it, in the next session too', async (t) => {
+  const { manager, agent } = await bench(t);
+  manager.acknowledges = false;
+  agent();
+  manager.wanted.set('a', 'running');
+  await manager.until(() => manager.heard.length > 0);
+  manager.heard.length = 0;
+  manager.statuses.clear();
+  manager.acknowledges = true;
+  manager.cut();
+  await manager.state('a', 'running');
+  t.equal(manager.sessions, 2);
+});
+
+t.test('a message that does not add up starts the session anew', async (t) => {
+  const { manager, agent } = await bench(t);
+  agent();
+  await manager.until(() => manager.sessions === 1);
+  const task = { taskId: 'x', serviceId: 'never sent', specVersion: 1, slot: 1, desiredState: 'running' };
+  manager.send({
+    body: { $case: 'assignments', value: { complete: false, specs: [], tasks: [task], removedTaskIds: [] } },
+  });
+  await manager.until(() => manager.sessions === 2);
+});
+
+t.test('another manager is tried when one does not answer, and heartbeats come as often as told', async (t) => {
+  const { manager, agent } = await bench(t);
+  manager.heartbeatPeriodMs = 20;
+  let asked = 0;
+  // Port 1 is nobody's.
+  agent({ managers: () => (asked++ === 0 ? ['127.0.0.1:1'] : [manager.addr]) });
+  await manager.until(() => manager.said.filter(({ body }) => body?.$case === 'heartbeat').length >= 3);
+  t.ok(asked >= 2);
+});
+
+t.test('a node that was removed from the cluster is told so once, and its containers run on', async (t) => {
+  const { manager, engine, agent } = await bench(t);
+  const first = agent();
+  manager.wanted.set('a', 'running');
+  await manager.state('a', 'running');
+  await first.stop();
+  manager.refuse = { code: status.NOT_FOUND, details: 'node n1 is not part of the cluster' };
+  const gone = await new Promise<string>((resolve) => {
+    agent({ onGone: resolve });
+  });
+  t.match(gone, /node n1 is not part of the cluster/);
+  t.equal(engine.of('a').state, 'running');
+});
+
+t.test('an agent that leaves says goodbye and takes its containers with it', async (t) => {
+  const { manager, engine, agent } = await bench(t);
+  const leaving = agent();
+  manager.wanted.set('a', 'running').set('b', 'running');
+  await manager.state('a', 'running');
+  await manager.state('b', 'running');
+  await leaving.leave();
+  t.equal(engine.containers.size, 0);
+  t.equal(manager.said.at(-1)?.body?.$case, 'goodbye');
+});
+
+t.test(
+  'an agent killed before any of its engine calls leaves one that ends with the same single container',
+  async (t) => {
+    let calls = Number.POSITIVE_INFINITY;
+    for (let killedAt = 1; killedAt <= calls; killedAt++) {
+      const { manager, engine, agent } = await bench(t);
+      const hanging = new Promise<void>(() => {});
+      let count = 0;
+      const killed = new Promise<void>((resolve) => {
+        engine.before = () => {
+          if (++count < killedAt) return undefined;
+          resolve();
+          return hanging;
+        };
+      });
+      manager.wanted.set('a', 'running');
+      const first = agent();
+      await Promise.race([killed, manager.state('a', 'running')]);
+      await first.stop();
+      if (count < killedAt) calls = count;
+      engine.before = () => {};
+      manager.statuses.clear();
+      agent();
+      await manager.state('a', 'running');
+      t.equal(engine.containers.size, 1, `killed before call ${killedAt}`);
+      t.equal(engine.done.filter((line) => line.startsWith('create')).length, 1);
+      t.equal(engine.done.filter((line) => line.startsWith('start')).length, 1);
+    }
+    t.ok(calls >= 5 && Number.isFinite(calls), `all ${calls} calls were tried`);
+  },
+);
+
+t.test(
+  'a container that a killed agent had asked for, and nobody wants any more, is removed when it appears',
+  async (t) => {
+    const { manager, engine, agent } = await bench(t);
+    agent();
+    manager.wanted.set('a', 'running');
+    await manager.state('a', 'running');
+    const removed = new Promise<void>((resolve) => {
+      engine.before = (call) => (call === 'remove' ? resolve() : undefined);
+    });
+    await engine.create({ name: 'late', taskId: 'late', body: { Labels: { 'com.docker.swarm.node.id': 'n1' } } });
+    await removed;
+  },
+);
+
+t.test(
+  'fifty tasks cost the managers a handful of reports, and the engine a bounded number of calls at a time',
+  async (t) => {
+    const { manager, engine, agent } = await bench(t);
+    let atOnce = 0;
+    let most = 0;
+    engine.before = async (call) => {
+      if (call !== 'create' && call !== 'start') return;
+      most = Math.max(most, ++atOnce);
+      await new Promise((resolve) => setImmediate(resolve));
+      atOnce--;
+    };
+    agent();
+    for (let i = 0; i < 50; i++) manager.wanted.set(`t${i}`, 'running');
+    for (let i = 0; i < 50; i++) await manager.state(`t${i}`, 'running');
+    const reports = manager.said.filter(({ body }) => body?.$case === 'statusReport').length;
+    t.ok(most <= START_PARALLELISM, `${most} at once`);
+    t.ok(reports <= 30, `${reports} reports`);
+  },
+);
