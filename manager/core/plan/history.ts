@@ -14,7 +14,7 @@ export function historyLimit(draft: Draft): number {
  * Deletes the oldest of the slot's dead tasks beyond the limit, by Docker's count, and those that
  * never had a node. Whatever the limit, those stay that
  * a later pass decides by: the last task of a slot in which nothing lives, and of a rollout under way the tasks that it
- * put in and the one that it replaced.
+ * put in and those that it replaced.
  *
  * @param created  how many tasks this pass has made in the slot
  */
@@ -30,8 +30,7 @@ export function trimHistory(draft: Draft, rollout: Rollout, slot: Slot, limit: n
   if (last !== undefined && created === 0 && isTerminal(last.status.state)) needed.add(last.id);
   if (rollout.active) {
     for (const entrant of rollout.entrants(slot)) needed.add(entrant.id);
-    const replaced = slot.tasks.find((task) => task.specVersion !== rollout.service.specVersion);
-    if (replaced !== undefined) needed.add(replaced.id);
+    for (const replaced of rollout.trail(slot)) needed.add(replaced.id);
   }
   for (const task of surplus) if (!needed.has(task.id)) draft.delete(task);
 }

@@ -13,7 +13,7 @@ import {
 import type { Rollout } from './rollout.js';
 import { isLive, isRunning, isStopping, lastOf, refresh, type Slot } from './slot.js';
 
-/** What a slot means to the rest of its service: nothing; a place that the rollout's parallelism allows; one to begin. */
+/** What a slot means to its service's rollout: nothing, one of the places that the parallelism allows, one to begin. */
 export type SlotOutcome = 'settled' | 'taken' | 'to-begin';
 
 /** A replacement stops waiting for its predecessor this long after the predecessor should have ended. */
@@ -36,7 +36,8 @@ export function reconcileSlot(draft: Draft, rollout: Rollout, slot: Slot): SlotO
   );
   for (const task of slot.tasks) {
     const waits = fit === undefined && task === lastOf(slot) && endedBeforeItsTime(draft, rollout, slot, task);
-    if (isTerminal(task.status.state) && !waits) draft.setDesired(task, 'shutdown');
+    if (waits) draft.wake(task.serviceId, task.startAtMs ?? 0);
+    else if (isTerminal(task.status.state)) draft.setDesired(task, 'shutdown');
   }
   refresh(slot, draft);
 
@@ -59,6 +60,9 @@ export function reconcileSlot(draft: Draft, rollout: Rollout, slot: Slot): SlotO
     begin(draft, rollout, slot);
     return 'taken';
   }
+  // Its turn to be updated has yet to come: until then it is as good as another.
+  if (old !== undefined) startWhenDue(draft, slot, old);
+  refresh(slot, draft);
   return toBegin(draft, rollout, slot);
 }
 
@@ -99,10 +103,7 @@ function replaceEnded(draft: Draft, rollout: Rollout, slot: Slot, ended: TaskRec
   }
   const policy = restartsOf(draft.specOf(ended).template.RestartPolicy);
   if (!shouldRestart(ended, policy)) return sameVersion ? 'settled' : toBegin(draft, rollout, slot);
-  if (endedBeforeItsTime(draft, rollout, slot, ended)) {
-    draft.wake(ended.serviceId, ended.startAtMs ?? 0);
-    return outcomeOf(ended.restarts);
-  }
+  if (endedBeforeItsTime(draft, rollout, slot, ended)) return outcomeOf(ended.restarts);
   const restarts = sameVersion ? historyAfter(ended, policy) : NO_RESTARTS;
   const delayMs = backOffMs(restarts.failuresInARow, policy);
   const sinceMs = ended.runningAtMs === undefined ? draft.nowMs : endedAtMs(ended);

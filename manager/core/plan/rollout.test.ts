@@ -161,6 +161,22 @@ t.test('going back to the spec of before leaves alone what never left it', async
   t.ok(cluster.running('web').filter((task) => before.has(task.id)).length === 3);
 });
 
+t.test('a task that outlived its would-be successor is restarted by its own record', async (t) => {
+  const cluster = running(1, { UpdateConfig: { Order: 'start-first', Parallelism: 1 } });
+  const [first] = cluster.running('web');
+  cluster.setImage('web', 'app:2');
+  cluster.run(200);
+  cluster.setImage('web', 'app:1');
+  cluster.run(20_000);
+  t.equal(stateOf(cluster), 'completed');
+  t.equal(cluster.running('web')[0]?.id, first?.id);
+  cluster.exit(first?.id ?? '', 1);
+  cluster.run(300);
+  t.equal(stateOf(cluster), 'completed', 'no update starts');
+  const next = cluster.tasks('web').filter((task) => task.desiredState === 'ready');
+  t.match(next, [{ restarts: { attempts: 1 } }], 'and its delay is kept');
+});
+
 t.test('scaling during an update', async (t) => {
   const cluster = running(4);
   cluster.setImage('web', 'app:2');

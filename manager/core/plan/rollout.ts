@@ -66,11 +66,12 @@ export class Rollout {
     return !endedByItself(entrant) && !(isLive(entrant) && isRunning(entrant));
   }
 
-  /** When the slot's new task passed or failed. */
+  /** When the slot's new task passed or failed: the last one, when a node that had to be left needed another. */
   settledAtMs(slot: Slot): number | undefined {
-    const [entrant] = this.entrants(slot);
-    if (entrant === undefined) return undefined;
-    return entrant.runningAtMs ?? (isTerminal(entrant.status.state) ? endedAtMs(entrant) : undefined);
+    const settled = this.entrants(slot)
+      .map((task) => task.runningAtMs ?? (isTerminal(task.status.state) ? endedAtMs(task) : undefined))
+      .filter((atMs) => atMs !== undefined);
+    return settled.length === 0 ? undefined : Math.max(...settled);
   }
 
   failures(slots: readonly Slot[]): TaskRecord[] {
@@ -78,10 +79,9 @@ export class Rollout {
   }
 
   /**
-   * Whether the slot takes up one of the places that the parallelism allows: its new task is not running (yet, or any
-   * more), or passed less than the delay ago. One that failed, within what the failure ratio tolerates, does not hold
-   * up the others however often it is restarted, nor does one that waits for a node where nothing ran before either:
-   * a service that asks for more than there is can still be updated.
+   * Whether the slot takes up one of the places that the parallelism allows: its new task has neither passed nor
+   * failed, or did so less than the delay ago. One that waits for a node where nothing ran before either takes none: a
+   * service that asks for more than there is can still be updated.
    *
    * @param starting  restarts before the current task that the slot waits for, when that is not among its tasks yet
    */
@@ -91,25 +91,29 @@ export class Rollout {
     if (newest !== undefined && !isDispatched(newest) && !this.servesBehind(slot)) return false;
     const attempts = newest !== undefined && !isRunning(newest) ? newest.restarts.attempts : starting;
     if (attempts === 0) return true;
-    if (attempts !== undefined && !this.entrants(slot).some((task) => this.#failed(task))) return true;
     const settledAtMs = this.settledAtMs(slot);
     if (settledAtMs === undefined || settledAtMs + this.policy.delayMs <= draft.nowMs) return false;
     draft.wake(this.service.id, settledAtMs + this.policy.delayMs);
     return true;
   }
 
+  /** The slot's tasks of other spec versions, newest first, back to the last one that was of use or was lost. */
+  trail(slot: Slot): TaskRecord[] {
+    const others = slot.tasks.filter((task) => !this.#isCurrent(task));
+    const end = others.findIndex((task) => hasRun(task) || task.status.state === 'orphaned');
+    return end === -1 ? others : others.slice(0, end + 1);
+  }
+
   /**
    * Whether the slot is, or was until a rollout reached it, of use with another spec version. One whose last task never
-   * ran is not, unless that one was itself part of a rollout and had taken the place of one that did.
+   * ran, or was lost with its node, is not, unless that one was itself part of a rollout and had taken the place of one
+   * that did.
    */
   servesBehind(slot: Slot): boolean {
-    let newer: TaskRecord | undefined;
-    for (const task of slot.tasks) {
-      if (this.#isCurrent(task)) continue;
-      if (hasRun(task)) return newer === undefined || newer.specVersion !== task.specVersion;
-      newer = task;
-    }
-    return false;
+    const trail = this.trail(slot);
+    const [last, newer] = [trail.at(-1), trail.at(-2)];
+    if (last === undefined || !hasRun(last) || last.status.state === 'orphaned') return false;
+    return newer === undefined || newer.specVersion !== last.specVersion;
   }
 
   #isCurrent(task: TaskRecord): boolean {
