@@ -43,6 +43,8 @@ export interface ServiceCreated {
 export interface ServiceSnapshot {
   service: Service;
   tasks: Task[];
+  /** The ids of the tasks that are made from the spec that stands: an update replaces the others. */
+  current: string[];
 }
 
 export type ApiClient = ReturnType<typeof createClient>;

@@ -17,7 +17,7 @@ export interface CommandEntry {
   args: ArgumentRule;
   /** All that follows the first argument is arguments: what a service runs may have flags of its own. */
   flagsFirst?: boolean;
-  /** Loads the code, which is a fifth of a command's time: only what runs is loaded. */
+  /** Loads the code: only that of the command that runs is. */
   load: () => Promise<CommandModule>;
 }
 

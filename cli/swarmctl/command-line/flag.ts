@@ -1,5 +1,7 @@
 /** What is wrong with a flag's value; the parser adds which flag and what was given. */
-export class FlagValueError extends Error {}
+export class FlagValueError extends Error {
+  override readonly name = 'FlagValueError';
+}
 
 /** A flag of a command. As an object it is also the key to its own value in `ParsedFlags`. */
 export interface Flag<T> {

@@ -9,7 +9,8 @@ export interface InspectOptions<T> {
   /** Nothing for indented JSON, `json` for compact, or a template. */
   format: string;
   get: (reference: string) => Promise<T>;
-  typed: (object: T) => Struct;
+  /** Makes an object's fields known to templates; loaded when one asks. */
+  typed: () => Promise<(object: T) => Struct>;
 }
 
 /**
@@ -21,6 +22,7 @@ export async function inspectObjects<T>({ terminal }: Context, options: InspectO
   const { references, format, get, typed } = options;
   const isJson = format === '' || format === 'json';
   const template = isJson ? undefined : compiled(format);
+  const structOf = isJson ? undefined : await typed();
   const errors: string[] = [];
   const objects: T[] = [];
   let text = '';
@@ -28,7 +30,7 @@ export async function inspectObjects<T>({ terminal }: Context, options: InspectO
     try {
       const object = await get(reference);
       objects.push(object);
-      if (template !== undefined) text += `${parsing(() => template.render(typed(object)))}\n`;
+      if (template !== undefined) text += `${parsing(() => template.render(structOf?.(object)))}\n`;
     } catch (error) {
       errors.push(error instanceof TemplateError ? error.message : errorText(error));
     }

@@ -16,7 +16,6 @@ import {
   taskFormat,
 } from './options.js';
 import { writeTasks } from './task-list.js';
-import { typedNode } from './typed-object.js';
 
 export const list: CommandModule = {
   flags: [filter, listFormat, quietIds],
@@ -63,7 +62,12 @@ export const inspect: CommandModule = {
     const get = async (name: string) => context.client.node(await nodeReference(context, name));
     if (flags.get(pretty) !== true) {
       const format = flags.get(inspectFormat) ?? '';
-      return inspectObjects(context, { references, format, get, typed: typedNode });
+      return inspectObjects(context, {
+        references,
+        format,
+        get,
+        typed: async () => (await import('./typed-object.js')).typedNode,
+      });
     }
     if (flags.changed(inspectFormat)) {
       throw new CommandError('--format is incompatible with human friendly format');

@@ -5,7 +5,7 @@ import { CREATE_FLAGS, changedSpec, imageFlag, newSpec, SpecError, UPDATE_FLAGS,
 import { CommandError, type CommandModule, type Context, INTERRUPTED_EXIT_CODE } from './context.js';
 import { errorText } from './error-text.js';
 import { DEFAULT_TIMEOUT_MS, detach, quietProgress, timeout } from './options.js';
-import { waitOnService } from './wait.js';
+import type { WaitOptions } from './wait.js';
 
 const noResolveImage = boolFlag(
   'no-resolve-image',
@@ -23,7 +23,7 @@ export const create: CommandModule = {
     const created = await context.client.createService(spec);
     writeWarnings(context, [...(created.Warnings ?? []), warning]);
     context.terminal.out(`${created.ID}\n`);
-    if (flags.get(detach) !== true) await waitOnService(context, created.ID, waitOptions(flags));
+    if (flags.get(detach) !== true) await wait(context, created.ID, waitOptions(flags));
   },
 };
 
@@ -43,7 +43,7 @@ export const update: CommandModule = {
     writeWarnings(context, [...(warnings ?? []), warning]);
     context.terminal.out(`${name}\n`);
     if (flags.get(detach) === true) return;
-    await waitOnService(context, name, { ...waitOptions(flags), rollbackAsked: isRollback });
+    await wait(context, name, { ...waitOptions(flags), rollbackAsked: isRollback });
   },
 };
 
@@ -86,7 +86,7 @@ async function waitOnEach(context: Context, names: string[], flags: ParsedFlags)
   const errors: string[] = [];
   for (const name of names) {
     try {
-      await waitOnService(context, name, waitOptions(flags));
+      await wait(context, name, waitOptions(flags));
     } catch (error) {
       // Ctrl-C ends the waiting for all of them.
       if (error instanceof CommandError && error.exitCode === INTERRUPTED_EXIT_CODE) throw error;
@@ -94,6 +94,12 @@ async function waitOnEach(context: Context, names: string[], flags: ParsedFlags)
     }
   }
   return errors;
+}
+
+/** Loaded when the service has been taken: it works on it meanwhile. */
+async function wait(context: Context, service: string, options: WaitOptions): Promise<void> {
+  const { waitOnService } = await import('./wait.js');
+  await waitOnService(context, service, options);
 }
 
 function replicasOf(text: string): number {
@@ -104,7 +110,7 @@ function replicasOf(text: string): number {
   }
 }
 
-function waitOptions(flags: ParsedFlags): { timeoutMs: number; quiet: boolean } {
+function waitOptions(flags: ParsedFlags): WaitOptions {
   const nanoseconds = flags.get(timeout);
   return {
     timeoutMs: nanoseconds === undefined ? DEFAULT_TIMEOUT_MS : nanoseconds / 1e6,

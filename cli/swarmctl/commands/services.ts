@@ -16,7 +16,6 @@ import {
   taskFormat,
 } from './options.js';
 import { writeTasks } from './task-list.js';
-import { typedService } from './typed-object.js';
 
 export const list: CommandModule = {
   flags: [filter, listFormat, quietIds],
@@ -70,7 +69,12 @@ export const inspect: CommandModule = {
     };
     if (flags.get(pretty) !== true) {
       const format = flags.get(inspectFormat) ?? '';
-      return inspectObjects(context, { references, format, get, typed: typedService });
+      return inspectObjects(context, {
+        references,
+        format,
+        get,
+        typed: async () => (await import('./typed-object.js')).typedService,
+      });
     }
     if (flags.changed(inspectFormat)) {
       throw new CommandError('--format is incompatible with human friendly format');

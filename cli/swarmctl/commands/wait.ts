@@ -1,5 +1,4 @@
 import { ApiError, type ServiceSnapshot } from '@apiary/api/client';
-import type { Task } from '@apiary/api/model';
 import { ApiaryError, type Clock } from '@apiary/std';
 import { Convergence, type Outcome, ProgressDisplay, type Snapshot } from '../progress/index.js';
 import { goDuration } from '../table/human.js';
@@ -61,7 +60,7 @@ async function follow(
     if (event.kind === 'interrupted') return 'interrupted';
     if (event.kind === 'snapshot') next = snapshots.next();
     const step = convergence.observe(
-      event.kind === 'snapshot' ? withCurrency(event.snapshot) : undefined,
+      event.kind === 'snapshot' ? snapshotOf(event.snapshot) : undefined,
       context.clock.now(),
     );
     for (const line of step.lines) write(display.render(line));
@@ -134,10 +133,9 @@ function pause(clock: Clock, ms: number): Promise<void> {
   });
 }
 
-/** Tells the tasks of the spec that stands from those of an earlier one, which an update replaces. */
-function withCurrency({ service, tasks }: ServiceSnapshot): Snapshot {
-  const template = JSON.stringify(service.Spec.TaskTemplate);
-  return { service, tasks, isCurrent: (task: Task) => JSON.stringify(task.Spec) === template };
+function snapshotOf({ service, tasks, current }: ServiceSnapshot): Snapshot {
+  const ids = new Set(current);
+  return { service, tasks, isCurrent: ({ ID: id }) => ids.has(id) };
 }
 
 function conclude(

@@ -1,14 +1,14 @@
+/**
+ * From the flags of `service create` and `service update` to a spec, the same one that the docker command line makes of
+ * them. Parsed flags, and for an update the spec that stands, come in; a spec goes out. One table (`SERVICE_OPTIONS`)
+ * holds the flags, their help and what they do. Pure: files and variables are read through `Surroundings`.
+ */
 import type { ServiceSpec } from '@apiary/api/model';
 import type { ParsedFlags } from '../command-line/index.js';
 import { withTag } from './image-reference.js';
 import { containerOf, type Surroundings, taskOf } from './option.js';
 import { SERVICE_OPTIONS } from './service-options.js';
 
-/**
- * From the flags of `service create` and `service update` to a spec, the same one that the docker command line makes of
- * them. Parsed flags, and for an update the spec that stands, come in; a spec goes out. One table (`SERVICE_OPTIONS`)
- * holds the flags, their help and what they do. Pure: files and variables are read through `Surroundings`.
- */
 export { withDigest, withoutDigest, withTag } from './image-reference.js';
 export { SpecError, type Surroundings } from './option.js';
 export { imageFlag } from './service-options.js';

@@ -1,11 +1,11 @@
-import { evaluate } from './evaluator.js';
-import { FUNCTIONS, HEADING_FUNCTIONS } from './functions.js';
-import { parseTemplate } from './parser.js';
-
 /**
  * Docker's `--format` templates: the subset of Go's text/template that its documentation names, with its functions.
  * A template's text comes in; a function from a value (JSON, or a struct with known fields) to text goes out.
  */
+import { evaluate } from './evaluator.js';
+import { FUNCTIONS, HEADING_FUNCTIONS } from './functions.js';
+import { parseTemplate } from './parser.js';
+
 export { TemplateError } from './lexer.js';
 export { isStruct, jsonOf, type Struct, structOf } from './value.js';
 

@@ -61,8 +61,8 @@ export class ServiceWatches {
 function snapshot({ view }: Replica, serviceId: string): string | undefined {
   const service = view.service(serviceId);
   if (service === undefined) return undefined;
-  const tasks = view
-    .tasksOfService(serviceId)
-    .map((task) => taskObject(task, view.spec(task.serviceId, task.specVersion)));
-  return `${JSON.stringify({ service: serviceObject(service), tasks })}\n`;
+  const records = view.tasksOfService(serviceId);
+  const tasks = records.map((task) => taskObject(task, view.spec(task.serviceId, task.specVersion)));
+  const current = records.filter((task) => task.specVersion === service.specVersion).map(({ id }) => id);
+  return `${JSON.stringify({ service: serviceObject(service), tasks, current })}\n`;
 }

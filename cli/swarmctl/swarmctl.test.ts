@@ -1,0 +1,344 @@
+import type { ServerResponse } from 'node:http';
+import { createClient } from '@apiary/api/client';
+import { VirtualClock } from '@apiary/std';
+import t, { type Test } from 'tap';
+import { run } from './app.js';
+import { OWN_SURROUNDINGS } from './surroundings.js';
+import { type RecordedRequest, type Reply, startRecordingServer } from './testing/recording-server.js';
+import { runProgram } from './testing/run-program.js';
+import { answerOfSampleCluster, NOW, SERVICE } from './testing/sample-cluster.js';
+
+/** The whole command line over a recorded daemon: what it asks, writes and exits with. */
+
+interface Session {
+  requests: RecordedRequest[];
+  clock: VirtualClock;
+  stdout: string;
+  stderr: string;
+  /** Runs a command line, split at spaces; the exit code is the answer. */
+  run(line: string): Promise<number>;
+  interrupt(): void;
+  /** Resolves when what was written to stdout fits. */
+  wrote(pattern: RegExp): Promise<void>;
+}
+
+async function session(t: Test, answer: (request: RecordedRequest) => Reply | undefined): Promise<Session> {
+  const server = await startRecordingServer((request) => answer(request) ?? answerOfSampleCluster(request));
+  t.teardown(() => server.close());
+  const clock = new VirtualClock(Date.parse(NOW));
+  const handlers = new Set<() => void>();
+  const waiters = new Set<() => void>();
+  const current: Session = {
+    requests: server.requests,
+    clock,
+    stdout: '',
+    stderr: '',
+    run: (line) =>
+      run(line.split(' '), {
+        terminal: {
+          out: (text) => {
+            current.stdout += text;
+            for (const waiter of waiters) waiter();
+          },
+          err: (text) => {
+            current.stderr += text;
+          },
+          isTty: false,
+          width: 80,
+        },
+        clock,
+        surroundings: OWN_SURROUNDINGS,
+        onInterrupt: (handler) => {
+          handlers.add(handler);
+          return () => handlers.delete(handler);
+        },
+        version: '1.2.3',
+        connect: createClient,
+        defaultHost: server.host,
+      }),
+    interrupt: () => {
+      for (const handler of handlers) handler();
+    },
+    wrote: (pattern) =>
+      new Promise((resolve) => {
+        const check = () => {
+          if (!pattern.test(current.stdout)) return;
+          waiters.delete(check);
+          // What is still written in the same turn belongs to it.
+          setImmediate(resolve);
+        };
+        waiters.add(check);
+        check();
+      }),
+  };
+  return current;
+}
+
+/** A watch stream that a test writes to. */
+function watchStream() {
+  const opened: ServerResponse[] = [];
+  const reply: Reply = (response) => {
+    response.writeHead(200, { 'content-type': 'application/x-ndjson' });
+    response.write(line());
+    opened.push(response);
+  };
+  let states: string[] = [];
+  let error: string | undefined;
+  const line = () => {
+    const tasks = states.map((State, i) => ({
+      ID: `t${i}`,
+      Slot: i + 1,
+      DesiredState: State === 'rejected' ? 'shutdown' : 'running',
+      Status: { State, ...(error === undefined ? {} : { Err: error }) },
+    }));
+    const service = { ...SERVICE, Spec: { ...SERVICE.Spec, UpdateConfig: {} } };
+    return `${JSON.stringify({ service, tasks, current: tasks.map(({ ID }) => ID) })}\n`;
+  };
+  return {
+    reply,
+    opened,
+    send: (now: string[], err?: string) => {
+      states = now;
+      error = err;
+      opened.at(-1)?.write(line());
+    },
+  };
+}
+
+t.test('init, join, join-token and leave ask for what they are told, and say how to go on', async (t) => {
+  const swarm = { Version: { Index: 4 }, Spec: { Name: 'default' }, JoinTokens: { Worker: 'W', Manager: 'M' } };
+  const ctl = await session(t, ({ path }) => {
+    if (path === '/swarm/init') return { json: 'n1' };
+    if (/^\/swarm\/(join|leave|update)$/.test(path)) return { json: null };
+    if (path === '/swarm') return { json: swarm };
+    if (path.startsWith('/nodes/')) return { json: { ID: 'n1', ManagerStatus: { Addr: '10.0.0.1:2377' } } };
+    return undefined;
+  });
+  const last = () => ctl.requests.filter(({ method }) => method === 'POST').at(-1);
+
+  t.equal(await ctl.run('init --advertise-addr 10.0.0.1 --listen-addr 10.0.0.1 --availability Drain'), 0);
+  t.equal(
+    ctl.stdout,
+    'Swarm initialized: current node (n1) is now a manager.\n\n' +
+      'To add a worker to this swarm, run the following command:\n\n' +
+      '    swarmctl join --token W 10.0.0.1:2377\n\n' +
+      "To add a manager to this swarm, run 'swarmctl join-token manager' and follow the instructions.\n",
+  );
+  t.same(last()?.body, {
+    ListenAddr: '10.0.0.1:2377',
+    AdvertiseAddr: '10.0.0.1',
+    Availability: 'drain',
+    Spec: { Labels: {} },
+  });
+  t.equal(await ctl.run('init --availability lazy'), 1);
+  t.match(ctl.stderr, /^invalid availability "lazy", only active, pause and drain are supported/);
+
+  ctl.stdout = '';
+  t.equal(await ctl.run('join --token T 10.0.0.1:2377'), 0);
+  t.equal(ctl.stdout, 'This node joined a swarm as a manager.\n');
+  const joined = { ListenAddr: '0.0.0.0:2377', AdvertiseAddr: '', RemoteAddrs: ['10.0.0.1:2377'], JoinToken: 'T' };
+  t.same(last()?.body, joined);
+
+  ctl.stdout = '';
+  t.equal(await ctl.run('join-token -q manager'), 0);
+  t.equal(ctl.stdout, 'M\n');
+  t.equal(await ctl.run('join-token --rotate worker'), 0);
+  t.same(last()?.query, { version: '4', rotateWorkerToken: 'true' });
+  t.match(
+    ctl.stdout,
+    /Successfully rotated worker join token\.\n\nTo add a worker .*\n\n {4}swarmctl join --token W 10/,
+  );
+  t.equal(await ctl.run('leave --force'), 0);
+  t.same([last()?.path, last()?.query], ['/swarm/leave', { force: 'true' }]);
+});
+
+t.test('create shows its progress until the service has converged', async (t) => {
+  const watch = watchStream();
+  const ctl = await session(t, ({ path }) => (path === '/apiary/v1/watch' ? watch.reply : undefined));
+  const done = ctl.run('service create --replicas 2 --no-resolve-image nginx');
+  await ctl.wrote(/0 out of 2/);
+  watch.send(['running', 'preparing']);
+  await ctl.wrote(/1 out of 2/);
+  watch.send(['running', 'running']);
+  await ctl.wrote(/Waiting 5 seconds/);
+  ctl.clock.advance(1000);
+  await ctl.wrote(/Waiting 4 seconds/);
+  ctl.clock.advance(4000);
+  t.equal(await done, 0);
+  t.same(ctl.stdout.trimEnd().split('\n'), [
+    SERVICE.ID,
+    'overall progress: 0 out of 2 tasks',
+    '1/2:  ',
+    '2/2:  ',
+    'overall progress: 1 out of 2 tasks',
+    'overall progress: 2 out of 2 tasks',
+    'verify: Waiting 5 seconds to verify that tasks are stable...',
+    'verify: Waiting 4 seconds to verify that tasks are stable...',
+    `verify: Service ${SERVICE.ID} converged`,
+  ]);
+  t.equal(ctl.stderr, '');
+});
+
+t.test('a service that cannot converge says why and fails after its deadline', async (t) => {
+  const watch = watchStream();
+  const ctl = await session(t, ({ path }) => (path === '/apiary/v1/watch' ? watch.reply : undefined));
+  const done = ctl.run('service create --timeout 30s --no-resolve-image nginx');
+  await ctl.wrote(/0 out of 2/);
+  watch.send(['rejected', 'rejected'], 'No such image: nginx:latest');
+  await ctl.wrote(/2\/2: No such image: nginx:latest/);
+  ctl.clock.advance(30_000);
+  t.equal(await done, 1);
+  t.equal(
+    ctl.stderr,
+    `service ${SERVICE.ID} has not converged: nothing has got on for 30s\n` +
+      '  2 tasks: No such image: nginx:latest\n' +
+      'Operation continuing in background.\n' +
+      `Use \`swarmctl service ps ${SERVICE.ID}\` to check progress.\n`,
+  );
+});
+
+t.test('an update that is paused fails with the reason, and a quiet one says nothing else', async (t) => {
+  const UpdateStatus = { State: 'paused', Message: 'update paused due to failure' };
+  const line = JSON.stringify({ service: { ...SERVICE, UpdateStatus }, tasks: [], current: [] });
+  const ctl = await session(t, ({ path }) =>
+    path === '/apiary/v1/watch' ? (response) => void response.end(`${line}\n`) : undefined,
+  );
+  t.equal(await ctl.run('service update -q --force web'), 1);
+  t.equal(ctl.stdout, 'web\n');
+  t.equal(ctl.stderr, 'service update paused: update paused due to failure\n');
+});
+
+t.test('Ctrl-C ends the waiting and not the operation', async (t) => {
+  const watch = watchStream();
+  const ctl = await session(t, ({ path }) => (path === '/apiary/v1/watch' ? watch.reply : undefined));
+  const done = ctl.run('service scale web=2 web=3');
+  await ctl.wrote(/0 out of 2/);
+  ctl.interrupt();
+  t.equal(await done, 130);
+  t.match(ctl.stdout, /Operation continuing in background\.\nUse `swarmctl service ps web` to check progress\.\n$/);
+  t.equal(ctl.stderr, '');
+});
+
+t.test('a lost connection is taken up again, and a service that was removed meanwhile is told', async (t) => {
+  const watch = watchStream();
+  let removed = false;
+  const ctl = await session(t, ({ path }) => {
+    if (path === '/apiary/v1/watch') return watch.reply;
+    return removed && path === '/services/web'
+      ? { status: 404, json: { message: 'service web not found' } }
+      : undefined;
+  });
+  const done = ctl.run('service update --force --timeout 0 web');
+  await ctl.wrote(/0 out of 2/);
+  watch.opened[0]?.destroy();
+  while (watch.opened.length < 2) {
+    ctl.clock.advance(100);
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  watch.send(['running']);
+  await ctl.wrote(/1 out of 2/);
+  removed = true;
+  watch.opened[1]?.end();
+  t.equal(await done, 1);
+  t.equal(ctl.stderr, 'service web was removed while it was waited for\n');
+});
+
+t.test('an image that no registry tells of is warned about, and what the daemon warns of is passed on', async (t) => {
+  const ctl = await session(t, ({ path }) =>
+    path === '/services/create' ? { json: { ID: 'x', Warnings: ['mind the gap'] } } : undefined,
+  );
+  t.equal(await ctl.run('service create -d nginx'), 0);
+  t.equal(
+    ctl.stderr,
+    'mind the gap\nimage nginx:latest could not be accessed on a registry to record\n' +
+      'its digest. Each node will access nginx:latest independently,\n' +
+      'possibly leading to different nodes running different\nversions of the image.\n\n',
+  );
+});
+
+t.test('failures are told in the words of who failed', async (t) => {
+  const ctl = await session(t, ({ path }) =>
+    path === '/nodes' ? { status: 503, json: { message: 'This node is not a swarm manager.' } } : undefined,
+  );
+  t.equal(await ctl.run('node ls'), 1);
+  t.equal(ctl.stderr, 'Error response from daemon: This node is not a swarm manager.\n');
+  ctl.stderr = '';
+  t.equal(await ctl.run('--host unix:///nonexistent/socket service ls'), 1);
+  t.match(ctl.stderr, /^Cannot connect to swarmd at unix:\/\/\/nonexistent\/socket/);
+  ctl.stderr = '';
+  t.equal(await ctl.run('-H nowhere service ls'), 1);
+  t.match(ctl.stderr, /^invalid host address "nowhere"/);
+  ctl.stderr = '';
+  t.equal(await ctl.run('service create -d --log-opt a=b nginx'), 1);
+  t.equal(ctl.stderr, '--log-opt needs --log-driver\n', 'what docker drops without a word is refused');
+});
+
+t.test('what is not supported is an unknown flag', async (t) => {
+  const ctl = await session(t, () => undefined);
+  for (const flag of ['--network', '--secret', '--config', '--with-registry-auth', '--max-concurrent']) {
+    ctl.stderr = '';
+    t.equal(await ctl.run(`service create ${flag} x nginx`), 125);
+    t.match(ctl.stderr, new RegExp(`^unknown flag: ${flag}\n\nUsage: .*\n\nRun 'swarmctl service create --help'`));
+  }
+  t.same(ctl.requests, []);
+});
+
+t.test('help says how a command is used, with examples that it would take', async (t) => {
+  const ctl = await session(t, () => undefined);
+  t.equal(await ctl.run('--help'), 0);
+  t.match(
+    ctl.stdout,
+    /^Usage: {2}swarmctl \[OPTIONS\] COMMAND\n[\s\S]*Management Commands:\n {2}node {8}Manage[\s\S]*Global Options:/,
+  );
+  for (const line of [
+    'service --help',
+    'help node',
+    'help service create',
+    'service update --help',
+    'join-token --help',
+  ]) {
+    ctl.stdout = '';
+    t.equal(await ctl.run(line), 0, line);
+    t.match(ctl.stdout, /^Usage: {2}swarmctl /);
+  }
+  ctl.stdout = '';
+  await ctl.run('service create --help');
+  const [, examples = ''] = /\nExamples:\n([\s\S]*?)\n\n/.exec(ctl.stdout) ?? [];
+  for (const line of examples.split('\n')) {
+    t.equal(await ctl.run(line.trim().replace(/^swarmctl service create/, 'service create -d')), 0, line);
+  }
+});
+
+t.test('version and info tell of both sides', async (t) => {
+  const version = {
+    Version: '9.9',
+    Platform: { Name: 'Apiary' },
+    Components: [{ Name: 'Engine', Version: '20.10', Details: { Os: 'linux', ApiVersion: '1.41' } }],
+  };
+  const ctl = await session(t, ({ path }) => (path === '/version' ? { json: version } : undefined));
+  t.equal(await ctl.run('version'), 0);
+  t.match(
+    ctl.stdout,
+    /^Client: Apiary\n Version: +1\.2\.3\n[\s\S]*\nServer: Apiary\n Engine:\n {2}Version: +20\.10\n {2}ApiVersion: +1\.41\n/,
+  );
+  ctl.stdout = '';
+  t.equal(await ctl.run('version --format {{.Client.Version}}/{{.Server.Version}}'), 0);
+  t.equal(ctl.stdout, '1.2.3/9.9\n');
+  ctl.stdout = '';
+  t.equal(await ctl.run('info -f {{.Swarm.LocalNodeState}}'), 0);
+  t.equal(ctl.stdout, 'active\n');
+  ctl.stdout = '';
+  t.equal(await ctl.run('info'), 0);
+  t.match(ctl.stdout, / Swarm: active\n {2}NodeID: n1x/);
+});
+
+t.test('the program itself runs from any directory, through a link, with its exit code', async (t) => {
+  const wrapper = new URL('../../../bin/swarmctl', import.meta.url).pathname;
+  const directory = t.testdir({ ctl: t.fixture('symlink', wrapper) });
+  const environment = { SWARM_HOST: 'unix:///nonexistent/from-the-environment' };
+  const listed = await runProgram(`${directory}/ctl`, ['service', 'ls'], environment);
+  t.equal(listed.exitCode, 1);
+  t.match(listed.stderr, /unix:\/\/\/nonexistent\/from-the-environment/);
+  t.equal((await runProgram(`${directory}/ctl`, ['service', 'ls', '--nope'], {})).exitCode, 125);
+  t.match((await runProgram(`${directory}/ctl`, ['--version'], {})).stdout, /^swarmctl version \d+\.\d+\.\d+/);
+});
