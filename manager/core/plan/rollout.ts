@@ -88,9 +88,9 @@ export class Rollout {
   takesPlace(slot: Slot, draft: Draft, starting?: number): boolean {
     if (!this.active || !this.isReached(slot) || slot.frozen) return false;
     const newest = slot.tasks.find((task) => isLive(task) && this.#isCurrent(task));
-    if (newest !== undefined && !isDispatched(newest) && !this.servesBehind(slot)) return false;
     const attempts = newest !== undefined && !isRunning(newest) ? newest.restarts.attempts : starting;
-    if (attempts === 0) return true;
+    const hasNode = newest !== undefined && isDispatched(newest);
+    if (attempts === 0 && (hasNode || this.servesBehind(slot))) return true;
     const settledAtMs = this.settledAtMs(slot);
     if (settledAtMs === undefined || settledAtMs + this.policy.delayMs <= draft.nowMs) return false;
     draft.wake(this.service.id, settledAtMs + this.policy.delayMs);
