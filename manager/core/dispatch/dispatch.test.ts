@@ -119,7 +119,15 @@ t.test('a batch of observations leaves what they leave one by one', async () => 
       updates: fc.array(
         fc.record({
           taskId: fc.constantFrom('a', 'b', 'gone'),
-          status: fc.record({ state: states, atMs: fc.nat(3), message: fc.constantFrom('', 'x') }),
+          status: fc.record(
+            {
+              state: states,
+              atMs: fc.nat(3),
+              message: fc.constantFrom('', 'x'),
+              err: fc.constantFrom('away', 'full'),
+            },
+            { requiredKeys: ['state', 'atMs', 'message'] },
+          ),
         }),
         { maxLength: 3 },
       ),
@@ -172,6 +180,15 @@ t.test('what is known already changes nothing, and an ended task stays as it end
   t.equal(changesOf(viewOf([task('a', { state: 'running' })]), report('running', 'healthy')).length, 1);
   t.same(changesOf(viewOf([task('a', { state: 'complete' })]), report('failed')), []);
   t.same(changesOf(viewOf([task('a', { state: 'running' })]), report('orphaned')), []);
+});
+
+t.test('an agent that does not know how far a task was can still say what is wrong with it', async (t) => {
+  const status = { state: 'accepted' as const, atMs: 5, message: 'accepted', err: 'engine unavailable: x' };
+  const report: Observation[] = [{ type: 'tasks', nodeId: 'n', updates: [{ taskId: 'a', status }] }];
+  t.same(changesOf(viewOf([task('a', { state: 'running' })]), report), [
+    { type: 'task-status', id: 'a', status: { state: 'running', atMs: 5, message: '', err: 'engine unavailable: x' } },
+  ]);
+  t.same(changesOf(viewOf([task('a', { state: 'failed' })]), report), []);
 });
 
 t.test('heartbeats stretch so that managers see at most 500 a second, and a chosen period holds', async (t) => {

@@ -27,10 +27,11 @@ export function changesOf(view: View, observations: Observation[]): Change[] {
         if (task === undefined || task.nodeId !== observation.nodeId) continue;
         const steps = tasks.get(taskId) ?? [];
         const last = steps.at(-1);
-        if (!isProgress(last ?? task.status, status)) continue;
+        const news = newsOf(last ?? task.status, status);
+        if (news === undefined) continue;
         // That a task ran is on record also when it has ended meanwhile.
-        const isRunOver = last?.state === 'running' && status.state !== 'running';
-        tasks.set(taskId, isRunOver ? [last, status] : [status]);
+        const isRunOver = last?.state === 'running' && news.state !== 'running';
+        tasks.set(taskId, isRunOver ? [last, news] : [news]);
       }
     }
   }
@@ -50,14 +51,20 @@ export function changesOf(view: View, observations: Observation[]): Change[] {
 }
 
 /**
- * Whether an agent's report tells of a task what is not known yet. An agent speaks for a task from its acceptance
- * to its end; the states before are the manager's to give, and so are `remove` and `orphaned`.
+ * What an agent's report tells of a task that is not known yet: its status from now on, or undefined. An agent speaks
+ * for a task from its acceptance to its end; the states before are the manager's to give, and so are `remove` and
+ * `orphaned`.
  */
-function isProgress(known: TaskStatus, reported: TaskStatus): boolean {
+function newsOf(known: TaskStatus, reported: TaskStatus): TaskStatus | undefined {
   const rank = rankOf(reported.state);
-  if (rank <= rankOf('assigned') || rank > rankOf('rejected') || rank < rankOf(known.state)) return false;
-  if (isTerminal(known.state)) return false;
-  return !same({ ...known, atMs: 0 }, { ...reported, atMs: 0 });
+  if (rank <= rankOf('assigned') || rank > rankOf('rejected') || isTerminal(known.state)) return undefined;
+  let news = reported;
+  if (rank < rankOf(known.state)) {
+    // An agent that was restarted while its engine is away does not know how far the task was, but what is wrong now.
+    if (reported.err === undefined) return undefined;
+    news = { ...known, atMs: reported.atMs, err: reported.err };
+  }
+  return same({ ...known, atMs: 0 }, { ...news, atMs: 0 }) ? undefined : news;
 }
 
 /** Whether two JSON values are equal. A key that is undefined is one that is not there. */
