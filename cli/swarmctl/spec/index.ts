@@ -9,7 +9,7 @@ import { withTag } from './image-reference.js';
 import { containerOf, type Surroundings, taskOf } from './option.js';
 import { SERVICE_OPTIONS } from './service-options.js';
 
-export { withDigest, withoutDigest, withTag } from './image-reference.js';
+export { withDigest } from './image-reference.js';
 export { SpecError, type Surroundings } from './option.js';
 export { imageFlag } from './service-options.js';
 

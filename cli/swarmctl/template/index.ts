@@ -7,7 +7,7 @@ import { FUNCTIONS, HEADING_FUNCTIONS } from './functions.js';
 import { parseTemplate } from './parser.js';
 
 export { TemplateError } from './lexer.js';
-export { isStruct, jsonOf, type Struct, structOf } from './value.js';
+export { jsonOf, type Struct, structOf } from './value.js';
 
 export interface Template {
   /** @throws TemplateError that says where and why */
