@@ -11,8 +11,14 @@ import { ApiaryError } from '@apiary/std';
  */
 export function resolveAdvertiseAddr(asked: string | undefined): { host: string; port: number } {
   if (asked !== undefined && asked !== '') {
-    const { host, port } = parseHostPort(asked, 'advertise address');
-    return { host: isIP(host) === 0 ? addressOfInterface(host) : host, port };
+    const address = resolveAddr(asked, 'advertise address');
+    if (isWildcard(address.host)) {
+      throw new ApiaryError(
+        'invalid-argument',
+        'advertise address must be a non-zero IP address or network interface (with optional port number)',
+      );
+    }
+    return address;
   }
   const found = hostAddresses();
   const [first, second] = found;
@@ -32,12 +38,42 @@ export function resolveAdvertiseAddr(asked: string | undefined): { host: string;
   return { host: first, port: CLUSTER_PORT };
 }
 
-function addressOfInterface(name: string): string {
+/**
+ * Where this node's manager listens for the others: an address, or the name of an interface, with an optional port.
+ *
+ * @throws ApiaryError `invalid-argument`
+ */
+export function resolveListenAddr(asked: string | undefined): { host: string; port: number } {
+  return resolveAddr(asked || '0.0.0.0', 'listen address');
+}
+
+/**
+ * Where a manager that listens there is reached from its own host. The advertised address need not lead back to it:
+ * it may be that of a router in front of this host.
+ */
+export function localAddr(listen: { host: string; port: number }): { host: string; port: number } {
+  if (!isWildcard(listen.host)) return listen;
+  return { host: isIP(listen.host) === 6 ? '::1' : '127.0.0.1', port: listen.port };
+}
+
+function isWildcard(host: string): boolean {
+  return isIP(host) !== 0 && /^[0:.]+$/.test(host);
+}
+
+function resolveAddr(asked: string, what: string): { host: string; port: number } {
+  const { host, port } = parseHostPort(asked, what);
+  if (port === 0) {
+    throw new ApiaryError('invalid-argument', `invalid ${what} "${asked}": port 0 is none that others could call`);
+  }
+  return { host: isIP(host) === 0 ? addressOfInterface(host, what) : host, port };
+}
+
+function addressOfInterface(name: string, what: string): string {
   const address = (networkInterfaces()[name] ?? []).find(({ family }) => family === 'IPv4')?.address;
   if (address === undefined) {
     throw new ApiaryError(
       'invalid-argument',
-      `advertise address "${name}" is neither an IP address nor an interface of this host with an IPv4 address`,
+      `${what} "${name}" is neither an IP address nor an interface of this host with an IPv4 address`,
     );
   }
   return address;

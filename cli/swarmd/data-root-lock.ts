@@ -4,6 +4,8 @@ import { ApiaryError } from '@apiary/std';
 
 /** What `flock` exits with when somebody else holds the lock. */
 const CONFLICT = 75;
+/** For who was killed a moment ago: its holder of the lock is on its way out. */
+const PATIENCE_S = 1;
 
 /**
  * Takes the data root for this process. The kernel's lock is held by a child that lives as long as its stdin is open:
@@ -15,11 +17,15 @@ const CONFLICT = 75;
 export async function lockDataRoot(dataRoot: string): Promise<() => Promise<void>> {
   const path = `${dataRoot}/lock`;
   // `flock` takes the lock, then becomes `cat`, which says that it is there and waits for the end of its stdin.
-  const child = spawn('flock', ['--nonblock', '--no-fork', '--conflict-exit-code', `${CONFLICT}`, path, 'cat'], {
-    stdio: ['pipe', 'pipe', 'inherit'],
-    // Ctrl-C in a terminal reaches the whole process group: the lock must outlive the stopping.
-    detached: true,
-  });
+  const child = spawn(
+    'flock',
+    ['--timeout', `${PATIENCE_S}`, '--no-fork', '--conflict-exit-code', `${CONFLICT}`, path, 'cat'],
+    {
+      stdio: ['pipe', 'pipe', 'inherit'],
+      // Ctrl-C in a terminal reaches the whole process group: the lock must outlive the stopping.
+      detached: true,
+    },
+  );
   const ended = once(child, 'exit');
   const held = once(child.stdout, 'data');
   child.stdin.on('error', () => undefined);

@@ -1,6 +1,6 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { CLUSTER_PORT, formatHostPort, type InitRequest, type JoinRequest, parseHostPort } from '@apiary/api/model';
+import { formatHostPort, type InitRequest, type JoinRequest, parseHostPort } from '@apiary/api/model';
 import type { ClusterInit } from '@apiary/manager/core';
 import {
   createRootCa,
@@ -25,7 +25,7 @@ import {
   writeCredentials,
 } from '@apiary/worker/io';
 import type { Logger } from 'pino';
-import { resolveAdvertiseAddr } from './address.js';
+import { localAddr, resolveAdvertiseAddr, resolveListenAddr } from './address.js';
 import { type NodeFile, readNodeFile, removeNodeFile, writeNodeFile } from './node-file.js';
 
 export interface SwarmNodeOptions {
@@ -129,7 +129,7 @@ export class SwarmNode implements LocalNode {
       this.#refuseMember();
       const { dataRoot, clock, rng } = this.#options;
       const advertise = resolveAdvertiseAddr(request.AdvertiseAddr);
-      const listen = parseHostPort(request.ListenAddr || '0.0.0.0', 'listen address');
+      const listen = resolveListenAddr(request.ListenAddr);
       // A listen port of one's own is what others must call, unless the advertised address names another.
       const hasPort = /:\d+$/.test(request.AdvertiseAddr ?? '');
       const addr = formatHostPort({ host: advertise.host, port: hasPort ? advertise.port : listen.port });
@@ -172,6 +172,7 @@ export class SwarmNode implements LocalNode {
     return this.#exclusively('join', async () => {
       this.#refuseMember();
       const advertise = resolveAdvertiseAddr(request.AdvertiseAddr);
+      const listen = resolveListenAddr(request.ListenAddr);
       const [remoteAddr] = request.RemoteAddrs ?? [];
       if (remoteAddr === undefined) {
         throw new ApiaryError('invalid-argument', 'at least 1 RemoteAddr is required to join');
@@ -187,7 +188,7 @@ export class SwarmNode implements LocalNode {
         clusterId: identity.clusterId,
         role: identity.role,
         advertiseAddr: advertise.host,
-        listenAddr: request.ListenAddr || `0.0.0.0:${CLUSTER_PORT}`,
+        listenAddr: formatHostPort(listen),
         managers: [{ nodeId: '', addr }],
       };
       await writeCredentials(this.#options.dataRoot, identity);
@@ -260,7 +261,7 @@ export class SwarmNode implements LocalNode {
     const membership: Omit<Membership, 'agent'> = { file, manager, error: '' };
     const agent = startAgent({
       identity,
-      managers: () => membership.file.managers.map(({ addr }) => addr),
+      managers: () => managersToCall(membership),
       advertiseAddr: file.advertiseAddr,
       engine,
       clock,
@@ -293,6 +294,13 @@ export class SwarmNode implements LocalNode {
   async #removeLog(): Promise<void> {
     await rm(this.#logDirectory(), { recursive: true, force: true });
   }
+}
+
+/** The managers, `HOST:PORT`; this node's own is called where it listens. */
+function managersToCall({ file, manager }: Omit<Membership, 'agent'>): string[] {
+  if (manager === undefined) return file.managers.map(({ addr }) => addr);
+  const own = formatHostPort(localAddr(parseHostPort(file.listenAddr, 'listen address')));
+  return [own, ...file.managers.filter(({ nodeId }) => nodeId !== file.nodeId).map(({ addr }) => addr)];
 }
 
 function availabilityOf(word: string | undefined): ClusterInit['availability'] {

@@ -1,0 +1,98 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import t, { type Test } from 'tap';
+import { lockDataRoot } from './data-root-lock.js';
+import { type NodeFile, readNodeFile, removeNodeFile, writeNodeFile } from './node-file.js';
+import { readOptions } from './options.js';
+
+function folder(t: Test): string {
+  const path = mkdtempSync(join(tmpdir(), 'swarmd-test-'));
+  t.teardown(() => rmSync(path, { recursive: true, force: true }));
+  return path;
+}
+
+t.test('without flags the daemon has its usual places', async (t) => {
+  t.same(readOptions([]), {
+    dataRoot: '/var/lib/swarmd',
+    execRoot: '/run/swarmd',
+    unixHosts: ['/run/swarmd/swarmd.sock'],
+    tcpHosts: [],
+    engineSocketPath: '/var/run/docker.sock',
+    logLevel: 'info',
+  });
+  t.equal(readOptions(['--help']), 'help');
+  t.equal(readOptions(['-v']), 'version');
+});
+
+t.test('it listens in several places, on TCP for this machine alone', async (t) => {
+  const options = readOptions(['-H', 'unix:///a.sock', '--host', 'tcp://127.0.0.1:2375', '--host=tcp://[::1]:2376']);
+  t.match(options, {
+    unixHosts: ['/a.sock'],
+    tcpHosts: [
+      { host: '127.0.0.1', port: 2375 },
+      { host: '::1', port: 2376 },
+    ],
+  });
+});
+
+t.test('a flag that cannot be honoured is refused by its name', async (t) => {
+  const refused: [string[], RegExp][] = [
+    [['--no-such'], /--no-such/],
+    [['--data-root'], /--data-root/],
+    [['--data-root', 'relative'], /--data-root relative: expected an absolute path/],
+    [['--host', 'tcp://0.0.0.0:2375'], /--host tcp:\/\/0.0.0.0:2375: .*client certificates/],
+    [['--host', 'tcp://127.0.0.1:99999'], /99999/],
+    [['--host', 'fd://'], /--host fd:\/\//],
+    [['--host', `unix:///${'x'.repeat(120)}`], /longer than 107 bytes/],
+    [['--engine-host', 'tcp://127.0.0.1:2375'], /--engine-host .*expected unix:\/\/\/PATH/],
+    [['--log-level', 'loud'], /--log-level loud: expected one of trace/],
+    [['positional'], /positional/],
+  ];
+  for (const [args, message] of refused) t.throws(() => readOptions(args), { code: 'invalid-argument', message });
+});
+
+t.test('a data root has one daemon at a time', async (t) => {
+  const dataRoot = folder(t);
+  const unlock = await lockDataRoot(dataRoot);
+  await t.rejects(lockDataRoot(dataRoot), { code: 'failed-precondition', message: /in use by another swarmd/ });
+  await unlock();
+  await (await lockDataRoot(dataRoot))();
+});
+
+t.test('the lock ends with its holder, also when it is killed', async (t) => {
+  const dataRoot = folder(t);
+  const lock = new URL('./data-root-lock.js', import.meta.url).href;
+  const script = `const { lockDataRoot } = await import(${JSON.stringify(lock)});
+    await lockDataRoot(process.argv[1]); console.log('held'); setInterval(() => {}, 1000);`;
+  const holder: ChildProcess = spawn(process.execPath, ['--input-type=module', '-e', script, dataRoot]);
+  t.teardown(() => holder.kill('SIGKILL'));
+  if (holder.stdout !== null) await once(holder.stdout, 'data');
+  await t.rejects(lockDataRoot(dataRoot), { code: 'failed-precondition' });
+  holder.kill('SIGKILL');
+  await once(holder, 'close');
+  await (await lockDataRoot(dataRoot))();
+});
+
+t.test('a node remembers its cluster, in one file that is whole', async (t) => {
+  const dataRoot = folder(t);
+  const node: NodeFile = {
+    nodeId: 'n1',
+    clusterId: 'c1',
+    role: 'worker',
+    advertiseAddr: '10.0.0.2',
+    listenAddr: '0.0.0.0:2377',
+    managers: [{ nodeId: 'm1', addr: '10.0.0.1:2377' }],
+  };
+  t.equal(await readNodeFile(dataRoot), undefined);
+  await writeNodeFile(dataRoot, node);
+  await writeNodeFile(dataRoot, { ...node, managers: [] });
+  t.same(await readNodeFile(dataRoot), { ...node, managers: [] });
+  t.same(readdirSync(dataRoot), ['node.json'], 'nothing else is left behind');
+  writeFileSync(join(dataRoot, 'node.json'), '{"nodeId": "n');
+  await t.rejects(readNodeFile(dataRoot), { code: 'failed-precondition', message: /node\.json cannot be read/ });
+  await removeNodeFile(dataRoot);
+  t.equal(await readNodeFile(dataRoot), undefined);
+});
