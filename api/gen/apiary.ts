@@ -152,6 +152,8 @@ export interface AssignedTask {
   /** 0 for a task of a global service. */
   slot: number;
   desiredState: string;
+  /** How far the managers know the task to be, when this is sent: an agent that was restarted goes on from there. */
+  observedState: string;
 }
 
 function createBaseGetRootCertificateRequest(): GetRootCertificateRequest {
@@ -1340,7 +1342,7 @@ export const AssignedSpec_ServiceLabelsEntry: MessageFns<AssignedSpec_ServiceLab
 };
 
 function createBaseAssignedTask(): AssignedTask {
-  return { taskId: "", serviceId: "", specVersion: 0, slot: 0, desiredState: "" };
+  return { taskId: "", serviceId: "", specVersion: 0, slot: 0, desiredState: "", observedState: "" };
 }
 
 export const AssignedTask: MessageFns<AssignedTask> = {
@@ -1359,6 +1361,9 @@ export const AssignedTask: MessageFns<AssignedTask> = {
     }
     if (message.desiredState !== "") {
       writer.uint32(42).string(message.desiredState);
+    }
+    if (message.observedState !== "") {
+      writer.uint32(50).string(message.observedState);
     }
     return writer;
   },
@@ -1414,6 +1419,14 @@ export const AssignedTask: MessageFns<AssignedTask> = {
             }
 
             message.desiredState = reader.string();
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.observedState = reader.string();
             continue;
           }
         }

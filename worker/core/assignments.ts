@@ -1,4 +1,10 @@
-import type { DesiredState, EndpointSpec, TaskTemplate } from '@apiary/api/model';
+import {
+  type DesiredState,
+  type EndpointSpec,
+  TASK_STATES,
+  type TaskState,
+  type TaskTemplate,
+} from '@apiary/api/model';
 import { ApiaryError, messageOf } from '@apiary/std';
 
 /** A task that this node should have, with all that it takes to run it. */
@@ -10,6 +16,8 @@ export interface AssignedTask {
   /** 0 for a task of a global service. */
   slot: number;
   desiredState: DesiredState;
+  /** How far the managers knew it to be when they last named it. */
+  observedState: TaskState;
   template: TaskTemplate;
   endpoint?: EndpointSpec;
 }
@@ -25,7 +33,14 @@ export interface AssignmentsMessage {
     taskTemplateJson: string;
     endpointSpecJson: string;
   }[];
-  tasks: { taskId: string; serviceId: string; specVersion: number; slot: number; desiredState: string }[];
+  tasks: {
+    taskId: string;
+    serviceId: string;
+    specVersion: number;
+    slot: number;
+    desiredState: string;
+    observedState: string;
+  }[];
   removedTaskIds: string[];
 }
 
@@ -120,5 +135,9 @@ function readTask(named: AssignmentsMessage['tasks'][number], specs: ReadonlyMap
   if (desiredState === undefined) {
     throw new ApiaryError('internal', `task ${id}: unknown desired state "${named.desiredState}"`);
   }
-  return { specKey, task: { id, serviceId, slot, desiredState, ...spec } };
+  const observedState = TASK_STATES.find((state) => state === named.observedState);
+  if (observedState === undefined) {
+    throw new ApiaryError('internal', `task ${id}: unknown observed state "${named.observedState}"`);
+  }
+  return { specKey, task: { id, serviceId, slot, desiredState, observedState, ...spec } };
 }

@@ -13,6 +13,7 @@ function task(template: AssignedTask['template'], rest: Partial<AssignedTask> = 
     serviceLabels: { b: 'c', sl: 'v' },
     slot: 2,
     desiredState: 'running',
+    observedState: 'assigned',
     template,
     ...rest,
   };

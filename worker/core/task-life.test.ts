@@ -35,14 +35,14 @@ function step(facts: TaskFacts): string {
 }
 
 function running(): TaskFacts {
-  const facts = initialFacts('running', 0);
+  const facts = initialFacts('running', 'assigned', 0);
   observeContainer(facts, RUNNING);
   step(facts);
   return facts;
 }
 
 t.test('a task goes from its image to running, and ends as its process does', async (t) => {
-  const facts = initialFacts('running', 0);
+  const facts = initialFacts('running', 'assigned', 0);
   t.equal(step(facts), 'preparing pull');
   facts.imageReady = true;
   t.equal(step(facts), 'preparing create');
@@ -86,12 +86,12 @@ t.test('a process that fails fails the task, in the words of Docker', async (t) 
 });
 
 t.test('what the engine refuses before the start rejects the task, at the start fails it', async (t) => {
-  const facts = initialFacts('running', 0);
+  const facts = initialFacts('running', 'assigned', 0);
   step(facts);
   facts.failure = 'No such image: x';
   t.equal(step(facts), 'rejected none No such image: x');
   t.equal(facts.status.message, 'preparing');
-  const started = initialFacts('running', 0);
+  const started = initialFacts('running', 'assigned', 0);
   observeContainer(started, CREATED);
   t.equal(step(started), 'starting start');
   started.failure = 'starting container failed: no';
@@ -101,7 +101,7 @@ t.test('what the engine refuses before the start rejects the task, at the start 
 });
 
 t.test('with a health check a task runs once it is healthy, and is stopped and fails when it is not', async (t) => {
-  const facts = initialFacts('running', 0);
+  const facts = initialFacts('running', 'assigned', 0);
   observeContainer(facts, { ...RUNNING, health: 'starting' });
   t.equal(step(facts), 'starting none');
   observeContainer(facts, { ...RUNNING, health: 'healthy' });
@@ -110,7 +110,7 @@ t.test('with a health check a task runs once it is healthy, and is stopped and f
   t.equal(step(facts), 'running stop');
   observeContainer(facts, exited(137));
   t.equal(step(facts), 'failed none task: non-zero exit (137): dockerexec: unhealthy container');
-  const graceful = initialFacts('running', 0);
+  const graceful = initialFacts('running', 'assigned', 0);
   observeContainer(graceful, { ...RUNNING, health: 'unhealthy' });
   t.equal(step(graceful), 'starting stop');
   observeContainer(graceful, exited(0));
@@ -118,13 +118,33 @@ t.test('with a health check a task runs once it is healthy, and is stopped and f
 });
 
 t.test('a task that is only to be ready waits with its container created', async (t) => {
-  const facts = initialFacts('ready', 0);
+  const facts = initialFacts('ready', 'assigned', 0);
   facts.imageReady = true;
   t.equal(step(facts), 'preparing create');
   observeContainer(facts, CREATED);
   t.equal(step(facts), 'ready none');
   facts.desiredState = 'running';
   t.equal(step(facts), 'starting start');
+});
+
+t.test('an agent that was restarted goes on from what the managers know', async (t) => {
+  const found = initialFacts('running', 'running', 0);
+  observeContainer(found, RUNNING);
+  t.equal(step(found), 'running none');
+  for (const state of ['starting', 'running'] as const) {
+    const gone = initialFacts('running', state, 0);
+    t.equal(step(gone), 'failed none No such container: it was removed while no agent ran', 'it is not made again');
+  }
+  t.equal(step(initialFacts('running', 'preparing', 0)), 'preparing pull', 'none was started yet');
+  t.equal(step(initialFacts('ready', 'ready', 0)), 'preparing pull');
+  for (const state of ['complete', 'failed', 'rejected', 'shutdown'] as const) {
+    const ended = initialFacts('running', state, 0);
+    t.equal(step(ended), `${state} none`, 'what has ended is not run again, with its container or without');
+    observeContainer(ended, CREATED);
+    t.equal(step(ended), `${state} none`);
+    observeContainer(ended, RUNNING);
+    t.equal(step(ended), `${state} stop`);
+  }
 });
 
 t.test('shutdown stops what runs, and leaves alone what has ended', async (t) => {
@@ -143,7 +163,7 @@ t.test('shutdown stops what runs, and leaves alone what has ended', async (t) =>
   step(failed);
   failed.desiredState = 'shutdown';
   t.equal(step(failed), 'failed none task: non-zero exit (3)');
-  const early = initialFacts('shutdown', 0);
+  const early = initialFacts('shutdown', 'assigned', 0);
   t.equal(step(early), 'shutdown none', 'nothing is made for a task that is to be shut down');
 });
 
@@ -170,7 +190,7 @@ t.test('whatever the engine does, a task moves on, ends where it is wanted and n
   );
   fc.assert(
     fc.property(fc.array(turn, { maxLength: 30 }), (turns) => {
-      const facts = initialFacts('running', 0);
+      const facts = initialFacts('running', 'assigned', 0);
       let container: EngineContainer | undefined;
       const take = (fails: boolean): boolean => {
         const before = facts.status;
@@ -214,7 +234,7 @@ function spec(specVersion: number): AssignmentsMessage['specs'][number] {
 }
 
 function assigned(taskId: string, specVersion: number, desiredState = 'running') {
-  return { taskId, serviceId: 's', specVersion, slot: 1, desiredState };
+  return { taskId, serviceId: 's', specVersion, slot: 1, desiredState, observedState: 'assigned' };
 }
 
 t.test('assignments: deltas add up, a complete message replaces, specs go with their last task', async (t) => {

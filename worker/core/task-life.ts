@@ -6,6 +6,8 @@ export interface TaskFacts {
   /** What the managers want; `remove` also for a container that nobody assigned. */
   desiredState: DesiredState;
   status: TaskStatus;
+  /** The managers know of a container of it that was started: when there is none, it is gone. */
+  wasStarted: boolean;
   /** Its image is here, or has been asked for in vain: the engine says so at create. */
   imageReady: boolean;
   container?: EngineContainer;
@@ -37,10 +39,17 @@ const MESSAGES: Partial<Record<TaskState, string>> = {
   shutdown: 'shutdown',
 };
 
-/** What is known of a task that has just been handed to this node, or found on it. */
-export function initialFacts(desiredState: DesiredState, nowMs: number): TaskFacts {
-  const status: TaskStatus = { state: 'accepted', atMs: nowMs, message: 'accepted' };
-  return { desiredState, status, imageReady: false, wasUnhealthy: false };
+/**
+ * What is known of a task that has just been handed to this node, or found on it.
+ *
+ * @param observedState  how far the managers know it to be. One that has ended stays so; another's status is made anew
+ *   from what the engine says of its container.
+ */
+export function initialFacts(desiredState: DesiredState, observedState: TaskState, nowMs: number): TaskFacts {
+  const state = isTerminal(observedState) ? observedState : 'accepted';
+  const status: TaskStatus = { state, atMs: nowMs, message: MESSAGES[state] ?? '' };
+  const wasStarted = rankOf(observedState) >= rankOf('starting');
+  return { desiredState, status, wasStarted, imageReady: false, wasUnhealthy: false };
 }
 
 /** The engine says how the task's container is; undefined: that there is none. */
@@ -70,10 +79,11 @@ export function nextStep(facts: TaskFacts, nowMs: number): TaskStep {
     action,
   });
   if (desiredState === 'shutdown') return running ? to(status.state, 'stop') : to('shutdown');
-  const failed: TaskState = rankOf(status.state) < rankOf('starting') ? 'rejected' : 'failed';
+  const failed: TaskState = facts.wasStarted || rankOf(status.state) >= rankOf('starting') ? 'failed' : 'rejected';
   if (facts.failure !== undefined) return to(failed, 'none', facts.failure);
   if (container === undefined) {
     if (status.container !== undefined) return to(failed, 'none', `No such container: ${status.container.id}`);
+    if (facts.wasStarted) return to(failed, 'none', 'No such container: it was removed while no agent ran');
     return to('preparing', facts.imageReady ? 'create' : 'pull');
   }
   switch (container.state) {

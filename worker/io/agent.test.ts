@@ -293,6 +293,27 @@ t.test('a container that is removed behind the agent fails its task', async (t) 
   t.match(await manager.state('a', 'failed'), { err: `No such container: ${id}` });
 });
 
+t.test(
+  'a container that was removed while no agent ran fails its task, and what has ended is not run again',
+  async (t) => {
+    const { manager, engine, agent } = await bench(t);
+    const first = agent();
+    manager.wanted.set('a', 'running').set('done', 'running');
+    await manager.state('a', 'running');
+    await manager.state('done', 'running');
+    engine.exit('done', 0);
+    await manager.state('done', 'complete');
+    await first.stop();
+    for (const id of ['a', 'done']) await engine.remove(engine.of(id).id);
+    const before = engine.done.length;
+    agent();
+    t.match(await manager.state('a', 'failed'), { err: /^No such container/ });
+    manager.assign({ b: 'running' });
+    await manager.state('b', 'running');
+    t.match(engine.done.slice(before), [/^create .*\.b$/, /^start .*\.b$/]);
+  },
+);
+
 t.test('a status is sent again until a manager has committed it, in the next session too', async (t) => {
   const { manager, agent } = await bench(t);
   manager.acknowledges = false;
@@ -311,7 +332,14 @@ t.test('a message that does not add up starts the session anew', async (t) => {
   const { manager, agent } = await bench(t);
   agent();
   await manager.until(() => manager.sessions === 1);
-  const task = { taskId: 'x', serviceId: 'never sent', specVersion: 1, slot: 1, desiredState: 'running' };
+  const task = {
+    taskId: 'x',
+    serviceId: 'never sent',
+    specVersion: 1,
+    slot: 1,
+    desiredState: 'running',
+    observedState: 'assigned',
+  };
   manager.send({
     body: { $case: 'assignments', value: { complete: false, specs: [], tasks: [task], removedTaskIds: [] } },
   });

@@ -113,7 +113,8 @@ export class FakeManager {
     };
     const tasks = taskIds.map((taskId) => {
       const desiredState = this.wanted.get(taskId) ?? 'remove';
-      return { taskId, serviceId: 's1', specVersion: 1, slot: 1, desiredState };
+      const observedState = this.statuses.get(taskId)?.state ?? 'assigned';
+      return { taskId, serviceId: 's1', specVersion: 1, slot: 1, desiredState, observedState };
     });
     this.send({ body: { $case: 'assignments', value: { complete, specs: [spec], tasks, removedTaskIds } } });
   }

@@ -1,4 +1,4 @@
-import type { TaskStatus } from '@apiary/api/model';
+import { isTerminal, type TaskStatus } from '@apiary/api/model';
 import { ApiaryError, type Clock, messageOf, type Rng, type Timer } from '@apiary/std';
 import type { Logger } from 'pino';
 import {
@@ -173,7 +173,8 @@ export class TaskRunners {
     const run = this.#runs.get(task.id);
     if (run === undefined) {
       const fresh = this.#newRun(task.id, task, this.#found.get(task.id));
-      this.#options.onStatus(task, fresh.facts.status);
+      // How one ended is on record already.
+      if (!isTerminal(fresh.facts.status.state)) this.#options.onStatus(task, fresh.facts.status);
       if (this.#engineError !== undefined) this.#tellTrouble(fresh, `engine unavailable: ${this.#engineError}`);
       this.#wake(fresh);
     } else {
@@ -188,7 +189,7 @@ export class TaskRunners {
       id,
       task,
       isAssigned: task !== undefined,
-      facts: initialFacts(task?.desiredState ?? 'remove', this.#options.clock.now()),
+      facts: initialFacts(task?.desiredState ?? 'remove', task?.observedState ?? 'assigned', this.#options.clock.now()),
       busy: false,
       stale: false,
       cut: new AbortController(),

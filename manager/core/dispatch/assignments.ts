@@ -14,7 +14,7 @@ export interface Sent {
 export interface Assignments {
   complete: boolean;
   specs: SpecVersion[];
-  tasks: Pick<TaskRecord, 'id' | 'serviceId' | 'specVersion' | 'slot' | 'desiredState'>[];
+  tasks: Pick<TaskRecord, 'id' | 'serviceId' | 'specVersion' | 'slot' | 'desiredState' | 'status'>[];
   removedTaskIds: string[];
 }
 

@@ -51,12 +51,13 @@ export function assignmentsMessage(assignments: Assignments): NonNullable<Manage
     taskTemplateJson: JSON.stringify(spec.template),
     endpointSpecJson: spec.endpoint === undefined ? '' : JSON.stringify(spec.endpoint),
   }));
-  const tasks = assignments.tasks.map(({ id, serviceId, specVersion, slot, desiredState }) => ({
+  const tasks = assignments.tasks.map(({ id, serviceId, specVersion, slot, desiredState, status }) => ({
     taskId: id,
     serviceId,
     specVersion,
     slot,
     desiredState,
+    observedState: status.state,
   }));
   return { $case: 'assignments', value: { complete, specs, tasks, removedTaskIds } };
 }

@@ -410,7 +410,7 @@ t.test('Hello makes the node ready, and its tasks are sent: all, then what chang
     description: { Hostname: 'host' },
   });
   const first = await agent.take('assignments');
-  t.match(first.value, { complete: true, tasks: [{ taskId: 't1', desiredState: 'running' }] });
+  t.match(first.value, { complete: true, tasks: [{ taskId: 't1', desiredState: 'running', observedState: 'assigned' }] });
   t.equal(first.value.tasks.length, 1);
   t.match(first.value.specs, [{ serviceName: 'web', taskTemplateJson: '{"ContainerSpec":{"Image":"x"}}' }]);
 
@@ -424,11 +424,15 @@ t.test('Hello makes the node ready, and its tasks are sent: all, then what chang
   const third = await agent.take('assignments');
   t.match(third.value, { tasks: [{ taskId: 't3', desiredState: 'shutdown' }], removedTaskIds: ['t1'] });
 
+  agent.report(1, { t3: { state: 'running' } });
+  await agent.take('statusAck');
   const before = replica.entries.length;
   const again = new TestAgent(t, server, identityOf(rootCa, 'w1', 'worker'));
   again.hello({ advertiseAddr: '192.0.2.1' });
   await again.take('welcome');
   t.equal(replica.entries.length, before, 'a Hello with nothing new writes nothing');
+  const afterwards = await again.take('assignments');
+  t.match(afterwards.value.tasks, [{ taskId: 't3', observedState: 'running' }], 'how far it came is told');
   t.match(await agent.ended, { code: 'failed-precondition', message: /newer session/ });
 });
 
