@@ -410,7 +410,10 @@ t.test('Hello makes the node ready, and its tasks are sent: all, then what chang
     description: { Hostname: 'host' },
   });
   const first = await agent.take('assignments');
-  t.match(first.value, { complete: true, tasks: [{ taskId: 't1', desiredState: 'running', observedState: 'assigned' }] });
+  t.match(first.value, {
+    complete: true,
+    tasks: [{ taskId: 't1', desiredState: 'running', observedState: 'assigned' }],
+  });
   t.equal(first.value.tasks.length, 1);
   t.match(first.value.specs, [{ serviceName: 'web', taskTemplateJson: '{"ContainerSpec":{"Image":"x"}}' }]);
 
