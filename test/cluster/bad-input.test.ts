@@ -269,6 +269,32 @@ t.test('a daemon', { skip: skipWithoutHosts }, async (t) => {
     t.equal(relative.code, 2);
     t.match(relative.stderr, '--data-root data: expected an absolute path');
   });
+
+  t.test('refuses to be called where nobody could call it', async (t) => {
+    const init = (AdvertiseAddr: string, ListenAddr: string) =>
+      cluster.manager.swarmInit({ AdvertiseAddr, ListenAddr });
+    await refused(t, init('0.0.0.0', ''), 'invalid-argument', /^advertise address must be a non-zero IP address/);
+    await refused(t, init('10.0.0.1:0', ''), 'invalid-argument', /^invalid advertise address "10.0.0.1:0": port 0/);
+    await refused(t, init(host.address, '0.0.0.0:0'), 'invalid-argument', /^invalid listen address "0.0.0.0:0"/);
+    await refused(t, init(host.address, 'eth7'), 'invalid-argument', /^listen address "eth7" is neither/);
+  });
+
+  t.test('is ready as a manager whose address leads to another device, listening on an interface', async (t) => {
+    await cluster.manager.swarmInit({ AdvertiseAddr: '10.255.255.254', ListenAddr: 'eth0' });
+    await cluster.nodeIs(1, 'ready');
+    t.match((await host.exec('ss', ['-Hltn'])).stdout, ` ${host.address}:2377 `);
+  });
+
+  t.test("takes what docker's own command line sends", async (t) => {
+    await cluster.manager.swarmLeave(true);
+    const { code, stderr } = await host.docker('swarm', 'init', '--advertise-addr', host.address);
+    t.equal(code, 0, stderr);
+    const left = await host.docker('swarm', 'leave', '--force');
+    t.equal(left.code, 0, left.stderr);
+    const data = await host.docker('swarm', 'init', '--advertise-addr', host.address, '--data-path-addr', 'eth0');
+    t.equal(data.code, 1);
+    t.match(data.stderr, 'swarm init: DataPathAddr: not supported by this version');
+  });
 });
 
 /** The word with another first character. */

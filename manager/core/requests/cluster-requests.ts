@@ -4,7 +4,7 @@ import type { Change, Guard } from '../store/change.js';
 import type { ClusterRecord, NodeRecord } from '../store/records.js';
 import type { View } from '../store/view.js';
 import type { Decision } from './decision.js';
-import { defaultClusterSpec, refuseUnhonouredClusterSpec } from './honoured.js';
+import { completeClusterSpec, refuseUnhonouredClusterSpec } from './honoured.js';
 import { invalid } from './refusal.js';
 
 /** What makes a cluster, with its first node: a manager. */
@@ -36,8 +36,8 @@ export function initCluster(view: View, init: ClusterInit, rng: Rng): Decision<s
       'This node is already part of a swarm. Use "docker swarm leave" to leave this swarm and join another one.',
     );
   }
-  const spec = { ...defaultClusterSpec(), ...init.spec };
-  checkClusterSpec(spec);
+  checkClusterSpec(init.spec ?? {});
+  const spec = completeClusterSpec(init.spec ?? {});
   const { nodeId, rootCa, availability, addr, managerAddr, description } = init;
   const id = init.clusterId ?? newId(rng);
   const joinSecrets = { worker: newJoinSecret(rng), manager: newJoinSecret(rng) };
@@ -78,8 +78,8 @@ export function updateCluster(
   if (cluster === undefined) throw new ApiaryError('unavailable', 'this manager has no cluster yet: try again');
   const { id, joinSecrets } = cluster;
   const { version, rotateWorkerToken, rotateManagerToken } = request;
-  const spec = { ...request.spec, Name: 'default' };
   checkClusterSpec(request.spec);
+  const spec = completeClusterSpec(request.spec);
   if (cluster.meta.version !== version) throw new ApiaryError('out-of-sequence', 'update out of sequence');
   const guards: Guard[] = [{ type: 'unchanged', kind: 'cluster', id, version }];
   const changes: Change[] = [{ type: 'cluster-spec', spec }];

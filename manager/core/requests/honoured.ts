@@ -81,6 +81,27 @@ export function defaultClusterSpec(): ClusterSpec & { Raft: object; EncryptionCo
 }
 
 /**
+ * A cluster's spec with Docker's defaults for what is left open: Go's clients write 0 for a number that was not asked
+ * for, and `docker swarm init` does so with both of Raft's ticks.
+ */
+export function completeClusterSpec(spec: ClusterSpec): ClusterSpec {
+  const defaults = defaultClusterSpec();
+  return {
+    ...defaults,
+    ...spec,
+    Name: 'default',
+    Orchestration: { ...defaults.Orchestration, ...spec.Orchestration },
+    Raft: { ...defaults.Raft, ...askedOf(spec.Raft ?? {}) },
+    Dispatcher: { ...defaults.Dispatcher, ...askedOf(spec.Dispatcher ?? {}) },
+    CAConfig: { ...defaults.CAConfig, ...askedOf(spec.CAConfig ?? {}) },
+  };
+}
+
+function askedOf<T extends object>(values: T): Partial<T> {
+  return Object.fromEntries(Object.entries(values).filter(([, value]) => isAsked(value))) as Partial<T>;
+}
+
+/**
  * Refuses what this version does not honour of a cluster spec. Docker's clients send the whole spec back with each
  * update, so that Docker's own default is always let pass.
  *
@@ -89,7 +110,7 @@ export function defaultClusterSpec(): ClusterSpec & { Raft: object; EncryptionCo
 export function refuseUnhonouredClusterSpec(spec: ClusterSpec): void {
   const defaults = new Map<string, unknown>(Object.entries(defaultClusterSpec().Raft));
   for (const [key, value] of Object.entries(spec.Raft ?? {})) {
-    if (value === undefined || value === defaults.get(key)) continue;
+    if (!isAsked(value) || value === defaults.get(key)) continue;
     throw unhonoured(`Raft.${key} ${value}`, `leave it at ${String(defaults.get(key))}`);
   }
   const { ExternalCAs, SigningCACert, SigningCAKey, ForceRotate } = spec.CAConfig ?? {};

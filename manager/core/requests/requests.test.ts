@@ -417,3 +417,17 @@ t.test('a cluster update rotates the tokens that it is asked to, and refuses wha
   ];
   for (const [spec, message] of unhonoured) t.throws(() => update(spec), { code: 'unimplemented', message });
 });
+
+t.test("a new cluster takes the numbers that docker swarm init leaves at 0 as Docker's defaults", async (t) => {
+  const spec: ClusterSpec = {
+    Labels: {},
+    Orchestration: {},
+    Raft: { SnapshotInterval: 10_000, KeepOldSnapshots: 0, ElectionTick: 0, HeartbeatTick: 0 },
+    Dispatcher: { HeartbeatPeriod: 0 },
+    CAConfig: { NodeCertExpiry: 0 },
+    EncryptionConfig: { AutoLockManagers: false },
+  };
+  const { guards, changes } = initCluster(new Store(), { ...INIT, spec }, new SeededRng(1));
+  t.same(guards, [{ type: 'no-cluster' }]);
+  t.match(changes[0], { type: 'cluster-create', cluster: { spec: defaultClusterSpec() } });
+});

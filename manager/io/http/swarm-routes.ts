@@ -26,6 +26,7 @@ export function swarmRoutes(app: FastifyInstance, context: ApiContext): void {
 
   app.post('/swarm/join', async (request, reply) => {
     const join = read(JoinRequestSchema, bodyJson(request), 'swarm join request');
+    refuseAsked('swarm join', [(join.DataPathAddr ?? '') !== '' && 'DataPathAddr']);
     await asMembershipRequest(() => node.join(join));
     return reply.code(200).send();
   });
@@ -64,14 +65,20 @@ export function swarmRoutes(app: FastifyInstance, context: ApiContext): void {
 
 /** The stock command line always sends some of these, with the values that mean nothing was asked for. */
 function refuseUnsupported(init: InitRequest): void {
-  const asked = [
+  refuseAsked('swarm init', [
     init.ForceNewCluster === true && 'ForceNewCluster',
     (init.AutoLockManagers === true || init.Spec?.EncryptionConfig?.AutoLockManagers === true) && 'AutoLockManagers',
     (init.DefaultAddrPool ?? []).length > 0 && 'DefaultAddrPool',
+    (init.DataPathAddr ?? '') !== '' && 'DataPathAddr',
     ![undefined, 0, 24].includes(init.SubnetSize) && 'SubnetSize',
     ![undefined, 0, 4789].includes(init.DataPathPort) && 'DataPathPort',
-  ].filter((key) => key !== false);
+  ]);
+}
+
+/** @throws ApiaryError `unimplemented` naming each key that is not false */
+function refuseAsked(what: string, keys: (string | false)[]): void {
+  const asked = keys.filter((key) => key !== false);
   if (asked.length > 0) {
-    throw new ApiaryError('unimplemented', `swarm init: ${asked.join(', ')}: not supported by this version`);
+    throw new ApiaryError('unimplemented', `${what}: ${asked.join(', ')}: not supported by this version`);
   }
 }
