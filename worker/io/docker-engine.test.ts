@@ -27,11 +27,13 @@ async function talker(t: Test, answer: (request: string) => Answer | Promise<Ans
   const dir = mkdtempSync(join(tmpdir(), 'apiary-talker-'));
   const socketPath = join(dir, 'sock');
   const asked: string[] = [];
+  let isFrozen = false;
   let wake = () => {};
   const server = http.createServer(async (request, response) => {
     const line = `${request.method} ${request.url}`;
     asked.push(line);
     wake();
+    if (isFrozen) return;
     const said = line === 'GET /_ping' ? { body: 'OK' } : await answer(line);
     if (said === 'hang') return;
     response.writeHead(said.status ?? 200, { 'Content-Type': 'application/json', 'Api-Version': '1.99' });
@@ -55,11 +57,24 @@ async function talker(t: Test, answer: (request: string) => Answer | Promise<Ans
     }
   };
   const count = (part: string) => asked.filter((line) => line.includes(part)).length;
-  return { engine, clock, asked, until, count };
+  const freeze = () => {
+    isFrozen = true;
+  };
+  return { engine, clock, asked, until, count, freeze };
 }
 
 const never = () => new AbortController().signal;
 const PULL = 'POST /v1.48/images/create';
+
+t.test('an engine that takes connections and answers nothing counts as gone within seconds', async (t) => {
+  const { engine, clock, until, freeze } = await talker(t, () => ({}));
+  await engine.ping();
+  freeze();
+  const again = engine.ping();
+  await until('GET /_ping');
+  clock.advance(8_000);
+  await t.rejects(again, { code: 'unavailable', message: /no answer within 8 s/ });
+});
 
 t.test('the version of the API is the newest that both sides know', async (t) => {
   const { engine, asked } = await talker(t, () => ({ body: {} }));

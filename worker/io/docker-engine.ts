@@ -7,6 +7,8 @@ import { ImagePulls } from './image-pulls.js';
 /** The newest Engine API that this client knows. */
 const NEWEST_API = { major: 1, minor: 48 };
 
+/** An engine that works answers a ping at once, whatever it is busy with; a loaded machine may take its time. */
+const PING_TIMEOUT_MS = 8_000;
 /** A call that only reads, and one that makes the engine work: under a burst of starts each may take its time. */
 const READ_TIMEOUT_MS = 30_000;
 const WORK_TIMEOUT_MS = 120_000;
@@ -66,6 +68,10 @@ class DockerEngine implements Engine {
 
   close(): void {
     this.#http.close();
+  }
+
+  async ping(): Promise<void> {
+    await this.#http.request('GET', '/_ping', { timeoutMs: PING_TIMEOUT_MS });
   }
 
   async describe(): Promise<HostDescription> {
@@ -208,7 +214,7 @@ class DockerEngine implements Engine {
   }
 
   async #negotiate(): Promise<string> {
-    const { headers } = await this.#http.request('GET', '/_ping', { timeoutMs: READ_TIMEOUT_MS });
+    const { headers } = await this.#http.request('GET', '/_ping', { timeoutMs: PING_TIMEOUT_MS });
     const [, major, minor] = /^(\d+)\.(\d+)$/.exec(String(headers['api-version'])) ?? [];
     if (major === undefined || minor === undefined) {
       throw new ApiaryError('unavailable', `unix://${this.#http.socketPath} is no Docker Engine`);

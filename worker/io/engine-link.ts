@@ -3,6 +3,8 @@ import { backOffMs, type EngineContainer } from '../core/index.js';
 import type { Engine, EngineEvent, HostDescription } from './engine.js';
 
 const RETRY = { firstMs: 100, capMs: 2_000 };
+/** How often an engine that is not heard of is asked whether it is there. */
+const PING_PERIOD_MS = 2_000;
 
 export interface EngineLinkHandlers {
   /** The engine answers, and its events arrive from before this moment on. */
@@ -19,7 +21,8 @@ export class EngineLink {
   readonly #rng: Rng;
   readonly #handlers: EngineLinkHandlers;
   #watch: { close(): void } | undefined;
-  #retry: Timer | undefined;
+  /** For the next attempt while the engine is gone, for the next ping while it is there. */
+  #timer: Timer | undefined;
   #failures = 0;
   /** Which attempt is the current one: what earlier ones still say is not heard. */
   #attempt = 0;
@@ -39,7 +42,7 @@ export class EngineLink {
   stop(): void {
     this.#stopped = true;
     this.#attempt++;
-    this.#retry?.cancel();
+    this.#timer?.cancel();
     this.#watch?.close();
   }
 
@@ -52,39 +55,58 @@ export class EngineLink {
     const attempt = ++this.#attempt;
     const early: EngineEvent[] = [];
     let isUp = false;
+    const found = await this.#find(attempt, (event) => {
+      if (attempt !== this.#attempt) return;
+      if (isUp) this.#handlers.onEvent(event);
+      else early.push(event);
+    });
+    if (found === undefined || attempt !== this.#attempt) return;
+    this.#failures = 0;
+    isUp = true;
+    this.#pingLater(attempt);
+    this.#handlers.onUp(found.containers, found.description);
+    for (const event of early) this.#handlers.onEvent(event);
+  }
+
+  /** Watches the engine and looks at all that it has; undefined when it is gone, which is then said. */
+  async #find(
+    attempt: number,
+    onEvent: (event: EngineEvent) => void,
+  ): Promise<{ description: HostDescription; containers: EngineContainer[] } | undefined> {
     try {
-      const watch = await this.#engine.watch(
-        (event) => {
-          if (attempt !== this.#attempt) return;
-          if (isUp) this.#handlers.onEvent(event);
-          else early.push(event);
-        },
-        (reason) => this.#down(attempt, reason),
-      );
+      const watch = await this.#engine.watch(onEvent, (reason) => this.#down(attempt, reason));
       if (attempt !== this.#attempt) {
         watch.close();
-        return;
+        return undefined;
       }
       this.#watch = watch;
-      const description = await this.#engine.describe();
-      const containers = await this.#engine.adopt();
-      if (attempt !== this.#attempt) return;
-      this.#failures = 0;
-      isUp = true;
-      this.#handlers.onUp(containers, description);
-      for (const event of early) this.#handlers.onEvent(event);
+      return { description: await this.#engine.describe(), containers: await this.#engine.adopt() };
     } catch (error) {
       this.#down(attempt, messageOf(error));
+      return undefined;
     }
+  }
+
+  /** An engine that stands still keeps its event stream open, and is silent as one on which nothing happens. */
+  #pingLater(attempt: number): void {
+    this.#timer = this.#clock.after(PING_PERIOD_MS, () => {
+      this.#engine.ping().then(
+        () => {
+          if (attempt === this.#attempt) this.#pingLater(attempt);
+        },
+        (error: unknown) => this.#down(attempt, messageOf(error)),
+      );
+    });
   }
 
   #down(attempt: number, reason: string): void {
     if (attempt !== this.#attempt || this.#stopped) return;
     this.#attempt++;
+    this.#timer?.cancel();
     this.#watch?.close();
     this.#watch = undefined;
     this.#failures++;
-    this.#retry = this.#clock.after(backOffMs(this.#failures, RETRY, this.#rng), () => void this.#connect());
+    this.#timer = this.#clock.after(backOffMs(this.#failures, RETRY, this.#rng), () => void this.#connect());
     this.#handlers.onDown(reason);
   }
 }

@@ -54,6 +54,7 @@ export function engineConformance({
     {
       name: 'it tells what the host is and has',
       async run() {
+        await engine.ping();
         const { Hostname, Platform, Resources, Engine: software } = await engine.describe();
         assert.ok(Hostname !== '' && Platform.OS !== '' && Platform.Architecture !== '');
         assert.ok(Resources.NanoCPUs >= 1e9 && Resources.MemoryBytes > 1e6);

@@ -22,6 +22,8 @@ export interface EngineEvent {
  * did), any other code when it answered that it cannot, with the engine's own words for a message.
  */
 export interface Engine {
+  /** Resolves when the engine answers, within seconds: it may stand still with its connections open. */
+  ping(): Promise<void>;
   /** What the host is and has. */
   describe(): Promise<HostDescription>;
   /** Every container on the host that carries a task's label, running or not, of whatever node. */

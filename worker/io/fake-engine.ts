@@ -12,6 +12,10 @@ export class FakeEngine implements Engine {
   #isUp = true;
   #watchers = new Set<{ onEvent: (event: EngineEvent) => void; onLost: (reason: string) => void }>();
 
+  async ping(): Promise<void> {
+    await this.#called('ping', '');
+  }
+
   async describe(): Promise<HostDescription> {
     await this.#called('describe', '');
     return {
