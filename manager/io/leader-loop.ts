@@ -72,8 +72,8 @@ export class LeaderLoop {
     // The cluster's spec says how many ended tasks are kept, of each service.
     if (touched.cluster) this.#dirty.all = true;
     for (const ids of [touched.services, touched.taskServices]) for (const id of ids) this.#dirty.services.add(id);
-    // A task that ends frees what it had on its node, which another one may wait for.
-    for (const ids of [touched.nodes, touched.assignments]) for (const id of ids) this.#dirty.nodes.add(id);
+    // Not `assignments`: what runs on a node concerns its service alone, and what it frees there is seen by every pass.
+    for (const id of touched.nodes) this.#dirty.nodes.add(id);
     this.#run();
   }
 

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import type { NodeDescription, ServiceSpec, TaskStatus } from '@apiary/api/model';
 import t from 'tap';
+import { NodeUsageSum } from '../store/node-usage.js';
 import type { NodeRecord, ServiceRecord, SpecVersion, TaskRecord } from '../store/records.js';
 import type { View } from '../store/view.js';
 import {
@@ -100,6 +101,8 @@ function viewOf({
     tasks: () => tasks,
     tasksOfService: (id) => tasks.filter((record) => record.serviceId === id),
     tasksOfNode: (id) => tasks.filter((record) => record.nodeId === id),
+    usageOfNode: () => new NodeUsageSum(),
+    demand: () => ({ nanoCpus: 0, memoryBytes: 0, hostPorts: [] }),
     pendingTasks: () => [],
     spec: (serviceId, version): SpecVersion => {
       const spec = services.find((record) => record.id === serviceId)?.spec;

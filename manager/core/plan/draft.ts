@@ -38,6 +38,11 @@ export class Draft {
     return this.#tasks.get(task.id) ?? task;
   }
 
+  /** Ids of the committed tasks that this pass has changed or deleted. */
+  changedTaskIds(): Set<string> {
+    return new Set([...this.#tasks.keys(), ...this.#deleted]);
+  }
+
   isDeleted(taskId: string): boolean {
     return this.#deleted.has(taskId);
   }

@@ -1,5 +1,5 @@
+import type { Demand } from '../store/node-usage.js';
 import type { SpecVersion } from '../store/records.js';
-import type { Demand } from './demand.js';
 import type { Draft } from './draft.js';
 import type { NodeLoad } from './node-load.js';
 

@@ -1,74 +1,85 @@
-import { isTerminal, rankOf } from '@apiary/api/model';
+import { type Counted, type Demand, type NodeUsage, NodeUsageSum } from '../store/node-usage.js';
 import type { NodeRecord } from '../store/records.js';
-import type { Demand, Demands } from './demand.js';
-import { type Draft, isDispatched } from './draft.js';
+import type { Draft } from './draft.js';
 
 /** What a node has left, and what runs on it: as committed, and as this pass goes on to fill it. */
 export class NodeLoad {
   readonly node: NodeRecord;
-  #nanoCpusFree: number;
-  #memoryBytesFree: number;
-  readonly #hostPorts = new Set<string>();
-  readonly #tasksOfService = new Map<string, number>();
-  #tasks = 0;
+  readonly #committed: NodeUsage;
+  readonly #change: NodeUsageSum;
 
-  constructor(node: NodeRecord) {
+  /** @param change  how this pass differs from what is committed; is added to */
+  constructor(node: NodeRecord, committed: NodeUsage, change: NodeUsageSum) {
     this.node = node;
-    this.#nanoCpusFree = node.description?.Resources.NanoCPUs ?? 0;
-    this.#memoryBytesFree = node.description?.Resources.MemoryBytes ?? 0;
+    this.#committed = committed;
+    this.#change = change;
   }
 
   /** How many tasks the node is meant to run. */
   get tasks(): number {
-    return this.#tasks;
+    return this.#committed.tasks + this.#change.tasks;
   }
 
   tasksOf(serviceId: string): number {
-    return this.#tasksOfService.get(serviceId) ?? 0;
+    return this.#committed.tasksOf(serviceId) + this.#change.tasksOf(serviceId);
   }
 
   hasResources(demand: Demand): boolean {
-    return demand.nanoCpus <= this.#nanoCpusFree && demand.memoryBytes <= this.#memoryBytesFree;
+    const { NanoCPUs = 0, MemoryBytes = 0 } = this.node.description?.Resources ?? {};
+    return (
+      this.#committed.nanoCpus + this.#change.nanoCpus + demand.nanoCpus <= NanoCPUs &&
+      this.#committed.memoryBytes + this.#change.memoryBytes + demand.memoryBytes <= MemoryBytes
+    );
   }
 
   hasHostPorts(demand: Demand): boolean {
-    return demand.hostPorts.every((port) => !this.#hostPorts.has(port));
+    return demand.hostPorts.every((port) => this.#committed.holdersOf(port) + this.#change.holdersOf(port) === 0);
   }
 
-  /** @param meantToRun  false for a task that has been told to end: until it has, it holds what it took */
-  add(serviceId: string, demand: Demand, meantToRun: boolean): void {
-    this.#nanoCpusFree -= demand.nanoCpus;
-    this.#memoryBytesFree -= demand.memoryBytes;
-    for (const port of demand.hostPorts) this.#hostPorts.add(port);
-    if (!meantToRun) return;
-    this.#tasks++;
-    this.#tasksOfService.set(serviceId, this.tasksOf(serviceId) + 1);
+  /** Puts one more task of the service on the node. */
+  add(serviceId: string, demand: Demand): void {
+    const assigned: Counted = {
+      serviceId,
+      desiredState: 'running',
+      status: { state: 'assigned', atMs: 0, message: '' },
+    };
+    this.#change.count(assigned, demand, 1);
   }
 }
 
-/** The load of every node that the pass has asked for: O(tasks on the node), once. */
+/** The load of every node as the pass has decided so far. O(tasks that the pass has changed), once. */
 export class NodeLoads {
   readonly #draft: Draft;
-  readonly #demands: Demands;
+  readonly #changes = new Map<string, NodeUsageSum>();
   readonly #known = new Map<string, NodeLoad>();
 
-  constructor(draft: Draft, demands: Demands) {
+  constructor(draft: Draft) {
     this.#draft = draft;
-    this.#demands = demands;
+    for (const id of draft.changedTaskIds()) {
+      const committed = draft.view.task(id);
+      if (committed?.nodeId === undefined) continue;
+      const demand = draft.view.demand(committed.serviceId, committed.specVersion);
+      const change = this.#changeOf(committed.nodeId);
+      change.count(committed, demand, -1);
+      if (!draft.isDeleted(id)) change.count(draft.current(committed), demand, 1);
+    }
   }
 
   of(node: NodeRecord): NodeLoad {
-    const known = this.#known.get(node.id);
-    if (known !== undefined) return known;
-    const load = new NodeLoad(node);
-    for (const committed of this.#draft.view.tasksOfNode(node.id)) {
-      if (this.#draft.isDeleted(committed.id)) continue;
-      const task = this.#draft.current(committed);
-      if (isTerminal(task.status.state) || !isDispatched(task)) continue;
-      const meantToRun = rankOf(task.desiredState) <= rankOf('running');
-      load.add(task.serviceId, this.#demands.of(task.serviceId, task.specVersion), meantToRun);
+    let load = this.#known.get(node.id);
+    if (load === undefined) {
+      load = new NodeLoad(node, this.#draft.view.usageOfNode(node.id), this.#changeOf(node.id));
+      this.#known.set(node.id, load);
     }
-    this.#known.set(node.id, load);
     return load;
+  }
+
+  #changeOf(nodeId: string): NodeUsageSum {
+    let change = this.#changes.get(nodeId);
+    if (change === undefined) {
+      change = new NodeUsageSum();
+      this.#changes.set(nodeId, change);
+    }
+    return change;
   }
 }

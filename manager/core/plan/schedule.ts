@@ -1,6 +1,6 @@
 import { rankOf } from '@apiary/api/model';
+import type { Demand } from '../store/node-usage.js';
 import type { SpecVersion, TaskRecord } from '../store/records.js';
-import { Demands } from './demand.js';
 import type { Draft, NewTask } from './draft.js';
 import { explainRefusals, type Filter, filtersOf } from './filters.js';
 import { NodeLoads } from './node-load.js';
@@ -33,13 +33,12 @@ const CONFIRMED = 'scheduler confirmed task can run on preassigned node';
 export function schedule(draft: Draft): void {
   const groups = collect(draft);
   if (groups.length === 0) return;
-  const demands = new Demands(draft.view);
-  const loads = new NodeLoads(draft, demands);
+  const loads = new NodeLoads(draft);
   for (const group of groups) {
-    const demand = demands.of(group.spec.serviceId, group.spec.version);
+    const demand = draft.view.demand(group.spec.serviceId, group.spec.version);
     const filters = filtersOf(draft, group.spec, demand);
-    confirmPreassigned(draft, group, filters, loads, demands);
-    spread(draft, group, filters, loads, demands);
+    confirmPreassigned(draft, group, demand, filters, loads);
+    spread(draft, group, demand, filters, loads);
   }
 }
 
@@ -71,11 +70,10 @@ function collect(draft: Draft): TaskGroup[] {
 function confirmPreassigned(
   draft: Draft,
   group: TaskGroup,
+  demand: Demand,
   filters: readonly Filter[],
   loads: NodeLoads,
-  demands: Demands,
 ): void {
-  const { serviceId, version } = group.spec;
   for (const waiting of group.tasks) {
     const node = waiting.task.nodeId === undefined ? undefined : draft.node(waiting.task.nodeId);
     if (node === undefined) continue;
@@ -85,16 +83,15 @@ function confirmPreassigned(
       postpone(draft, waiting, refusals);
       continue;
     }
-    load.add(serviceId, demands.of(serviceId, version), true);
+    load.add(group.spec.serviceId, demand);
     assign(draft, waiting, node.id, CONFIRMED);
   }
 }
 
-function spread(draft: Draft, group: TaskGroup, filters: readonly Filter[], loads: NodeLoads, demands: Demands): void {
+function spread(draft: Draft, group: TaskGroup, demand: Demand, filters: readonly Filter[], loads: NodeLoads): void {
   const waiting = group.tasks.filter(({ task }) => task.nodeId === undefined);
   if (waiting.length === 0) return;
-  const { serviceId, version } = group.spec;
-  const demand = demands.of(serviceId, version);
+  const { serviceId } = group.spec;
   const failures = recentFailures(draft, serviceId);
   const keys = (group.spec.template.Placement?.Preferences ?? []).map(({ Spread }) => Spread?.SpreadDescriptor ?? '');
   const tree = new SpreadTree(serviceId, keys);
@@ -111,7 +108,7 @@ function spread(draft: Draft, group: TaskGroup, filters: readonly Filter[], load
   let refusal: string | undefined;
   for (const one of waiting) {
     const load = tree.place((chosen) => {
-      chosen.add(serviceId, demand, true);
+      chosen.add(serviceId, demand);
       return filters.every((filter) => filter.accepts(chosen));
     });
     if (load !== undefined) {

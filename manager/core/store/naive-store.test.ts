@@ -11,6 +11,7 @@ import fc from 'fast-check';
 import t from 'tap';
 import type { Change, Entry, Guard } from './change.js';
 import { decodeEntry, encodeEntry } from './entry-codec.js';
+import { demandOf } from './node-usage.js';
 import type { ClusterRecord, NodeRecord, ServiceRecord, SpecVersion, TaskRecord } from './records.js';
 import { sameForTasks } from './spec-comparison.js';
 import { Store } from './store.js';
@@ -211,6 +212,7 @@ function check(store: Store, naive: NaiveStore): void {
     }
   }
   for (const id of NODE_IDS) {
+    checkUsage(store, naive, id);
     assert.deepEqual(store.tasksOfNode(id), byId(tasks.filter((task) => task.nodeId === id)), 'tasks of node');
   }
   const pending = tasks.filter(
@@ -218,6 +220,32 @@ function check(store: Store, naive: NaiveStore): void {
       ['new', 'pending'].includes(status.state) && ['ready', 'running', 'complete'].includes(desiredState),
   );
   assert.deepEqual(store.pendingTasks(), byId(pending), 'pending tasks');
+}
+
+function checkUsage(store: Store, naive: NaiveStore, nodeId: string): void {
+  const holding = naive.tasks.filter(
+    ({ nodeId: on, status }) =>
+      on === nodeId && rankOf(status.state) >= rankOf('assigned') && !isTerminal(status.state),
+  );
+  const meant = holding.filter(({ desiredState }) => rankOf(desiredState) <= rankOf('running'));
+  const demands = holding.map((task) => {
+    const made = naive.specs.find((s) => s.serviceId === task.serviceId && s.version === task.specVersion);
+    assert.ok(made);
+    assert.deepEqual(store.demand(made.serviceId, made.version), demandOf(made));
+    return demandOf(made);
+  });
+  const sum = (numbers: number[]): number => numbers.reduce((total, one) => total + one, 0);
+  const usage = store.usageOfNode(nodeId);
+  assert.equal(usage.nanoCpus, sum(demands.map(({ nanoCpus }) => nanoCpus)), 'CPUs taken');
+  assert.equal(usage.memoryBytes, sum(demands.map(({ memoryBytes }) => memoryBytes)), 'memory taken');
+  assert.equal(usage.tasks, meant.length, 'tasks meant to run');
+  for (const port of ['80/tcp', '80/udp', '81/tcp']) {
+    const holders = demands.filter(({ hostPorts }) => hostPorts.includes(port)).length;
+    assert.equal(usage.holdersOf(port), holders, `holders of ${port}`);
+  }
+  for (const id of SERVICE_IDS) {
+    assert.equal(usage.tasksOf(id), meant.filter((task) => task.serviceId === id).length, 'tasks of service on node');
+  }
 }
 
 const SERVICE_IDS = ['s2', 's1', 's3'];
@@ -237,6 +265,18 @@ const spec = fc.record({
   TaskTemplate: fc.record({
     ContainerSpec: fc.record({ Image: fc.constantFrom('a', 'b', 'c') }),
     ForceUpdate: fc.constantFrom(0, 1),
+    Resources: fc.record({ Reservations: fc.record({ NanoCPUs: fc.nat(3), MemoryBytes: fc.nat(3) }) }),
+  }),
+  EndpointSpec: fc.record({
+    Ports: fc.array(
+      fc.record({
+        TargetPort: fc.constant(80),
+        PublishedPort: fc.constantFrom(80, 81),
+        Protocol: fc.constantFrom('tcp' as const, 'udp' as const),
+        PublishMode: fc.constantFrom('host' as const, 'ingress' as const),
+      }),
+      { maxLength: 1 },
+    ),
   }),
   Mode: fc.record({ Replicated: fc.record({ Replicas: fc.nat(3) }) }),
 });

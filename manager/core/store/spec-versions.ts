@@ -1,4 +1,5 @@
 import { invariant } from '@apiary/std';
+import { type Demand, demandOf } from './node-usage.js';
 import type { SpecVersion } from './records.js';
 
 /**
@@ -6,10 +7,15 @@ import type { SpecVersion } from './records.js';
  * counts once; a version is forgotten with its last holder. A version that was added and has no holder yet is kept.
  */
 export class SpecVersions {
-  readonly #services = new Map<string, Map<number, { spec: SpecVersion; holders: number }>>();
+  readonly #services = new Map<string, Map<number, { spec: SpecVersion; demand: Demand; holders: number }>>();
 
   get(serviceId: string, version: number): SpecVersion | undefined {
     return this.#services.get(serviceId)?.get(version)?.spec;
+  }
+
+  /** What each task of the version takes from its node, worked out once. */
+  demandOf(serviceId: string, version: number): Demand | undefined {
+    return this.#services.get(serviceId)?.get(version)?.demand;
   }
 
   /** Whether the service is there, or a task of it. */
@@ -20,7 +26,7 @@ export class SpecVersions {
   add(spec: SpecVersion): void {
     const versions = this.#services.get(spec.serviceId) ?? new Map();
     invariant(!versions.has(spec.version), `spec version ${spec.version} of service ${spec.serviceId} is made twice`);
-    versions.set(spec.version, { spec, holders: 0 });
+    versions.set(spec.version, { spec, demand: demandOf(spec), holders: 0 });
     this.#services.set(spec.serviceId, versions);
   }
 

@@ -1,6 +1,7 @@
 import { invariant, unreachable } from '@apiary/std';
 import { applyChange } from './apply-change.js';
 import type { ApplyResult, Entry, Guard, Touched } from './change.js';
+import { type Demand, type NodeUsage, NodeUsageSum } from './node-usage.js';
 import type { ClusterRecord, NodeRecord, ServiceRecord, SpecVersion, TaskRecord } from './records.js';
 import { readSnapshot, writeSnapshot } from './snapshot.js';
 import { Tables } from './tables.js';
@@ -96,6 +97,10 @@ export class Store implements View {
     return this.#tables.tasksOfNode.list(nodeId);
   }
 
+  usageOfNode(nodeId: string): NodeUsage {
+    return this.#tables.usageOfNode.get(nodeId) ?? new NodeUsageSum();
+  }
+
   pendingTasks(): TaskRecord[] {
     return this.#tables.pendingTasks.list();
   }
@@ -104,6 +109,12 @@ export class Store implements View {
     const spec = this.#tables.specs.get(serviceId, version);
     invariant(spec !== undefined, `spec version ${version} of service ${serviceId} is asked for, but gone`);
     return spec;
+  }
+
+  demand(serviceId: string, version: number): Demand {
+    const demand = this.#tables.specs.demandOf(serviceId, version);
+    invariant(demand !== undefined, `the demand of version ${version} of service ${serviceId} is asked for, but gone`);
+    return demand;
   }
 
   #holds(guard: Guard): boolean {

@@ -1,4 +1,6 @@
 import { rankOf } from '@apiary/api/model';
+import { invariant } from '@apiary/std';
+import { NodeUsageSum } from './node-usage.js';
 import { GroupedIndex, RecordIndex } from './record-index.js';
 import type { ClusterRecord, NodeRecord, ServiceRecord, TaskRecord } from './records.js';
 import { SpecVersions } from './spec-versions.js';
@@ -11,6 +13,7 @@ export class Tables {
   readonly tasks = new RecordIndex<TaskRecord>();
   readonly tasksOfService = new GroupedIndex<TaskRecord>();
   readonly tasksOfNode = new GroupedIndex<TaskRecord>();
+  readonly usageOfNode = new Map<string, NodeUsageSum>();
   readonly pendingTasks = new RecordIndex<TaskRecord>();
   readonly specs = new SpecVersions();
   /** By service, the highest spec version ever made: an agent knows specs by their number, so none is given twice. */
@@ -39,6 +42,8 @@ export class Tables {
   putTask(task: TaskRecord): void {
     const before = this.tasks.get(task.id);
     if (before === undefined) this.specs.hold(task.serviceId, task.specVersion);
+    else this.#countUsage(before, -1);
+    this.#countUsage(task, 1);
     this.tasks.put(task);
     this.tasksOfService.put(task.serviceId, task);
     if (task.nodeId !== undefined) this.tasksOfNode.put(task.nodeId, task);
@@ -51,7 +56,18 @@ export class Tables {
     this.tasksOfService.delete(task.serviceId, task.id);
     if (task.nodeId !== undefined) this.tasksOfNode.delete(task.nodeId, task.id);
     this.pendingTasks.delete(task.id);
+    this.#countUsage(task, -1);
     this.specs.release(task.serviceId, task.specVersion);
+  }
+
+  #countUsage(task: TaskRecord, sign: 1 | -1): void {
+    if (task.nodeId === undefined) return;
+    const demand = this.specs.demandOf(task.serviceId, task.specVersion);
+    invariant(demand !== undefined, `the spec version of task ${task.id} is gone`);
+    const usage = this.usageOfNode.get(task.nodeId) ?? new NodeUsageSum();
+    usage.count(task, demand, sign);
+    if (usage.isEmpty) this.usageOfNode.delete(task.nodeId);
+    else this.usageOfNode.set(task.nodeId, usage);
   }
 
   #holdSpecs(service: ServiceRecord): void {

@@ -1,3 +1,4 @@
+import type { Demand, NodeUsage } from './node-usage.js';
 import type { ClusterRecord, NodeRecord, ServiceRecord, SpecVersion, TaskRecord } from './records.js';
 
 /** Committed state, to be read. Every iteration is in the order of ids, so that all replicas decide alike. */
@@ -15,8 +16,16 @@ export interface View {
   tasks(): TaskRecord[];
   tasksOfService(serviceId: string): TaskRecord[];
   tasksOfNode(nodeId: string): TaskRecord[];
+  /** What the tasks of the node take of it, kept as they change: to be read at once, for it goes on to change. O(1). */
+  usageOfNode(nodeId: string): NodeUsage;
   /** Tasks that wait for a node (or, of a global service, for room on theirs) and are still to run. */
   pendingTasks(): TaskRecord[];
   /** @throws InvariantError when no task, service or rollback needs that version any more */
   spec(serviceId: string, version: number): SpecVersion;
+  /**
+   * What each task of the spec version takes from its node.
+   *
+   * @throws InvariantError as `spec` does
+   */
+  demand(serviceId: string, version: number): Demand;
 }
