@@ -1,4 +1,5 @@
 import type { ServerResponse } from 'node:http';
+import { fileURLToPath } from 'node:url';
 import { createClient } from '@apiary/api/client';
 import { VirtualClock } from '@apiary/std';
 import t, { type Test } from 'tap';
@@ -341,4 +342,12 @@ t.test('the program itself runs from any directory, through a link, with its exi
   t.match(listed.stderr, /unix:\/\/\/nonexistent\/from-the-environment/);
   t.equal((await runProgram(`${directory}/ctl`, ['service', 'ls', '--nope'], {})).exitCode, 125);
   t.match((await runProgram(`${directory}/ctl`, ['--version'], {})).stdout, /^swarmctl version \d+\.\d+\.\d+/);
+});
+
+t.test('the executable leaves every flag of the command line to swarmctl', async (t) => {
+  // Node.js reads --env-file wherever it stands, and would take NODE_OPTIONS from it.
+  const program = fileURLToPath(new URL('../../../bin/swarmctl', import.meta.url));
+  const { exitCode, stderr } = await runProgram(program, ['service', 'create', '--env-file', '/nonexistent', 'x'], {});
+  t.equal(stderr, 'open /nonexistent: no such file or directory\n');
+  t.equal(exitCode, 1);
 });
