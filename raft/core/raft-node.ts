@@ -77,6 +77,8 @@ export interface NodeStatus {
   snapshotIndex: number;
   membership: Membership;
   isTransferring: boolean;
+  /** The disk refused, and has not taken anything since. */
+  isDiskFailed: boolean;
   /** Of a leader. */
   peers: { id: MemberId; matchIndex: number; flow: Flow['type']; isActive: boolean }[];
 }
@@ -100,8 +102,7 @@ export class RaftNode {
     this.#state = {
       options,
       tick: 0,
-      term: hardState.term,
-      vote: hardState.vote,
+      ...resumedTerm(hardState, log.last.term),
       log,
       commit: Math.max(hardState.commit, snapshot.index),
       applied: snapshot.index,
@@ -292,7 +293,7 @@ export class RaftNode {
   }
 
   get status(): NodeStatus {
-    const { options, term, role, commit, applied, log, snapshot, memberships } = this.#state;
+    const { options, term, role, commit, applied, log, snapshot, memberships, disk } = this.#state;
     const leaderId = role.type === 'leader' ? options.id : role.type === 'follower' ? role.leaderId : undefined;
     return {
       id: options.id,
@@ -305,6 +306,7 @@ export class RaftNode {
       stableIndex: log.stableIndex,
       snapshotIndex: snapshot.index,
       membership: memberships.current,
+      isDiskFailed: disk.health.type === 'failed',
       isTransferring: role.type === 'leader' && role.transfer !== undefined,
       peers:
         role.type === 'leader'
@@ -446,6 +448,11 @@ export class RaftNode {
         return;
     }
   }
+}
+
+/** A write may have been cut short between entries of a new term and that term: then it has no vote cast in it. */
+function resumedTerm({ term, vote }: HardState, lastTerm: number): { term: number; vote: MemberId | '' } {
+  return lastTerm > term ? { term: lastTerm, vote: '' } : { term, vote };
 }
 
 /** Its term is one that would be, and nobody has begun. */

@@ -5,6 +5,7 @@
 export * from './damaged-file.js';
 export * from './file-system.js';
 export type { Logger } from './logger.js';
+export * from './member-storage.js';
 export * from './single-member-log.js';
 export { type Snapshot, type SnapshotInfo, SnapshotStore } from './snapshot-file.js';
 export { type WalOptions, WriteAheadLog } from './wal.js';

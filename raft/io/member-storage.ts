@@ -1,0 +1,240 @@
+import { join } from 'node:path';
+import { ApiaryError, invariant } from '@apiary/std';
+import type {
+  Entry,
+  Identity,
+  InitialState,
+  Membership,
+  Persist,
+  SnapshotChunk,
+  SnapshotMeta,
+  WalRecord,
+} from '../core/index.js';
+import { decodeEntry, decodeMembership, encodeEntry, encodeMembership, NO_MEMBERSHIP } from '../core/index.js';
+import { DamagedFileError } from './damaged-file.js';
+import type { FileSystem, OpenFile } from './file-system.js';
+import { NodeFileSystem } from './file-system.js';
+import type { Logger } from './logger.js';
+import { silentLogger } from './logger.js';
+import { SnapshotStore } from './snapshot-file.js';
+import { readFramed, SnapshotStream } from './snapshot-stream.js';
+import { WriteAheadLog } from './wal.js';
+
+export interface MemberStorageOptions {
+  /** Made when missing, for the owner only. Holds `wal/`, `snapshots/` and `incoming/`. */
+  directory: string;
+  /** Written into each file; the data of another cluster or member is refused. */
+  identity?: Identity;
+  /** Of a new cluster, in each of its first members: they begin with it as their first entry. */
+  bootstrap?: Membership;
+  segmentBytes?: number;
+  files?: FileSystem;
+  logger?: Logger;
+}
+
+/** What a member begins with after a start. */
+export interface Opened {
+  storage: MemberStorage;
+  initial: InitialState;
+  /** The state of `initial.snapshot`; undefined without one. */
+  state: Iterable<Uint8Array> | undefined;
+}
+
+/** A received snapshot, the newest of our own, and the one before, which may still be on its way to somebody. */
+const SNAPSHOTS_KEPT = 3;
+
+/** What a member of a cluster keeps on disk: a write-ahead log, and snapshots that carry their membership. */
+export class MemberStorage {
+  readonly #files: FileSystem;
+  readonly #directory: string;
+  readonly #wal: WriteAheadLog;
+  readonly #snapshots: SnapshotStore;
+  /** Of the newest snapshot that the log was told of. */
+  #snapshotIndex: number;
+  readonly #outgoing = new Map<string, SnapshotStream>();
+  #incoming: { file: OpenFile; path: string } | undefined;
+
+  private constructor(files: FileSystem, directory: string, wal: WriteAheadLog, snapshots: SnapshotStore) {
+    this.#files = files;
+    this.#directory = directory;
+    this.#wal = wal;
+    this.#snapshots = snapshots;
+    this.#snapshotIndex = wal.snapshot.index;
+  }
+
+  /**
+   * Reads and checks all that is there.
+   *
+   * @throws ApiaryError `failed-precondition` when something is damaged, missing, or of another cluster or member
+   */
+  static async open(options: MemberStorageOptions): Promise<Opened> {
+    const { directory, bootstrap, segmentBytes } = options;
+    const { identity = { clusterId: '', memberId: '' }, files = new NodeFileSystem(), logger = silentLogger } = options;
+    const snapshots = await SnapshotStore.open(files, join(directory, 'snapshots'), identity);
+    await files.makeDirectory(join(directory, 'incoming'));
+    for (const name of files.list(join(directory, 'incoming'))) await files.remove(join(directory, 'incoming', name));
+    const walOptions = { directory: join(directory, 'wal'), identity, files, logger };
+    const wal = await WriteAheadLog.open(segmentBytes === undefined ? walOptions : { ...walOptions, segmentBytes });
+    const storage = new MemberStorage(files, directory, wal, snapshots);
+    try {
+      const isNew = bootstrap !== undefined && wal.lastIndex === 0;
+      const { state, snapshot } = storage.#newestSnapshot();
+      const entries = isNew ? await storage.#bootstrap(bootstrap) : storage.#entriesAfter(snapshot);
+      const { term, vote, commit } = wal.hardState;
+      const last = entries.at(-1) ?? snapshot;
+      if (last.index < commit)
+        throw new DamagedFileError(
+          walOptions.directory,
+          `ends with entry ${last.index}, though entry ${commit} was committed`,
+        );
+      return { storage, initial: { hardState: { term, vote, commit }, snapshot, entries }, state };
+    } catch (error) {
+      await wal.close();
+      throw error;
+    }
+  }
+
+  /**
+   * Makes what a Ready has to persist durable, after all that was given before.
+   *
+   * @throws ApiaryError as `WriteAheadLog.append`: then nothing of it was kept, nor of what was given after it
+   */
+  write({ snapshot, entries, hardState }: Persist): Promise<void> {
+    const records: WalRecord[] = [];
+    if (snapshot !== undefined) {
+      const { index, term } = snapshot;
+      // An entry without content cuts off what cannot follow the snapshot, should a crash come between the two.
+      if (this.#wal.lastIndex >= index) records.push({ type: 'entry', index, term, data: new Uint8Array(0) });
+      records.push({ type: 'snapshot', index, term });
+      this.#snapshotIndex = index;
+    }
+    for (const entry of entries) {
+      records.push({ type: 'entry', index: entry.index, term: entry.term, data: encodeEntry(entry) });
+    }
+    if (hardState !== undefined) records.push({ type: 'hard-state', ...hardState });
+    return this.#wal.append(records);
+  }
+
+  /**
+   * Keeps a snapshot of the own state, and drops what it makes superfluous. Pieces are drawn as the disk takes them.
+   *
+   * @returns false when a received one has overtaken it: then it counts for nothing
+   */
+  async saveSnapshot(meta: SnapshotMeta, pieces: Iterable<Uint8Array>): Promise<boolean> {
+    await this.#snapshots.write(meta.index, meta.term, withMembership(meta, pieces));
+    if (this.#snapshotIndex >= meta.index) return false;
+    this.#snapshotIndex = meta.index;
+    await this.#wal.append([{ type: 'snapshot', index: meta.index, term: meta.term }]);
+    await this.#snapshots.purge(SNAPSHOTS_KEPT);
+    await this.#wal.purgeThrough(meta.index);
+    return true;
+  }
+
+  /** The state of a snapshot that was received and is durable. */
+  stateOf({ index }: SnapshotMeta): Iterable<Uint8Array> {
+    const info = this.#snapshots.list().find((each) => each.index === index);
+    invariant(info !== undefined, `the snapshot of entry ${index} is gone`);
+    return afterFirst(this.#snapshots.read(info).pieces);
+  }
+
+  /**
+   * A piece of a snapshot for another member, of at most `maxBytes`. Asked for in order it is read once.
+   *
+   * @returns undefined when there is no such snapshot any more
+   */
+  readChunk(
+    to: string,
+    { index }: SnapshotMeta,
+    offset: number,
+    maxBytes: number,
+  ): { data: Uint8Array; isLast: boolean } | undefined {
+    let stream = this.#outgoing.get(to);
+    if (stream === undefined || stream.index !== index || stream.offset !== offset) {
+      this.#outgoing.delete(to);
+      const info = this.#snapshots.list().find((each) => each.index === index);
+      if (info === undefined) return undefined;
+      stream = new SnapshotStream(index, this.#snapshots.read(info).pieces);
+      stream.skip(offset);
+      this.#outgoing.set(to, stream);
+    }
+    const chunk = stream.take(maxBytes);
+    if (chunk.isLast) this.#outgoing.delete(to);
+    return chunk;
+  }
+
+  /** Stores a piece that another member sent; with the last one the whole snapshot is checked, durable and named. */
+  async storeChunk({ from, snapshot, offset, data, isLast }: SnapshotChunk): Promise<void> {
+    const path = join(this.#directory, 'incoming', `${snapshot.index}-${snapshot.term}-${from}`);
+    if (offset === 0) {
+      await this.#dropIncoming();
+      this.#incoming = { file: await this.#files.create(path), path };
+    }
+    const incoming = this.#incoming;
+    if (incoming === undefined || incoming.path !== path)
+      throw new ApiaryError('failed-precondition', `${path}: its beginning was never received`);
+    await incoming.file.write(data, offset);
+    if (!isLast) return;
+    const pieces = readFramed(incoming.file, path);
+    await this.#snapshots.write(snapshot.index, snapshot.term, withMembership(snapshot, afterFirst(pieces)));
+    await this.#dropIncoming();
+  }
+
+  close(): Promise<void> {
+    return this.#wal.close();
+  }
+
+  async #dropIncoming(): Promise<void> {
+    const incoming = this.#incoming;
+    this.#incoming = undefined;
+    if (incoming === undefined) return;
+    await incoming.file.close();
+    await this.#files.remove(incoming.path);
+  }
+
+  async #bootstrap(membership: Membership): Promise<Entry[]> {
+    const entry: Entry = { type: 'membership', index: 1, term: 1, membership, data: new Uint8Array(0) };
+    await this.write({ snapshot: undefined, entries: [entry], hardState: { term: 1, vote: '', commit: 1 } });
+    return [entry];
+  }
+
+  /** The one that the log was told of: a newer file may not fit what the log has after it. */
+  #newestSnapshot(): { snapshot: SnapshotMeta; state: Iterable<Uint8Array> | undefined } {
+    const { index, term } = this.#wal.snapshot;
+    if (index === 0) return { snapshot: { index: 0, term: 0, membership: NO_MEMBERSHIP }, state: undefined };
+    const info = this.#snapshots.list().find((each) => each.index === index);
+    if (info === undefined)
+      throw new DamagedFileError(join(this.#directory, 'snapshots'), `misses the snapshot of entry ${index}`);
+    const { pieces } = this.#snapshots.read(info);
+    const [head] = pieces;
+    if (head === undefined) throw DamagedFileError.at(info.path, 0, 'it has no membership');
+    return { snapshot: { index, term, ...decodeMembership(head) }, state: afterFirst(pieces) };
+  }
+
+  #entriesAfter({ index }: SnapshotMeta): Entry[] {
+    const { recovered } = this.#wal;
+    if (recovered !== undefined && recovered.firstIndex > index + 1)
+      throw new DamagedFileError(
+        join(this.#directory, 'wal'),
+        `begins with entry ${recovered.firstIndex}, and the snapshot is of entry ${index}: what was between is missing`,
+      );
+    const entries: Entry[] = [];
+    for (const record of recovered?.entries(index) ?? []) {
+      if (record.data.length === 0) break;
+      entries.push(decodeEntry(record, record.data));
+    }
+    return entries;
+  }
+}
+
+function* withMembership({ membership }: SnapshotMeta, pieces: Iterable<Uint8Array>): Generator<Uint8Array> {
+  yield encodeMembership(membership);
+  yield* pieces;
+}
+
+function* afterFirst(pieces: Iterable<Uint8Array>): Generator<Uint8Array> {
+  let isFirst = true;
+  for (const piece of pieces) {
+    if (!isFirst) yield piece;
+    isFirst = false;
+  }
+}

@@ -1,0 +1,43 @@
+import { parseArgs } from 'node:util';
+import { FAULTS } from './faults.js';
+import { type Outcome, simulate } from './simulation.js';
+
+/** `npm run sim -- --seed S --count N`: simulates clusters from seed S on, and tells the story of the first that fails. */
+const { values } = parseArgs({
+  options: {
+    seed: { type: 'string', default: '1' },
+    count: { type: 'string', default: '100' },
+    /** Tells the story of every run. */
+    story: { type: 'boolean', default: false },
+  },
+});
+const first = Number(values.seed);
+const count = Number(values.count);
+if (!Number.isSafeInteger(first) || !Number.isSafeInteger(count) || count < 1) {
+  console.error('usage: npm run sim -- [--seed NUMBER] [--count NUMBER] [--story]');
+  process.exit(2);
+}
+
+const outcomes: Outcome[] = [];
+const start = performance.now();
+for (let seed = first; seed < first + count; seed++) {
+  const outcome = await simulate(seed);
+  outcomes.push({ ...outcome, story: [] });
+  if (values.story || outcome.failure !== undefined) console.log(outcome.story.join('\n'));
+  if (outcome.failure === undefined) continue;
+  console.log(`\nseed ${seed} failed: ${outcome.failure}`);
+  console.log(`once more: npm run sim -- --seed ${seed} --count 1`);
+  process.exitCode = 1;
+  break;
+}
+console.log(summary(outcomes, (performance.now() - start) / 1000));
+
+function summary(outcomes: Outcome[], seconds: number): string {
+  const sum = (of: (outcome: Outcome) => number): number => outcomes.reduce((total, each) => total + of(each), 0);
+  const faults = FAULTS.map((fault) => `${fault} ${sum(({ figures }) => figures.faults.get(fault) ?? 0)}`);
+  return [
+    `${outcomes.length} clusters in ${seconds.toFixed(1)} s (${((60 * outcomes.length) / seconds).toFixed(0)} a minute), ${(sum(({ figures }) => figures.virtualMs) / 3_600_000).toFixed(2)} hours of virtual time`,
+    `${sum(({ figures }) => figures.leaderships)} terms with a leader, ${sum(({ figures }) => figures.entries)} entries, ${sum(({ figures }) => figures.acknowledged)} writes acknowledged, ${sum(({ figures }) => figures.reads)} reads, ${sum(({ figures }) => figures.membershipChanges)} membership changes`,
+    `faults: ${faults.join(', ')}`,
+  ].join('\n');
+}
