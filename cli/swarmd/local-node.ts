@@ -11,7 +11,7 @@ import {
   type Replica,
   startManager,
 } from '@apiary/manager/io';
-import { ApiaryError, type Clock, newId, type Rng } from '@apiary/std';
+import { ApiaryError, type Clock, messageOf, newId, type Rng } from '@apiary/std';
 import {
   type Agent,
   createKeyAndCsr,
@@ -26,7 +26,14 @@ import {
 } from '@apiary/worker/io';
 import type { Logger } from 'pino';
 import { localAddr, resolveAdvertiseAddr, resolveListenAddr } from './address.js';
-import { type NodeFile, readNodeFile, removeNodeFile, writeNodeFile } from './node-file.js';
+import {
+  markLeaving,
+  type NodeFile,
+  readLeavingFile,
+  readNodeFile,
+  removeLeavingFile,
+  writeNodeFile,
+} from './node-file.js';
 
 export interface SwarmNodeOptions {
   dataRoot: string;
@@ -63,14 +70,15 @@ const LAST_MANAGER =
 
 /**
  * This host's place in a cluster: none, a worker's, or a manager's with a worker beside it. Puts the parts together
- * for each, and remembers on disk which it is: the node file is the last thing written by `init` and `join`, and the
- * first removed by `leave`, so that a stop between leaves a node that is in no cluster.
+ * for each, and remembers on disk which it is: the node file is the last thing written by `init` and `join`, so that a
+ * stop between leaves a node that is in no cluster; `leave` renames it first and removes it last, so that a stop
+ * between leaves a node that goes on leaving.
  */
 export class SwarmNode implements LocalNode {
   readonly #options: SwarmNodeOptions;
   #membership: Membership | undefined;
   /** What is being done to the membership: one thing at a time. */
-  #underWay: string | undefined;
+  #underWay: { what: 'init' | 'join' | 'leave'; settled: Promise<unknown> } | undefined;
   #remembering: Promise<void> = Promise.resolve();
 
   constructor(options: SwarmNodeOptions) {
@@ -80,7 +88,7 @@ export class SwarmNode implements LocalNode {
   /** Takes up the place that this node had when the daemon stopped. */
   async resume(): Promise<void> {
     const file = await readNodeFile(this.#options.dataRoot);
-    if (file === undefined) return;
+    if (file === undefined) return this.#resumeLeave();
     const identity = await readCredentials(this.#options.dataRoot);
     if (identity === undefined) {
       throw new ApiaryError(
@@ -93,8 +101,24 @@ export class SwarmNode implements LocalNode {
     this.#membership = this.#member(file, identity, manager);
   }
 
-  /** Stops what runs in this process. Containers run on. */
+  /** Goes on with a leave that was cut short, beside whatever else: until it is done, this node joins nothing. */
+  async #resumeLeave(): Promise<void> {
+    const { dataRoot, logger } = this.#options;
+    const file = await readLeavingFile(dataRoot);
+    if (file === undefined) return;
+    logger.info({ clusterId: file.clusterId }, 'leaving a cluster: the leave was cut short');
+    // Without an identity, its containers were removed already.
+    const identity = await readCredentials(dataRoot);
+    const agent =
+      identity && this.#agentOf({ file: { ...file, managers: [] }, manager: undefined, error: '' }, identity);
+    this.#exclusively('leave', () => this.#finishLeave(agent, undefined)).catch((error: unknown) =>
+      logger.error({ err: error }, 'cannot leave the cluster: restart swarmd to try again'),
+    );
+  }
+
+  /** Stops what runs in this process. Containers run on. A leave that is under way is finished at the next start. */
   async stop(): Promise<void> {
+    if (this.#underWay?.what !== 'leave') await this.#underWay?.settled;
     const membership = this.#membership;
     this.#membership = undefined;
     await this.#remembering;
@@ -204,32 +228,40 @@ export class SwarmNode implements LocalNode {
       if (membership.manager !== undefined && !force) throw new ApiaryError('failed-precondition', LAST_MANAGER);
       // Whoever forgets the membership writes no node file any more.
       this.#membership = undefined;
-      await this.#remembering;
-      await removeNodeFile(this.#options.dataRoot);
-      await membership.agent.leave();
-      await membership.manager?.close();
-      await removeCredentials(this.#options.dataRoot);
-      await this.#removeLog();
+      try {
+        await this.#remembering;
+        await markLeaving(this.#options.dataRoot);
+      } catch (error) {
+        this.#membership = membership;
+        throw new ApiaryError('internal', `cannot leave: ${messageOf(error)}`, { cause: error });
+      }
+      await this.#finishLeave(membership.agent, membership.manager);
     });
+  }
+
+  async #finishLeave(agent: Agent | undefined, manager: Manager | undefined): Promise<void> {
+    await agent?.leave();
+    await manager?.close();
+    await removeCredentials(this.#options.dataRoot);
+    await this.#removeLog();
+    await removeLeavingFile(this.#options.dataRoot);
   }
 
   #refuseMember(): void {
     if (this.#membership !== undefined) throw new ApiaryError('not-manager', MEMBER);
   }
 
-  async #exclusively<R>(what: string, work: () => Promise<R>): Promise<R> {
-    if (this.#underWay !== undefined) {
-      throw new ApiaryError(
-        'unavailable',
-        `swarm ${what}: a swarm ${this.#underWay} is under way on this node: try again`,
-      );
+  #exclusively<R>(what: 'init' | 'join' | 'leave', work: () => Promise<R>): Promise<R> {
+    const underWay = this.#underWay;
+    if (underWay !== undefined) {
+      const message = `swarm ${what}: a swarm ${underWay.what} is under way on this node: try again`;
+      return Promise.reject(new ApiaryError('unavailable', message));
     }
-    this.#underWay = what;
-    try {
-      return await work();
-    } finally {
+    const working = work().finally(() => {
       this.#underWay = undefined;
-    }
+    });
+    this.#underWay = { what, settled: working.catch(() => undefined) };
+    return working;
   }
 
   #startManager(
@@ -257,12 +289,16 @@ export class SwarmNode implements LocalNode {
   }
 
   #member(file: NodeFile, identity: NodeIdentity, manager: Manager | undefined): Membership {
-    const { engine, clock, rng, logger } = this.#options;
     const membership: Omit<Membership, 'agent'> = { file, manager, error: '' };
-    const agent = startAgent({
+    return Object.assign(membership, { agent: this.#agentOf(membership, identity) });
+  }
+
+  #agentOf(membership: Omit<Membership, 'agent'>, identity: NodeIdentity): Agent {
+    const { engine, clock, rng, logger } = this.#options;
+    return startAgent({
       identity,
       managers: () => managersToCall(membership),
-      advertiseAddr: file.advertiseAddr,
+      advertiseAddr: membership.file.advertiseAddr,
       engine,
       clock,
       rng,
@@ -275,7 +311,6 @@ export class SwarmNode implements LocalNode {
         membership.error = `${reason}; run "swarmctl leave", then join again`;
       },
     });
-    return Object.assign(membership, { agent });
   }
 
   /** What the managers said of where they are is kept for the next start; to lose it costs a detour, no more. */

@@ -2,7 +2,10 @@ import { open, readFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ApiaryError, systemCodeOf } from '@apiary/std';
 
-/** What a node remembers of its own place in a cluster. The file is there exactly while the node belongs to one. */
+/**
+ * What a node remembers of its own place in a cluster. The file is there exactly while the node belongs to one; while
+ * it leaves, it has another name, so that a leave that is cut short is finished at the next start.
+ */
 export interface NodeFile {
   nodeId: string;
   clusterId: string;
@@ -16,19 +19,50 @@ export interface NodeFile {
 }
 
 const NAME = 'node.json';
+const LEAVING_NAME = 'leaving.json';
 
-/** @throws ApiaryError `failed-precondition` when the file is there and cannot be read */
-export async function readNodeFile(dataRoot: string): Promise<NodeFile | undefined> {
-  const path = join(dataRoot, NAME);
+/** @throws ApiaryError `failed-precondition` when the file is there and cannot be used */
+export function readNodeFile(dataRoot: string): Promise<NodeFile | undefined> {
+  return readAt(join(dataRoot, NAME));
+}
+
+/** The cluster that this node has not yet left altogether. Throws as `readNodeFile`. */
+export function readLeavingFile(dataRoot: string): Promise<NodeFile | undefined> {
+  return readAt(join(dataRoot, LEAVING_NAME));
+}
+
+async function readAt(path: string): Promise<NodeFile | undefined> {
+  let fault: string;
   try {
-    return JSON.parse(await readFile(path, 'utf8')) as NodeFile;
+    const value: unknown = JSON.parse(await readFile(path, 'utf8'));
+    if (isNodeFile(value)) return value;
+    fault = 'it is not what swarmd wrote';
   } catch (error) {
     if (systemCodeOf(error) === 'ENOENT') return undefined;
-    throw new ApiaryError(
-      'failed-precondition',
-      `${path} cannot be read: ${error}; restore it, or remove the data root to start afresh`,
-    );
+    fault = String(error);
   }
+  throw new ApiaryError(
+    'failed-precondition',
+    `${path} cannot be read: ${fault}; restore it, or remove the data root to start afresh`,
+  );
+}
+
+function isNodeFile(value: unknown): value is NodeFile {
+  const texts = ['nodeId', 'clusterId', 'advertiseAddr', 'listenAddr'];
+  return (
+    hasTexts(value, texts) &&
+    'role' in value &&
+    (value.role === 'worker' || value.role === 'manager') &&
+    'managers' in value &&
+    Array.isArray(value.managers) &&
+    value.managers.every((manager) => hasTexts(manager, ['nodeId', 'addr']))
+  );
+}
+
+function hasTexts(value: unknown, keys: string[]): value is object {
+  return (
+    typeof value === 'object' && value !== null && keys.every((key) => typeof Reflect.get(value, key) === 'string')
+  );
 }
 
 /** The old file or the new one is there afterwards, whenever the machine stops. */
@@ -46,8 +80,15 @@ export async function writeNodeFile(dataRoot: string, node: NodeFile): Promise<v
   await syncDirectory(dataRoot);
 }
 
-export async function removeNodeFile(dataRoot: string): Promise<void> {
-  await rm(join(dataRoot, NAME), { force: true });
+/** The node begins to leave its cluster. Takes no space: one may leave with a full disk. */
+export async function markLeaving(dataRoot: string): Promise<void> {
+  await rename(join(dataRoot, NAME), join(dataRoot, LEAVING_NAME));
+  await syncDirectory(dataRoot);
+}
+
+/** Nothing is left of the cluster that the node was leaving. */
+export async function removeLeavingFile(dataRoot: string): Promise<void> {
+  await rm(join(dataRoot, LEAVING_NAME), { force: true });
   await syncDirectory(dataRoot);
 }
 

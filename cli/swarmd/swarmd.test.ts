@@ -5,7 +5,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { lockDataRoot } from './data-root-lock.js';
-import { type NodeFile, readNodeFile, removeNodeFile, writeNodeFile } from './node-file.js';
+import {
+  markLeaving,
+  type NodeFile,
+  readLeavingFile,
+  readNodeFile,
+  removeLeavingFile,
+  writeNodeFile,
+} from './node-file.js';
 import { readOptions } from './options.js';
 
 function folder(t: Test): string {
@@ -91,8 +98,19 @@ t.test('a node remembers its cluster, in one file that is whole', async (t) => {
   await writeNodeFile(dataRoot, { ...node, managers: [] });
   t.same(await readNodeFile(dataRoot), { ...node, managers: [] });
   t.same(readdirSync(dataRoot), ['node.json'], 'nothing else is left behind');
-  writeFileSync(join(dataRoot, 'node.json'), '{"nodeId": "n');
-  await t.rejects(readNodeFile(dataRoot), { code: 'failed-precondition', message: /node\.json cannot be read/ });
-  await removeNodeFile(dataRoot);
+  await markLeaving(dataRoot);
   t.equal(await readNodeFile(dataRoot), undefined);
+  t.match(await readLeavingFile(dataRoot), { nodeId: 'n1' }, 'what it leaves is remembered until it has left');
+  await removeLeavingFile(dataRoot);
+  t.equal(await readLeavingFile(dataRoot), undefined);
+  const damaged = ['', '{"nodeId": "n', 'null', '[]', '{}', '7'];
+  damaged.push(JSON.stringify({ ...node, role: 7 }), JSON.stringify({ ...node, managers: [{ addr: 7 }] }));
+  for (const text of damaged) {
+    writeFileSync(join(dataRoot, 'node.json'), text);
+    await t.rejects(
+      readNodeFile(dataRoot),
+      { code: 'failed-precondition', message: /node\.json cannot be read/ },
+      text,
+    );
+  }
 });

@@ -1,0 +1,143 @@
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { SystemClock, SystemRng } from '@apiary/manager/io';
+import { ApiaryError } from '@apiary/std';
+import { dockerEngine, type Engine, type HostDescription } from '@apiary/worker/io';
+import { pino } from 'pino';
+import t, { type Test } from 'tap';
+import { SwarmNode } from './local-node.js';
+import { markLeaving } from './node-file.js';
+
+const HOST: HostDescription = {
+  Hostname: 'h1',
+  Platform: { Architecture: 'x86_64', OS: 'linux' },
+  Resources: { NanoCPUs: 2e9, MemoryBytes: 1e9 },
+  Engine: { EngineVersion: '1', Plugins: [] },
+};
+
+/** An engine that has one container of a node's, and can do no more than stop and remove it. */
+function engineWith(containers: Map<string, { nodeId: string; state: 'running' | 'exited' }>): Engine {
+  const seen = (id: string) => {
+    const container = containers.get(id);
+    if (container === undefined) return undefined;
+    return { id, taskId: `task-of-${id}`, pid: 0, exitCode: 0, oomKilled: false, error: '', ports: [], ...container };
+  };
+  const never = async () => {
+    throw new ApiaryError('unimplemented', 'not asked for in these tests');
+  };
+  return {
+    ping: async () => {},
+    describe: async () => HOST,
+    adopt: async () => [...containers.keys()].flatMap((id) => seen(id) ?? []),
+    inspect: async (id) => seen(id),
+    stop: async (id) => {
+      const container = containers.get(id);
+      if (container !== undefined) container.state = 'exited';
+    },
+    remove: async (id) => void containers.delete(id),
+    watch: async () => ({ close: () => {} }),
+    pull: never,
+    create: never,
+    start: never,
+  };
+}
+
+function setUp(t: Test, engine?: Engine) {
+  const dataRoot = mkdtempSync(join(tmpdir(), 'swarm-node-'));
+  const clock = new SystemClock();
+  const nodes: SwarmNode[] = [];
+  const none = dockerEngine({ socketPath: join(dataRoot, 'no-engine.sock'), clock });
+  t.teardown(async () => {
+    for (const node of nodes) await node.stop();
+    none.close();
+    rmSync(dataRoot, { recursive: true });
+  });
+  const start = () => {
+    const options = {
+      dataRoot,
+      engine: engine ?? none,
+      clock,
+      rng: new SystemRng(),
+      logger: pino({ level: 'silent' }),
+    };
+    const node = new SwarmNode({ ...options, onFatal: (error) => t.error(error) });
+    nodes.push(node);
+    return node;
+  };
+  return { dataRoot, start };
+}
+
+const INIT = { AdvertiseAddr: '127.0.0.1', ListenAddr: '127.0.0.1:23771' };
+
+async function inactive(node: SwarmNode): Promise<void> {
+  while (node.status().state !== 'inactive') await new Promise((resolve) => setImmediate(resolve));
+}
+
+t.test('a manager takes up its place again, leaves only by force, and leaves nothing behind', async (t) => {
+  const { dataRoot, start } = setUp(t);
+  const first = start();
+  const nodeId = await first.init(INIT);
+  t.match(first.status(), { nodeId, state: 'active', controlAvailable: true });
+  await t.rejects(first.init(INIT), { code: 'not-manager', message: /already part of a swarm/ });
+  await first.stop();
+  const second = start();
+  await second.resume();
+  t.match(second.status(), { nodeId, state: 'active' });
+  await t.rejects(second.leave(false), { code: 'failed-precondition', message: /last manager/ });
+  await second.leave(true);
+  t.equal(second.status().state, 'inactive');
+  t.same(readdirSync(dataRoot), []);
+  t.not(await second.init(INIT), nodeId);
+});
+
+t.test('an init that fails leaves a node that is in no cluster and can be asked again', async (t) => {
+  const { dataRoot, start } = setUp(t);
+  const node = start();
+  await t.rejects(node.init({ ...INIT, ListenAddr: '192.0.2.1:2377' }), { message: /cannot listen for nodes/ });
+  t.equal(node.status().state, 'inactive');
+  t.notOk(existsSync(join(dataRoot, 'node.json')));
+  await node.init(INIT);
+});
+
+t.test('a leave that was cut short goes on at the next start, before the node joins anything else', async (t) => {
+  const containers = new Map<string, { nodeId: string; state: 'running' | 'exited' }>();
+  const { dataRoot, start } = setUp(t, engineWith(containers));
+  const first = start();
+  const nodeId = await first.init(INIT);
+  await first.stop();
+  // Killed once it had begun to leave, with containers still there.
+  await markLeaving(dataRoot);
+  containers.set('own', { nodeId, state: 'running' }).set('foreign', { nodeId: 'another', state: 'running' });
+  const second = start();
+  await second.resume();
+  await t.rejects(second.init(INIT), { code: 'unavailable', message: /a swarm leave is under way/ });
+  await inactive(second);
+  t.same([...containers.keys()], ['foreign']);
+  t.same(readdirSync(dataRoot), []);
+  await second.init(INIT);
+});
+
+t.test('a leave that cannot be written down does not happen', async (t) => {
+  const { dataRoot, start } = setUp(t);
+  const node = start();
+  await node.init(INIT);
+  // A folder in its place: the name cannot be had.
+  const inTheWay = join(dataRoot, 'leaving.json', 'x');
+  mkdirSync(join(dataRoot, 'leaving.json'));
+  writeFileSync(inTheWay, '');
+  await t.rejects(node.leave(true), { message: /^cannot leave: / });
+  t.match(node.status(), { state: 'active', controlAvailable: true });
+});
+
+t.test('a daemon that stops while its node joins in stops that too', async (t) => {
+  const { start } = setUp(t);
+  const node = start();
+  const initialised = node.init(INIT);
+  await node.stop();
+  await initialised;
+  t.equal(node.status().state, 'inactive', 'its manager was stopped');
+  const next = start();
+  await next.resume();
+  t.equal(next.status().state, 'active');
+});
