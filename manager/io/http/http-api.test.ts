@@ -483,6 +483,25 @@ t.test('an address is taken over from a dead server, never from a live one', asy
   await second.close();
 });
 
+t.test('a server that stops answers first what it was asked before, and takes nothing more', async (t) => {
+  const { api, client, node, socketPath } = await serve(t, { manager: false });
+  let finish = () => {};
+  const asked = new Promise<void>((resolve) => {
+    node.join = () =>
+      new Promise<void>((done) => {
+        finish = done;
+        resolve();
+      });
+  });
+  const joining = client.swarmJoin({ RemoteAddrs: ['10.0.0.1'], JoinToken: 'x' });
+  await asked;
+  const closed = api.close();
+  await t.rejects(createClient(`unix://${socketPath}`).info(), { code: 'unavailable' });
+  finish();
+  await t.resolves(joining);
+  await closed;
+});
+
 t.test('the client says whom it cannot reach', async (t) => {
   const gone = createClient('unix:///nonexistent/swarmd.sock');
   await t.rejects(gone.info(), {

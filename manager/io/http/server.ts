@@ -22,6 +22,9 @@ import { taskRoutes } from './task-routes.js';
 const LARGEST_BODY_BYTES = 4 * 1024 * 1024;
 const MOST_READ_OFF_BYTES = 16 * LARGEST_BODY_BYTES;
 
+/** How long requests that are being answered are waited for when the server stops. */
+const DRAIN_TIMEOUT_MS = 5_000;
+
 /** Group and owner may use the socket, as Docker's: who can, is root on this machine. */
 const SOCKET_MODE = 0o660;
 
@@ -63,9 +66,11 @@ export async function createHttpApi(options: HttpApiOptions): Promise<HttpApi> {
   const app = routesOf({ node: options.node, engine, version: options.version }, watches, options.logger);
   await app.ready();
 
+  const answering = new Answering();
   const server = http.createServer((request, response) => {
-    if (OURS.test(request.url ?? '')) app.routing(request, response);
-    else engine.forward(request, response);
+    if (!OURS.test(request.url ?? '')) return engine.forward(request, response);
+    answering.add(response);
+    app.routing(request, response);
   });
   server.on('upgrade', (request: http.IncomingMessage, socket: net.Socket, rest: Buffer) => {
     if (!OURS.test(request.url ?? '')) return forwardUpgrade(request, socket, rest, engine);
@@ -92,10 +97,38 @@ export async function createHttpApi(options: HttpApiOptions): Promise<HttpApi> {
     async close() {
       for (const listener of listeners) listener.close();
       watches.close();
+      // What comes over a connection that is open is refused from here on.
       await app.close();
+      await answering.done(DRAIN_TIMEOUT_MS);
       for (const socket of connections) socket.destroy();
     },
   };
+}
+
+/** The answers of ours that are under way: what was asked for may be committed, and whoever asked should hear so. */
+class Answering {
+  readonly #responses = new Set<http.ServerResponse>();
+  #onDone: (() => void) | undefined;
+
+  add(response: http.ServerResponse): void {
+    this.#responses.add(response);
+    response.once('close', () => {
+      this.#responses.delete(response);
+      if (this.#responses.size === 0) this.#onDone?.();
+    });
+  }
+
+  /** Resolves once all have gone out, or have had their time. */
+  async done(timeoutMs: number): Promise<void> {
+    if (this.#responses.size === 0) return;
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, timeoutMs);
+      this.#onDone = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+  }
 }
 
 function routesOf(context: ApiContext, watches: ServiceWatches, logger: Logger): FastifyInstance {

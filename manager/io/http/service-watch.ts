@@ -29,6 +29,7 @@ export class ServiceWatches {
 
     const send = () => {
       timer = undefined;
+      if (response.writableEnded) return;
       changed = clogged;
       if (clogged) return;
       const line = snapshot(replica, serviceId);
