@@ -1,6 +1,7 @@
+import { fromRpcError } from '@apiary/api/client';
 import { type AgentMessage, DispatcherClient, type ManagerAddress, type ManagerMessage } from '@apiary/api/rpc';
 import { ApiaryError, type Clock, messageOf, type Rng, type Timer } from '@apiary/std';
-import { type ChannelCredentials, type ChannelOptions, type ClientDuplexStream, status } from '@grpc/grpc-js';
+import type { ChannelCredentials, ChannelOptions, ClientDuplexStream } from '@grpc/grpc-js';
 import { backOffMs } from '../core/index.js';
 
 const RETRY = { firstMs: 100, capMs: 2_000 };
@@ -53,7 +54,7 @@ export class ManagerSession {
   }
 
   start(): void {
-    this.#connect();
+    if (!this.#stopped) this.#connect();
   }
 
   /** The manager whose session this is, once it has welcomed us. */
@@ -105,9 +106,9 @@ export class ManagerSession {
     stream.on('data', (message: ManagerMessage) => this.#hear(attempt, message));
     stream.on('end', () => this.#ended(attempt, 'the manager ended the session'));
     stream.on('error', (error) => {
-      const isGone = 'code' in error && error.code === status.NOT_FOUND;
-      if (isGone && attempt === this.#current) this.#gone(attempt, messageOf(error));
-      else this.#ended(attempt, messageOf(error));
+      const { code, message } = fromRpcError(error);
+      if (code === 'not-found' && attempt === this.#current) this.#gone(attempt, message);
+      else this.#ended(attempt, message);
     });
     stream.write(this.#options.hello());
   }
@@ -121,7 +122,8 @@ export class ManagerSession {
       if (update !== undefined) {
         if (update.heartbeatPeriodMs > 0) this.#heartbeatPeriodMs = update.heartbeatPeriodMs;
         this.#beatLater(attempt);
-        this.#options.onManagers(update.managers);
+        // None would leave this node with nobody to ask.
+        if (update.managers.length > 0) this.#options.onManagers(update.managers);
       }
       this.#options.onMessage(message);
     } catch (error) {
