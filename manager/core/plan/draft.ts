@@ -3,6 +3,7 @@ import { isTerminal, rankOf } from '@apiary/api/model';
 import { newId, type Rng } from '@apiary/std';
 import type { Change } from '../store/change.js';
 import type { NodeRecord, RestartHistory, ServiceRecord, SpecVersion, TaskRecord } from '../store/records.js';
+import { sameButForConstraints } from '../store/spec-comparison.js';
 import type { View } from '../store/view.js';
 import { satisfies } from './constraint.js';
 import type { Plan } from './plan-types.js';
@@ -26,6 +27,7 @@ export class Draft {
   readonly #wakes = new Map<string, number>();
   readonly #nodes = new Map<string, NodeRecord | undefined>();
   readonly #constrained = new Map<SpecVersion, Map<string, boolean>>();
+  readonly #alike = new Map<SpecVersion, Map<SpecVersion, boolean>>();
 
   constructor(view: View, nowMs: number, rng: Rng) {
     this.view = view;
@@ -65,6 +67,32 @@ export class Draft {
     if (answer === undefined) {
       answer = satisfies(node, constraints);
       known.set(node.id, answer);
+    }
+    return answer;
+  }
+
+  /**
+   * Whether a task is as the spec version asks for: made from it, or from one that differs in its constraints only, on
+   * a node that satisfies the new ones too. As with Docker, such a task is not updated.
+   */
+  isOf(task: TaskRecord, specVersion: number): boolean {
+    if (task.specVersion === specVersion) return true;
+    const node = task.nodeId === undefined ? undefined : this.node(task.nodeId);
+    if (node === undefined) return false;
+    const wanted = this.view.spec(task.serviceId, specVersion);
+    return this.#areAlike(this.specOf(task), wanted) && this.satisfiesConstraints(node, wanted);
+  }
+
+  #areAlike(a: SpecVersion, b: SpecVersion): boolean {
+    let known = this.#alike.get(a);
+    if (known === undefined) {
+      known = new Map();
+      this.#alike.set(a, known);
+    }
+    let answer = known.get(b);
+    if (answer === undefined) {
+      answer = sameButForConstraints(a, b);
+      known.set(b, answer);
     }
     return answer;
   }

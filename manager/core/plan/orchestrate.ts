@@ -22,7 +22,7 @@ export function orchestrate(draft: Draft, serviceId: string): void {
     isGlobal,
   );
   const [current, chosen] = follow(draft, service, slots);
-  const rollout = new Rollout(current);
+  const rollout = new Rollout(current, draft);
   dropOthers(draft, rollout, slots, new Set(chosen));
   reconcileAll(draft, rollout, chosen);
 }

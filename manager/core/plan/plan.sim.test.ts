@@ -1,7 +1,8 @@
-import { isTerminal, rankOf } from '@apiary/api/model';
+import { isTerminal, rankOf, type ServiceSpec } from '@apiary/api/model';
 import { invariant, SeededRng } from '@apiary/std';
 import t from 'tap';
 import type { TaskRecord } from '../store/records.js';
+import { satisfies } from './constraint.js';
 import { HollowCluster } from './hollow-cluster.test.js';
 
 /**
@@ -53,6 +54,7 @@ class Simulation {
       () => cluster.setImage(id, this.#pick(IMAGES)),
       () => id !== 'd' && cluster.scale(id, this.#rng.below(8)),
       () => this.#rollBack(id),
+      () => ['a', 'b'].includes(id) && this.#constrain(id, this.#pick([[], [`node.id!=${node}`]])),
     ];
     const toNodes = [
       () => cluster.unlink(node),
@@ -86,6 +88,14 @@ class Simulation {
       UpdateConfig: update,
       RollbackConfig: { ...update, FailureAction: this.#pick(['pause', 'continue']) },
     });
+  }
+
+  /** Without an update of its own: the pass finds out whether it takes one. */
+  #constrain(id: string, Constraints: string[]): void {
+    const { spec } = this.cluster.service(id);
+    const TaskTemplate = { ...spec.TaskTemplate, Placement: { Constraints } };
+    const changed = { ...spec, TaskTemplate };
+    this.cluster.commit({ type: 'service-spec', id, spec: changed, previous: 'keep-as-previous' });
   }
 
   #rollBack(id: string): void {
@@ -158,7 +168,7 @@ class Simulation {
       invariant(!moving || wanted < replicas, `update of ${service.id} does not end: ${this.describe()}`);
       const running = live.filter((task) => task.status.state === 'running');
       invariant(running.length === wanted, `${running.length} of ${wanted} of ${service.id}: ${this.describe()}`);
-      const stale = running.filter((task) => task.specVersion !== service.specVersion);
+      const stale = running.filter((task) => this.#isStale(task, service.spec));
       invariant(
         paused || wanted < replicas || stale.length === 0,
         `${service.id} runs an old version: ${this.describe()}`,
@@ -171,6 +181,14 @@ class Simulation {
     invariant(limbo.length === 0, `tasks in limbo: ${JSON.stringify(limbo)}`);
     const orphans = cluster.store.tasks().filter((task) => cluster.store.service(task.serviceId) === undefined);
     invariant(orphans.length === 0, `tasks of no service: ${JSON.stringify(orphans)}`);
+  }
+
+  /** Whether the task has another image than the service, or is where its constraints forbid. */
+  #isStale(task: TaskRecord, { TaskTemplate }: ServiceSpec): boolean {
+    const { template } = this.cluster.store.spec(task.serviceId, task.specVersion);
+    const node = this.cluster.store.node(task.nodeId ?? '');
+    const mayStay = node !== undefined && satisfies(node, TaskTemplate.Placement?.Constraints ?? []);
+    return template.ContainerSpec?.Image !== TaskTemplate.ContainerSpec?.Image || !mayStay;
   }
 
   describe(): string {

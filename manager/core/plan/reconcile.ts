@@ -28,7 +28,7 @@ export function reconcileSlot(draft: Draft, rollout: Rollout, slot: Slot): SlotO
   const target = rollout.targetVersion(slot);
   const live = slot.tasks.filter(isLive);
   const mustLeave = (task: TaskRecord): boolean => slot.nodeId === undefined && mustLeaveNode(draft, task);
-  const fitting = live.filter((task) => task.specVersion === target && !mustLeave(task));
+  const fitting = live.filter((task) => draft.isOf(task, target) && !mustLeave(task));
   const fit = keepBest(draft, fitting);
   const old = keepBest(
     draft,
@@ -45,7 +45,7 @@ export function reconcileSlot(draft: Draft, rollout: Rollout, slot: Slot): SlotO
     if (isRunning(fit) && old !== undefined) draft.stop(old);
     startWhenDue(draft, slot, fit);
     refresh(slot, draft);
-    return rollout.takesPlace(slot, draft) ? 'taken' : 'settled';
+    return rollout.takesPlace(slot) ? 'taken' : 'settled';
   }
   if (slot.frozen) return 'settled';
   const last = lastOf(slot);
@@ -53,7 +53,7 @@ export function reconcileSlot(draft: Draft, rollout: Rollout, slot: Slot): SlotO
     place(draft, rollout, slot, { atMs: draft.nowMs, restarts: NO_RESTARTS });
     return 'settled';
   }
-  if (!isLive(last) && (last.specVersion === target || old === undefined)) {
+  if (!isLive(last) && (draft.isOf(last, target) || old === undefined)) {
     return replaceEnded(draft, rollout, slot, last);
   }
   if (old !== undefined && mustLeave(old)) {
@@ -85,15 +85,15 @@ export function begin(draft: Draft, rollout: Rollout, slot: Slot): void {
     draft.stop(old);
     refresh(slot, draft);
   }
-  const inherits = old !== undefined && old.specVersion === rollout.targetVersion(slot);
+  const inherits = old !== undefined && draft.isOf(old, rollout.targetVersion(slot));
   place(draft, rollout, slot, { atMs: draft.nowMs, restarts: inherits ? old.restarts : NO_RESTARTS });
 }
 
 /** The slot's last task is over, or lost: by the restart policy it is replaced now, later, or never. */
 function replaceEnded(draft: Draft, rollout: Rollout, slot: Slot, ended: TaskRecord): SlotOutcome {
-  const sameVersion = ended.specVersion === rollout.targetVersion(slot);
+  const sameVersion = draft.isOf(ended, rollout.targetVersion(slot));
   const outcomeOf = (restarts: RestartHistory): SlotOutcome => {
-    const takesPlace = sameVersion ? rollout.takesPlace(slot, draft, restarts.attempts) : rollout.servesBehind(slot);
+    const takesPlace = sameVersion ? rollout.takesPlace(slot, restarts.attempts) : rollout.servesBehind(slot);
     return takesPlace ? 'taken' : 'settled';
   };
   if (!endedByItself(ended)) {
@@ -116,7 +116,7 @@ function replaceEnded(draft: Draft, rollout: Rollout, slot: Slot, ended: TaskRec
  * one is made when this one's time has come, for that one will be prepared as soon as it is made.
  */
 function endedBeforeItsTime(draft: Draft, rollout: Rollout, slot: Slot, task: TaskRecord): boolean {
-  if (!endedByItself(task) || task.specVersion !== rollout.targetVersion(slot)) return false;
+  if (!endedByItself(task) || !draft.isOf(task, rollout.targetVersion(slot))) return false;
   const policy = restartsOf(draft.specOf(task).template.RestartPolicy);
   return (task.startAtMs ?? 0) > draft.nowMs && shouldRestart(task, policy);
 }

@@ -245,3 +245,76 @@ t.test('a new leader goes on with the update from what is committed', async (t) 
   t.equal(stateOf(cluster), 'completed');
   t.equal(ofImage(cluster, cluster.running('web'), 'app:2').length, 4);
 });
+
+t.test('constraints that change move only the tasks that may not stay, as an update', async (t) => {
+  const constrained =
+    (...Constraints: string[]) =>
+    (spec: ServiceSpec): ServiceSpec => ({
+      ...spec,
+      TaskTemplate: { ...spec.TaskTemplate, Placement: { ...spec.TaskTemplate.Placement, Constraints } },
+    });
+  /** As a request changes a spec: whether that is an update is for the pass to find out. */
+  const change = (cluster: HollowCluster, how: (spec: ServiceSpec) => ServiceSpec): void => {
+    const spec = how(cluster.service('web').spec);
+    cluster.commit({ type: 'service-spec', id: 'web', spec, previous: 'keep-as-previous' });
+  };
+  const ids = (cluster: HollowCluster): string[] => cluster.running('web').map((task) => task.id);
+  const nodes = (cluster: HollowCluster): (string | undefined)[] =>
+    cluster
+      .running('web')
+      .map((task) => task.nodeId)
+      .sort();
+
+  t.test('none that may stay', async (t) => {
+    const cluster = running(3);
+    const before = ids(cluster);
+    change(cluster, constrained('node.role==worker'));
+    cluster.run(20_000);
+    t.same(ids(cluster), before);
+    t.equal(stateOf(cluster), undefined, 'nothing to update');
+
+    cluster.exit(before[0] ?? '', 1);
+    cluster.run(20_000);
+    t.equal(cluster.running('web').length, 3);
+    t.equal(stateOf(cluster), undefined, 'a restart is no update either');
+  });
+
+  t.test('the others one after the other', async (t) => {
+    const cluster = running(6);
+    const before = new Set(ids(cluster));
+    change(cluster, constrained('node.id!=h3'));
+    cluster.check = () => t.ok(cluster.running('web').length >= 5, 'never below replicas - parallelism');
+    cluster.run(30_000);
+    t.equal(stateOf(cluster), 'completed');
+    t.same(nodes(cluster), ['h1', 'h1', 'h1', 'h2', 'h2', 'h2']);
+    t.equal(ids(cluster).filter((id) => before.has(id)).length, 4);
+    t.equal(cluster.containersRunning().length, 6);
+  });
+
+  t.test('a global service leaves nodes and comes to others', async (t) => {
+    const cluster = running(0);
+    cluster.createService('agent', { Mode: { Global: {} } });
+    cluster.run(1_000);
+    const before = new Set(cluster.running('agent').map((task) => task.id));
+    const spec = constrained('node.id!=h3')(cluster.service('agent').spec);
+    cluster.commit({ type: 'service-spec', id: 'agent', spec, previous: 'keep-as-previous' });
+    cluster.run(20_000);
+    t.same(
+      cluster.running('agent').map((task) => [task.nodeId, before.has(task.id)]),
+      [
+        ['h1', true],
+        ['h2', true],
+      ],
+    );
+  });
+
+  t.test('together with another change, an update like any', async (t) => {
+    const cluster = running(3);
+    const before = new Set(ids(cluster));
+    change(cluster, constrained('node.role==worker'));
+    change(cluster, (spec) => ({ ...spec, TaskTemplate: { ...spec.TaskTemplate, ForceUpdate: 1 } }));
+    cluster.run(30_000);
+    t.equal(stateOf(cluster), 'completed');
+    t.equal(ids(cluster).filter((id) => before.has(id)).length, 0);
+  });
+});

@@ -20,10 +20,12 @@ export class Rollout {
   readonly active: boolean;
   /** Slots stay at the spec version that they have. */
   readonly paused: boolean;
+  readonly #draft: Draft;
 
-  constructor(service: ServiceRecord) {
+  constructor(service: ServiceRecord, draft: Draft) {
     const state = service.update?.state;
     this.service = service;
+    this.#draft = draft;
     this.active = state === 'updating' || state === 'rollback_started';
     this.paused = state === 'paused' || state === 'rollback_paused';
     this.policy = rolloutPolicyOf(service.spec, state === 'rollback_started' || state === 'rollback_paused');
@@ -34,7 +36,7 @@ export class Rollout {
     const current = this.service.specVersion;
     if (!this.paused) return current;
     const live = slot.tasks.filter(isLive);
-    if (live.some((task) => task.specVersion === current)) return current;
+    if (live.some((task) => this.#isCurrent(task))) return current;
     return (live[0] ?? lastOf(slot))?.specVersion ?? current;
   }
 
@@ -85,15 +87,15 @@ export class Rollout {
    *
    * @param starting  restarts before the current task that the slot waits for, when that is not among its tasks yet
    */
-  takesPlace(slot: Slot, draft: Draft, starting?: number): boolean {
+  takesPlace(slot: Slot, starting?: number): boolean {
     if (!this.active || !this.isReached(slot) || slot.frozen) return false;
     const newest = slot.tasks.find((task) => isLive(task) && this.#isCurrent(task));
     const attempts = newest !== undefined && !isRunning(newest) ? newest.restarts.attempts : starting;
     const hasNode = newest !== undefined && isDispatched(newest);
     if (attempts === 0 && (hasNode || this.servesBehind(slot))) return true;
     const settledAtMs = this.settledAtMs(slot);
-    if (settledAtMs === undefined || settledAtMs + this.policy.delayMs <= draft.nowMs) return false;
-    draft.wake(this.service.id, settledAtMs + this.policy.delayMs);
+    if (settledAtMs === undefined || settledAtMs + this.policy.delayMs <= this.#draft.nowMs) return false;
+    this.#draft.wake(this.service.id, settledAtMs + this.policy.delayMs);
     return true;
   }
 
@@ -117,7 +119,7 @@ export class Rollout {
   }
 
   #isCurrent(task: TaskRecord): boolean {
-    return task.specVersion === this.service.specVersion;
+    return this.#draft.isOf(task, this.service.specVersion);
   }
 
   #failed(task: TaskRecord): boolean {
@@ -134,7 +136,7 @@ export class Rollout {
  * @returns the service as it is from now on; after a roll-back its spec, and with it the slots to have, are others
  */
 export function advance(draft: Draft, service: ServiceRecord, slots: readonly Slot[]): ServiceRecord {
-  const rollout = new Rollout(service);
+  const rollout = new Rollout(service, draft);
   const update = service.update;
   if (rollout.paused) return service;
   const behind = slots.filter((slot) => rollout.isBehind(slot)).length;

@@ -1,4 +1,5 @@
 import type { ServiceSpec } from '@apiary/api/model';
+import type { SpecVersion } from './records.js';
 
 /**
  * Whether two specs of a service ask for the same tasks. What a client leaves out and what Docker's clients write in
@@ -7,6 +8,17 @@ import type { ServiceSpec } from '@apiary/api/model';
  */
 export function sameForTasks(a: ServiceSpec, b: ServiceSpec): boolean {
   return taskPartOf(a) === taskPartOf(b);
+}
+
+/** Whether two spec versions ask for the same tasks, if perhaps on other nodes: only their constraints may differ. */
+export function sameButForConstraints(a: SpecVersion, b: SpecVersion): boolean {
+  return sameForTasks(withoutConstraints(a), withoutConstraints(b));
+}
+
+function withoutConstraints({ template, endpoint }: SpecVersion): ServiceSpec {
+  const { Constraints: _, ...Placement } = template.Placement ?? {};
+  const TaskTemplate = { ...template, Placement };
+  return endpoint === undefined ? { TaskTemplate } : { TaskTemplate, EndpointSpec: endpoint };
 }
 
 function taskPartOf(spec: ServiceSpec): string {
