@@ -313,7 +313,15 @@ t.test('filters of services: beginnings of names and ids, all labels, the mode',
   const list = (filters: object) => ids(filterServices(view, parseFilters(JSON.stringify(filters), SERVICE_FILTERS)));
   t.equal(ids(filterServices(view, parseFilters(undefined, SERVICE_FILTERS))), 's1 s2');
   t.equal(list({ name: ['web'] }), 's1 s2');
-  t.equal(list({ name: { webd: true, gone: true, web: false } }), 's2');
+  t.equal(list({ name: { webd: true, gone: true } }), 's2');
+  t.equal(
+    list({ label: { nosuch: false } }),
+    '',
+    'a value counts whether true or false stands beside it, as in Docker',
+  );
+  for (const name of ['web', 5, [1], { web: 'yes' }]) {
+    t.throws(() => list({ name }), { message: 'invalid filters: name: expected a list of strings' });
+  }
   t.equal(list({ id: ['s1'] }), 's1');
   t.equal(list({ label: ['tier'] }), 's1');
   t.equal(list({ label: ['tier=front', 'on'] }), 's1');

@@ -39,10 +39,11 @@ function parseObject(json: string): object {
 }
 
 function valuesOf(key: string, values: unknown): string[] {
-  const list = Array.isArray(values)
-    ? values
-    : Object.entries(values ?? {}).flatMap(([value, on]) => (on === true ? [value] : []));
-  if (list.every((value) => typeof value === 'string')) return list;
+  if (Array.isArray(values) && values.every((value) => typeof value === 'string')) return values;
+  if (typeof values === 'object' && values !== null && !Array.isArray(values)) {
+    // Docker looks at the keys alone, whether true or false stands beside them.
+    if (Object.values(values).every((on) => typeof on === 'boolean')) return Object.keys(values);
+  }
   throw new ApiaryError('invalid-argument', `invalid filters: ${key}: expected a list of strings`);
 }
 

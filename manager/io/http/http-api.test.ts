@@ -301,6 +301,9 @@ t.test("faults of a service get the words and statuses that Docker's clients kno
     /^400 .*Mode\.Replicated\.Replicas: expected >=0/,
   );
   t.match(await create({ ...spec('f'), Bogus: 1 }), /^400 .*: Bogus: unknown key$/);
+  t.match(await create({ ...spec('f'), Labels: ['a'] }), /^400 .*: Labels: expected Object, got Array$/);
+  t.match(await create([]), /^400 .*: body: expected Object, got Array$/);
+  t.match(await create({ ...spec('f'), Labels: { constructor: 'a' } }), /^400 .*: Labels.constructor: no such key/);
 
   const post = async (path: string, body?: string) => {
     const { status, text } = await raw(socketPath, 'POST', path, body);
@@ -308,6 +311,14 @@ t.test("faults of a service get the words and statuses that Docker's clients kno
   };
   t.equal(await post('/services/create', ''), '400 got EOF while reading request body');
   t.match(await post('/services/create', '{'), /^400 invalid JSON in the request's body: /);
+  t.equal(
+    await post('/services/create', `${'{"Labels":'.repeat(10_000)}1${'}'.repeat(10_000)}`),
+    '400 invalid service spec: Labels.Labels.Labels: nested more than 100 levels deep',
+  );
+  const bad = await raw(socketPath, 'GET', '/services/%zz');
+  t.same([bad.status, Object.keys(JSON.parse(bad.text))], [400, ['message']]);
+  const long = await raw(socketPath, 'GET', `/services/${'x'.repeat(1_000)}`);
+  t.equal(JSON.parse(long.text).message, `service ${'x'.repeat(1_000)} not found`);
   t.match(await post('/services/create', `"${'x'.repeat(5_000_000)}"`), /^413 /);
   t.match(await post('/services/a/update', '{}'), /^400 invalid service version ''/);
   t.match(await post('/services/a/update?version=abc', '{}'), /^400 invalid service version 'abc'/);

@@ -136,7 +136,13 @@ function routesOf(context: ApiContext, watches: ServiceWatches, logger: Logger):
     logger: false,
     bodyLimit: LARGEST_BODY_BYTES,
     rewriteUrl: (request) => withoutVersion(request.url ?? '/'),
-    routerOptions: { maxParamLength: 300 },
+    // Node.js refuses a longer head: that a name is unknown is then said in the same words whatever its length.
+    routerOptions: { maxParamLength: http.maxHeaderSize },
+    // A path that cannot be decoded is refused before there is a route.
+    frameworkErrors: (error, _request, { raw }) => {
+      const body = JSON.stringify({ message: error.message });
+      raw.writeHead(error.statusCode ?? 400, { 'content-type': 'application/json' }).end(body);
+    },
   });
   // Docker's clients do not all name the type of what they send; it is JSON whatever they say.
   app.removeAllContentTypeParsers();
