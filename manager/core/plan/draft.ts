@@ -8,6 +8,9 @@ import type { View } from '../store/view.js';
 import { satisfies } from './constraint.js';
 import type { Plan } from './plan-types.js';
 
+/** A node that is down for so long is not waited for any more. Source: SwarmKit's dispatcher. */
+const ORPHAN_AFTER_MS = 24 * 3_600_000;
+
 export type NewTask = Omit<TaskRecord, 'meta'>;
 
 /**
@@ -132,15 +135,32 @@ export class Draft {
 
   /** Gets rid of a task, its history included: at once where no agent has to answer first. */
   remove(task: TaskRecord): TaskRecord | undefined {
-    const over = !isDispatched(task) || isTerminal(task.status.state) || this.#nodeIsGone(task);
+    const over = !isDispatched(task) || isTerminal(task.status.state) || this.isAbandoned(task);
     if (!over) return this.setDesired(task, 'remove');
     this.delete(task);
     return undefined;
   }
 
-  /** A task whose node was removed: nobody will ever tell how it ended. */
+  /**
+   * Whether nobody is expected to tell how a task ends: its node was removed, or has been down for too long. Of one that
+   * is not down for so long yet, asks to look again when it would be.
+   */
+  isAbandoned(task: TaskRecord): boolean {
+    if (task.nodeId === undefined) return false;
+    const node = this.node(task.nodeId);
+    if (node === undefined) return true;
+    if (node.status.state !== 'down' || node.downSinceMs === undefined) return false;
+    const atMs = node.downSinceMs + ORPHAN_AFTER_MS;
+    if (atMs <= this.nowMs) return true;
+    this.wake(task.serviceId, atMs);
+    return false;
+  }
+
+  /** Ends an abandoned task. Should its node come back after all, it is told to stop what is left of it. */
   orphan(task: TaskRecord): TaskRecord {
-    return this.#end(task, 'orphaned', 'Task belonged to a node that has been deleted');
+    const isNodeGone = this.node(task.nodeId ?? '') === undefined;
+    const what = isNodeGone ? 'a node that has been deleted' : 'a node that has been down for 24 hours';
+    return this.#end(task, 'orphaned', `Task belonged to ${what}`);
   }
 
   delete(task: TaskRecord): void {
@@ -197,10 +217,6 @@ export class Draft {
     const status = { ...before, state, atMs: this.nowMs, message };
     this.#taskChanges.push({ type: 'task-status', id: task.id, status });
     return this.setDesired(this.#put({ ...task, status, endedAtMs: this.nowMs }), 'shutdown');
-  }
-
-  #nodeIsGone(task: TaskRecord): boolean {
-    return task.nodeId !== undefined && this.node(task.nodeId) === undefined;
   }
 
   #put(task: TaskRecord): TaskRecord {

@@ -33,7 +33,7 @@ function faceNode(draft: Draft, task: TaskRecord): TaskRecord | undefined {
   if (!isLive(task) && !isDispatched(task)) return draft.stop(task);
   if (task.nodeId === undefined) return task;
   const node = draft.node(task.nodeId);
-  if (node === undefined && isDispatched(task) && !isTerminal(task.status.state)) return draft.orphan(task);
+  if (isDispatched(task) && !isTerminal(task.status.state) && draft.isAbandoned(task)) return draft.orphan(task);
   if (!isLive(task)) return task;
   return isLost(node) ? draft.stop(task) : task;
 }

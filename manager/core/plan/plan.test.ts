@@ -288,6 +288,34 @@ t.test('nodes', async (t) => {
     t.equal(cluster.store.tasks().length, 0);
   });
 
+  t.test('tasks of a node that stays down are orphaned after a day, and stopped should it come back', async (t) => {
+    const HOUR_MS = 3_600_000;
+    const cluster = clusterOf(2);
+    cluster.createService('web', { replicas: 2 });
+    cluster.createService('gone', { Mode: { Global: {} } });
+    cluster.run(1_000);
+    cluster.unlink('h1');
+    cluster.run(5_000);
+    cluster.commit({ type: 'service-delete', id: 'gone' });
+    cluster.nowMs += 23 * HOUR_MS;
+    cluster.run(1_000);
+    const lost = () => cluster.tasks('web').find((task) => task.nodeId === 'h1');
+    t.match(lost(), { status: { state: 'running' }, desiredState: 'shutdown' });
+    t.match(cluster.tasks('gone'), [{ nodeId: 'h1', desiredState: 'remove' }]);
+
+    cluster.nowMs += HOUR_MS;
+    cluster.run(1_000);
+    const message = 'Task belonged to a node that has been down for 24 hours';
+    t.match(lost(), { status: { state: 'orphaned', message }, desiredState: 'shutdown' });
+    t.same(cluster.tasks('gone'), []);
+    t.equal(cluster.running('web').length, 2);
+
+    t.equal(cluster.containersRunning().length, 4, 'though all of it still runs there');
+    cluster.link('h1');
+    cluster.run(1_000);
+    t.equal(cluster.containersRunning().length, 2);
+  });
+
   t.test('a task leaves a node that no longer satisfies its constraints', async (t) => {
     const cluster = new HollowCluster();
     cluster.addNode('h1', { labels: { disk: 'ssd' } });

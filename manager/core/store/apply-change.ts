@@ -81,14 +81,24 @@ function changeNode(
   if (node === undefined) return;
   touched.nodes.add(node.id);
   if (change.type === 'node-delete') tables.nodes.delete(node.id);
-  else tables.nodes.put({ ...node, ...nodeFieldsOf(change), meta: updated(node.meta, landing) });
+  else tables.nodes.put({ ...changedNode(node, change, landing), meta: updated(node.meta, landing) });
 }
 
-function nodeFieldsOf(change: ChangeOf<'node-spec' | 'node-status' | 'node-description'>): Partial<NodeRecord> {
-  if (change.type === 'node-spec') return { spec: change.spec };
-  if (change.type === 'node-status') return { status: change.status };
-  const { description, managerAddr } = change;
-  return managerAddr === undefined ? { description } : { description, managerAddr };
+function changedNode(
+  node: NodeRecord,
+  change: ChangeOf<'node-spec' | 'node-status' | 'node-description'>,
+  landing: Landing,
+): NodeRecord {
+  if (change.type === 'node-spec') return { ...node, spec: change.spec };
+  if (change.type === 'node-description') {
+    const { description, managerAddr } = change;
+    return { ...node, description, ...(managerAddr !== undefined && { managerAddr }) };
+  }
+  const { status } = change;
+  const { downSinceMs, ...rest } = node;
+  if (status.state === 'ready') return { ...rest, status };
+  const sinceMs = downSinceMs ?? (status.state === 'down' ? landing.atMs : undefined);
+  return { ...rest, status, ...(sinceMs !== undefined && { downSinceMs: sinceMs }) };
 }
 
 function changeService(

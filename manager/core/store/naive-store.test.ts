@@ -80,6 +80,10 @@ class NaiveStore {
         this.nodes = put(this.nodes, change.id, { spec: change.spec });
         return;
       case 'node-status':
+        for (const node of this.nodes.filter(({ id }) => id === change.id)) {
+          if (change.status.state === 'ready') delete node.downSinceMs;
+          if (change.status.state === 'down') node.downSinceMs ??= created.updatedAtMs;
+        }
         this.nodes = put(this.nodes, change.id, { status: change.status });
         return;
       case 'node-description': {
@@ -295,7 +299,7 @@ const task = fc.record(
   { requiredKeys: ['id', 'serviceId', 'specVersion', 'slot', 'desiredState', 'status', 'restarts'] },
 );
 const nodeStatus = fc.record({
-  state: fc.constantFrom('ready' as const, 'down' as const),
+  state: fc.constantFrom('ready' as const, 'down' as const, 'unknown' as const),
   message: fc.constant(''),
   addr: fc.constant('10.0.0.1'),
 });

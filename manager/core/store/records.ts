@@ -39,6 +39,8 @@ export interface NodeRecord {
   /** Undefined until the node's agent has had its first session. */
   description?: NodeDescription;
   status: { state: NodeState; message: string; addr: string };
+  /** When the entry landed that first found it down, by the managers' clock; undefined again once it is ready. */
+  downSinceMs?: number;
   /** For a manager: where the other managers and the agents reach it, `HOST:PORT`. */
   managerAddr?: string;
 }
