@@ -314,6 +314,21 @@ t.test(
   },
 );
 
+t.test('a container that somebody starts again after its task has ended is stopped', async (t) => {
+  const { manager, engine, agent } = await bench(t);
+  agent();
+  manager.wanted.set('a', 'running');
+  await manager.state('a', 'running');
+  engine.exit('a', 137);
+  await manager.state('a', 'failed');
+  const { id } = engine.of('a');
+  const stopped = new Promise<void>((resolve) => {
+    engine.before = (call) => (call === 'stop' ? resolve() : undefined);
+  });
+  await engine.start(id);
+  await stopped;
+});
+
 t.test('a status is sent again until a manager has committed it, in the next session too', async (t) => {
   const { manager, agent } = await bench(t);
   manager.acknowledges = false;

@@ -168,7 +168,7 @@ class DockerEngine implements Engine {
       since: String(Math.floor(this.#clock.now() / 1000) - 1),
       filters: JSON.stringify({
         type: ['container'],
-        event: ['create', 'die', 'health_status', 'destroy'],
+        event: ['create', 'start', 'die', 'health_status', 'destroy'],
         label: [TASK_LABELS.taskId],
       }),
     });
@@ -264,6 +264,7 @@ function readPorts(ports: Record<string, { HostPort?: string }[] | null>): Engin
 
 const EVENT_KINDS: Readonly<Record<string, EngineEvent['kind']>> = {
   create: 'created',
+  start: 'started',
   die: 'ended',
   health_status: 'health',
   destroy: 'removed',

@@ -120,10 +120,11 @@ export function engineConformance({
       },
     },
     {
-      name: 'it tells that a container ended, and how',
+      name: 'it tells that a container was started, and that it ended, and how',
       async run() {
         const events = await listen(engine);
         const container = await started(['sh', '-c', 'exit 3']);
+        await events.next((event) => event.kind === 'started' && event.containerId === container.id);
         await events.next((event) => event.kind === 'ended' && event.containerId === container.id);
         const ended = await found(container.id);
         assert.deepEqual([ended.state, ended.exitCode, ended.taskId], ['exited', 3, container.taskId]);

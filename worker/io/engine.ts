@@ -11,7 +11,7 @@ export interface EngineEvent {
   containerId: string;
   taskId: string;
   nodeId: string;
-  kind: 'created' | 'ended' | 'health' | 'removed';
+  kind: 'created' | 'started' | 'ended' | 'health' | 'removed';
 }
 
 /**
@@ -43,7 +43,7 @@ export interface Engine {
   /** Removes a container that has ended, with its anonymous volumes. One that is gone is removed. */
   remove(containerId: string): Promise<void>;
   /**
-   * Tells, from now on, which containers of tasks were created, ended, changed their health or were removed. Ends
+   * Tells, from now on, which containers of tasks were created, started, ended, changed their health or were removed. Ends
    * with `onLost`, once, when the engine goes away; whoever listens inspects again all that it knows once the engine
    * is back.
    */

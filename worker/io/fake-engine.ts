@@ -68,6 +68,7 @@ export class FakeEngine implements Engine {
     if (container.state === 'running') return;
     Object.assign(container, { state: 'running', pid: 100 + this.#count });
     this.done.push(`start ${container.name}`);
+    this.#tell(containerId, 'started');
   }
 
   async inspect(containerId: string): Promise<EngineContainer | undefined> {

@@ -141,7 +141,8 @@ export class TaskRunners {
     if (run === undefined) {
       // Asked for by an agent that was killed before it heard the answer, and since then no longer wanted.
       if (kind === 'created') void this.#findStray(containerId);
-    } else if (kind !== 'created') {
+    } else if (kind !== 'created' && !(kind === 'started' && run.busy)) {
+      // Who starts one is the run itself, while it is busy with that; else somebody did it by hand.
       run.stale = true;
       this.#wake(run);
     }
