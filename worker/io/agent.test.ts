@@ -343,6 +343,24 @@ t.test('a status is sent again until a manager has committed it, in the next ses
   t.equal(manager.sessions, 2);
 });
 
+t.test('sessions that end as soon as they have begun are asked for ever more rarely', async (t) => {
+  const { manager, agent } = await bench(t);
+  const pausesMs: number[] = [];
+  const after: Clock['after'] = (delayMs, callback) => {
+    // Longer than all of these are the heartbeats and the time-outs.
+    if (delayMs < 900) pausesMs.push(delayMs);
+    return CLOCK.after(delayMs, callback);
+  };
+  agent({ clock: { ...CLOCK, after } });
+  for (let sessions = 1; sessions <= 3; sessions++) {
+    await manager.until(() => manager.sessions === sessions);
+    manager.cut();
+  }
+  await manager.until(() => manager.sessions === 4);
+  t.equal(pausesMs.length, 3);
+  t.ok((pausesMs[2] ?? 0) >= 200, `the third pause is ${pausesMs[2]} ms`);
+});
+
 t.test('a message that does not add up starts the session anew', async (t) => {
   const { manager, agent } = await bench(t);
   agent();

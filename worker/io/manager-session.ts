@@ -136,7 +136,6 @@ export class ManagerSession {
       throw new ApiaryError('internal', `the manager takes this node for ${nodeId}; it is ${this.#options.nodeId}`);
     }
     attempt.isWelcome = true;
-    this.#failures = 0;
     this.#beatLater(attempt);
     this.#options.onWelcome(attempt.manager);
   }
@@ -144,6 +143,8 @@ export class ManagerSession {
   #beatLater(attempt: Attempt): void {
     attempt.timer.cancel();
     attempt.timer = this.#options.clock.after(this.#heartbeatPeriodMs, () => {
+      // Not at the welcome: one that ends soon after it, each time, must not be asked for without a pause.
+      this.#failures = 0;
       attempt.stream.write({ body: { $case: 'heartbeat', value: {} } });
       this.#beatLater(attempt);
     });
