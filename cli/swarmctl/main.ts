@@ -26,7 +26,8 @@ const environment: Environment = {
     out: (text) => process.stdout.write(text),
     err: (text) => process.stderr.write(text),
     isTty: process.stdout.isTTY === true,
-    width: process.stdout.columns ?? 80,
+    // A pseudo-terminal that nobody gave a size has 0 columns.
+    width: process.stdout.columns || 80,
   },
   clock,
   surroundings: OWN_SURROUNDINGS,

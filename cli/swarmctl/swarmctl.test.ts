@@ -344,10 +344,18 @@ t.test('the program itself runs from any directory, through a link, with its exi
   t.match((await runProgram(`${directory}/ctl`, ['--version'], {})).stdout, /^swarmctl version \d+\.\d+\.\d+/);
 });
 
+const PROGRAM = fileURLToPath(new URL('../../../bin/swarmctl', import.meta.url));
+
+t.test('a terminal that has no size is taken for one of 80 columns', async (t) => {
+  const command = `'${PROGRAM}' service create --help`;
+  const { stdout } = await runProgram('script', ['-qec', command, '/dev/null'], {});
+  const piped = await runProgram(PROGRAM, ['service', 'create', '--help'], {});
+  t.equal(stdout.replaceAll('\r\n', '\n'), piped.stdout);
+});
+
 t.test('the executable leaves every flag of the command line to swarmctl', async (t) => {
   // Node.js reads --env-file wherever it stands, and would take NODE_OPTIONS from it.
-  const program = fileURLToPath(new URL('../../../bin/swarmctl', import.meta.url));
-  const { exitCode, stderr } = await runProgram(program, ['service', 'create', '--env-file', '/nonexistent', 'x'], {});
+  const { exitCode, stderr } = await runProgram(PROGRAM, ['service', 'create', '--env-file', '/nonexistent', 'x'], {});
   t.equal(stderr, 'open /nonexistent: no such file or directory\n');
   t.equal(exitCode, 1);
 });

@@ -86,8 +86,9 @@ export class Convergence {
     const current = this.#last.tasks.filter(this.#last.isCurrent);
     const counts = new Map<string, number>();
     for (const { Status: status } of current) {
-      if (status.Err === undefined || status.Err === '' || status.State === 'running') continue;
-      const text = oneLine(status.Err);
+      const isSilent = status.Err === undefined || status.Err === '';
+      if (status.State === 'running' || (isSilent && status.State !== 'complete')) continue;
+      const text = oneLine(status.Err || 'ended by itself, with exit code 0');
       counts.set(text, (counts.get(text) ?? 0) + 1);
     }
     for (const [state, count] of stuckStates(current)) counts.set(`${state}, without an error so far`, count);

@@ -123,6 +123,8 @@ t.test('it says why: each error with how many tasks have it, and what the others
   t.same(watched.reasons(), ['nothing was heard of it']);
   watched.observe(snapshot(serviceOf()), 0);
   t.same(watched.reasons(), ['it has no task yet']);
+  watched.observe(snapshot(serviceOf(), taskOf(1, 'complete', { desired: 'shutdown' })), 0);
+  t.same(watched.reasons(), ['1 task: ended by itself, with exit code 0']);
   watched.observe(
     snapshot(
       serviceOf(),
