@@ -78,6 +78,7 @@ export class Dispatcher {
   /** Until then, agents may still beat at the period before. */
   #oldPeriodUntilMs = 0;
   #check: { timer: Timer; dueMs: number } | undefined;
+  #lastHeardMs = 0;
 
   constructor({ replica, clock, log }: { replica: Replica; clock: Clock; log: Logger }) {
     this.#replica = replica;
@@ -301,7 +302,14 @@ export class Dispatcher {
 
   #expect(nodeId: string): void {
     const periodMs = this.#update.heartbeatPeriodMs;
-    const dueMs = Math.max(this.#clock.now() + MISSED_HEARTBEATS * periodMs, this.#oldPeriodUntilMs);
+    const nowMs = this.#clock.now();
+    // Set back, the clock would give those that are silent the time that it has to go once more.
+    if (nowMs < this.#lastHeardMs - STALL_MS) {
+      this.#oldPeriodUntilMs = 0;
+      this.#liveness.expectAll(nowMs + MISSED_HEARTBEATS * periodMs);
+    }
+    this.#lastHeardMs = nowMs;
+    const dueMs = Math.max(nowMs + MISSED_HEARTBEATS * periodMs, this.#oldPeriodUntilMs);
     this.#liveness.expect(nodeId, dueMs);
     if (this.#check === undefined || dueMs < this.#check.dueMs) this.#armCheck();
   }

@@ -109,8 +109,17 @@ function identityOf(
 }
 
 /** A manager's door over a replica, with the nodes `m1` (manager), `w1` and `w2`. */
+/** A clock that can be set, as the machine's can; what waits for a time to pass is not disturbed by it. */
+class SettableClock extends VirtualClock {
+  skewMs = 0;
+
+  override now(): number {
+    return super.now() + this.skewMs;
+  }
+}
+
 async function openCluster(t: Test, more: RpcService[] = []) {
-  const clock = new VirtualClock(Date.now());
+  const clock = new SettableClock(Date.now());
   const replica = new ListReplica(clock);
   const rootCa = createRootCa(Date.now());
   const joinSecrets = { worker: WORKER_SECRET, manager: MANAGER_SECRET };
@@ -535,6 +544,21 @@ t.test(
     t.equal(replica.view.task('t1')?.status.state, 'assigned');
   },
 );
+
+t.test('a node that goes silent as the clock is set back is down as soon as otherwise', async (t) => {
+  const { server, rootCa, replica, clock } = await openCluster(t);
+  const silent = new TestAgent(t, server, identityOf(rootCa, 'w1', 'worker'));
+  const other = new TestAgent(t, server, identityOf(rootCa, 'w2', 'worker'));
+  await Promise.all([silent.open(), other.open()]);
+  clock.skewMs = -3_600_000;
+  for (let sequence = 1; sequence <= 2; sequence++) {
+    other.report(sequence, {});
+    await other.take('statusAck');
+    clock.advance(1_500);
+  }
+  await until(replica, () => replica.view.node('w1')?.status.state === 'down');
+  t.equal(replica.view.node('w2')?.status.state, 'ready');
+});
 
 t.test('a node that misses three heartbeats is down with the words of Docker, and ready when it is back', async (t) => {
   const { server, rootCa, replica, clock } = await openCluster(t);
