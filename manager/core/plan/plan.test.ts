@@ -288,6 +288,40 @@ t.test('nodes', async (t) => {
     t.equal(cluster.store.tasks().length, 0);
   });
 
+  t.test('a task that is never to be restarted runs once at most, whatever becomes of its node', async (t) => {
+    const lose: Record<string, (cluster: HollowCluster) => void> = {
+      drained: (cluster) => cluster.setNode('h1', { Availability: 'drain' }),
+      down: (cluster) => cluster.unlink('h1'),
+      removed: (cluster) => cluster.deleteNode('h1'),
+    };
+    for (const [how, loseNode] of Object.entries(lose)) {
+      const cluster = clusterOf(2);
+      cluster.createService('job', { replicas: 2, TaskTemplate: { RestartPolicy: { Condition: 'none' } } });
+      cluster.run(1_000);
+      loseNode(cluster);
+      cluster.run(20_000);
+      t.same(nodesOf(cluster.running('job')), ['h2'], how);
+      t.equal(cluster.tasks('job').length, 2, 'and its end is on record');
+
+      cluster.updateService('job', (spec) => ({ ...spec, TaskTemplate: { ...spec.TaskTemplate, ForceUpdate: 1 } }));
+      cluster.run(20_000);
+      t.same(nodesOf(cluster.running('job')), ['h2', 'h2'], 'an update begins anew');
+      t.equal(cluster.service('job').update?.state, 'completed');
+    }
+  });
+
+  t.test('an update of tasks that are never to be restarted ends where it loses a node', async (t) => {
+    const cluster = clusterOf(2);
+    cluster.createService('job', { replicas: 2, TaskTemplate: { RestartPolicy: { Condition: 'none' } } });
+    cluster.run(1_000);
+    cluster.updateService('job', (spec) => ({ ...spec, TaskTemplate: { ...spec.TaskTemplate, ForceUpdate: 1 } }));
+    const fresh = () => cluster.tasks('job').find((task) => task.specVersion === 2 && task.nodeId !== undefined);
+    cluster.runUntil(() => fresh()?.status.state === 'preparing', 5_000);
+    cluster.unlink(fresh()?.nodeId ?? '');
+    cluster.run(30_000);
+    t.equal(cluster.service('job').update?.state, 'completed');
+  });
+
   t.test('tasks of a node that stays down are orphaned after a day, and stopped should it come back', async (t) => {
     const HOUR_MS = 3_600_000;
     const cluster = clusterOf(2);

@@ -57,8 +57,13 @@ export function reconcileSlot(draft: Draft, rollout: Rollout, slot: Slot): SlotO
     return replaceEnded(draft, rollout, slot, last);
   }
   if (old !== undefined && mustLeave(old)) {
-    begin(draft, rollout, slot);
-    return 'taken';
+    if (rollout.isReplacedElsewhere(slot, old)) {
+      begin(draft, rollout, slot);
+      return 'taken';
+    }
+    draft.stop(old);
+    refresh(slot, draft);
+    return draft.isOf(old, target) ? 'settled' : toBegin(draft, rollout, slot);
   }
   // Its turn to be updated has yet to come: until then it is as good as another.
   if (old !== undefined) startWhenDue(draft, slot, old);
@@ -96,7 +101,7 @@ function replaceEnded(draft: Draft, rollout: Rollout, slot: Slot, ended: TaskRec
     const takesPlace = sameVersion ? rollout.takesPlace(slot, restarts.attempts) : rollout.servesBehind(slot);
     return takesPlace ? 'taken' : 'settled';
   };
-  if (!endedByItself(ended)) {
+  if (!endedByItself(ended) && rollout.isReplacedElsewhere(slot, ended)) {
     const restarts = sameVersion ? ended.restarts : NO_RESTARTS;
     place(draft, rollout, slot, { atMs: draft.nowMs, restarts });
     return outcomeOf(restarts);

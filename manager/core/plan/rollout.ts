@@ -1,7 +1,7 @@
 import { isTerminal } from '@apiary/api/model';
 import type { ServiceRecord, TaskRecord } from '../store/records.js';
 import { type Draft, isDispatched } from './draft.js';
-import { endedAtMs, endedByItself } from './restart.js';
+import { endedAtMs, endedByItself, restartsOf } from './restart.js';
 import { type RolloutPolicy, rolloutPolicyOf } from './rollout-policy.js';
 import { hasRun, isLive, isRunning, lastOf, type Slot } from './slot.js';
 
@@ -65,7 +65,17 @@ export class Rollout {
     const [entrant] = this.entrants(slot);
     if (entrant === undefined || slot.frozen) return false;
     if (slot.tasks.some((task) => isLive(task) && this.#isCurrent(task) && isRunning(task))) return false;
+    if (!isLive(entrant) && !this.isReplacedElsewhere(slot, entrant)) return false;
     return !endedByItself(entrant) && !(isLive(entrant) && isRunning(entrant));
+  }
+
+  /**
+   * Whether a task that had to leave its node, or was lost with it, is made anew on another one. As with Docker, one
+   * that is never to be restarted is not: it runs at most once. A global service's node gets its task when it is back.
+   */
+  isReplacedElsewhere(slot: Slot, task: TaskRecord): boolean {
+    if (slot.nodeId !== undefined) return true;
+    return restartsOf(this.#draft.specOf(task).template.RestartPolicy).condition !== 'none';
   }
 
   /** When the slot's new task passed or failed: the last one, when a node that had to be left needed another. */
