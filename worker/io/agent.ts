@@ -28,7 +28,7 @@ export interface AgentOptions {
   logger: Logger;
   /** The managers told where they all are. */
   onManagers?: (managers: { nodeId: string; addr: string }[]) => void;
-  /** This node was removed from the cluster. Its containers are as they were: `leave` removes them. */
+  /** This node was removed from the cluster. The containers of its tasks are being removed. */
   onGone?: (reason: string) => void;
   /** How to reach a manager; by default over mutual TLS with the identity. */
   channel?: () => { credentials: ChannelCredentials; options: ChannelOptions };
@@ -127,6 +127,8 @@ class WorkerAgent implements Agent {
       },
       onGone: (reason) => {
         logger.error({ reason }, 'this node is no longer part of the cluster');
+        // Its tasks run elsewhere by now, and nobody will ever say again what should run here.
+        void this.#runners.removeAll();
         options.onGone?.(reason);
       },
     });
