@@ -60,7 +60,7 @@ export type ProposalRefusal =
   | 'too-large'
   /** The membership change before is not committed, or the leader is so new that it cannot know. */
   | 'change-under-way'
-  /** The learner lacks more than is sent in one go: as a voter it would hold up the others. */
+  /** The learner does not answer, or lacks more than is sent in one go: as a voter it would hold up the others. */
   | 'learner-behind'
   /** Fewer than a majority of the voters that would remain answer now. */
   | 'quorum-at-risk';
@@ -204,7 +204,8 @@ export class RaftNode {
     if (memberships.currentIndex > commit || commit < role.firstIndex) return refuse('change-under-way');
     if (change.type === 'promote') {
       const matchIndex = role.progress.get(change.member)?.matchIndex ?? 0;
-      if (log.lastIndex - matchIndex > options.maxAppendEntries) return refuse('learner-behind');
+      const isBehind = matchIndex === 0 || log.lastIndex - matchIndex > options.maxAppendEntries;
+      if (isBehind || !this.#isActive(role, change.member)) return refuse('learner-behind');
     }
     if (!isForced && change.type !== 'add-learner') {
       const active = next.voters.filter((id) => this.#isActive(role, id)).length;

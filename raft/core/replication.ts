@@ -23,7 +23,8 @@ export function appendAsLeader(state: NodeState, leader: Leader, content: Conten
     const members = others(state);
     for (const id of leader.progress.keys()) if (!members.includes(id)) leader.progress.delete(id);
     for (const id of members) {
-      if (!leader.progress.has(id)) leader.progress.set(id, newProgress(entry.index, state.tick));
+      // Who was just added has not been heard from.
+      if (!leader.progress.has(id)) leader.progress.set(id, newProgress(entry.index, Number.NEGATIVE_INFINITY));
     }
   }
   return entry;

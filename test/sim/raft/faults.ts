@@ -18,6 +18,7 @@ export const FAULTS = [
   'full-disk',
   'corruption',
   'clock',
+  'storm',
 ] as const;
 export type Fault = (typeof FAULTS)[number];
 
@@ -118,6 +119,9 @@ export class Faults {
         tell(`${id}'s clock runs ${member.clockFactor.toFixed(2)} times slower`);
         return true;
       }
+      case 'storm':
+        this.#storm();
+        return true;
       case 'slow-disk':
         tell(`${id}'s disk is slow`);
         member.diskMs = { from: 1, to: chance.between(10, 400) };
@@ -147,6 +151,25 @@ export class Faults {
         this.#restartLater([member]);
       }),
     );
+  }
+
+  /** All lose their leader at once, messages come late, and who has just voted starts anew. */
+  #storm(): void {
+    const { chance, members, network, leader } = this.#cluster;
+    this.#cluster.tell('a storm');
+    const { weather } = network;
+    network.weather = { lossPercent: 5, duplicatePercent: 10, latePercent: 50, lateMs: 200 };
+    this.#later(600, () => {
+      network.weather = weather;
+    });
+    if (leader !== undefined) this.#cluster.hint(leader.id);
+    for (const member of members) {
+      if (chance.percent(50)) continue;
+      this.#later(chance.between(0, 400), () => {
+        member.cutPower(`${member.id} loses power for a moment`);
+        this.#later(chance.between(1, 30), () => member.start());
+      });
+    }
   }
 
   #split(): void {
@@ -208,7 +231,7 @@ export class Faults {
     const { chance } = this.#cluster;
     for (const member of members) {
       if (chance.percent(70)) this.#cluster.hint(member.id);
-      this.#later(chance.between(20, 3000), () => member.start());
+      this.#later(chance.percent(40) ? chance.between(1, 60) : chance.between(60, 3000), () => member.start());
     }
   }
 

@@ -88,7 +88,7 @@ export class Member {
             demand(this.isCorrupted, `${this.id} takes its sound disk for damaged: ${error.message}`);
             tell(`${this.id} refuses to start: ${messageOf(error)}`);
             this.#state = { type: 'refused' };
-          } else if (isDiskTrouble(error)) this.stop(`${this.id} cannot start: ${messageOf(error)}`);
+          } else if (isDiskTrouble(error)) this.#exit(`${this.id} cannot start: ${messageOf(error)}`);
           else throw error;
         }),
     );
@@ -97,7 +97,7 @@ export class Member {
   #run(opened: Awaited<ReturnType<typeof MemberStorage.open>>, generation: number): void {
     const { node, ...settings } = this.#settings;
     const options = { ...node, id: this.id, rng: this.#world.chance.rng };
-    const exit = (why: string): void => this.stop(`${this.id} ends: ${why}`);
+    const exit = (why: string): void => this.#exit(`${this.id} ends: ${why}`);
     const process = new Process({ ...settings, node: options }, opened, { ...this.#world, exit });
     this.#state = { type: 'running', process };
     const tick = (): void => {
@@ -118,6 +118,12 @@ export class Member {
     this.#state = { type: 'stopped' };
     // Whatever the old process still wanted to do never ends.
     this.disk.mount();
+  }
+
+  /** The process ends by itself; whoever watches over it starts it again after a while. */
+  #exit(words: string): void {
+    this.stop(words);
+    this.#world.queue.after(this.#world.chance.between(200, 2000), () => this.start());
   }
 
   cutPower(words: string): void {
@@ -171,7 +177,7 @@ export class Member {
 /** The disk is full or does not answer: that passes. */
 function isDiskTrouble(error: unknown): boolean {
   return (
-    (error instanceof ApiaryError && error.code === 'resource-exhausted') ||
+    (error instanceof ApiaryError && ['resource-exhausted', 'unavailable'].includes(error.code)) ||
     ['ENOSPC', 'EIO'].includes(systemCodeOf(error) ?? '')
   );
 }
