@@ -2,6 +2,7 @@ import * as http from 'node:http';
 import * as net from 'node:net';
 import type { Duplex } from 'node:stream';
 import { ApiaryError, messageOf } from '@apiary/std';
+import type { FastifyReply, FastifyRequest } from 'fastify';
 import { errorReplyOf } from './error-reply.js';
 
 /** How long our own questions wait for an engine that accepts connections but does not answer. */
@@ -66,8 +67,21 @@ export class EngineEndpoint {
     });
   }
 
-  /** Passes a request to the engine and its answer back, both as they come. Who goes away first ends both sides. */
-  forward(request: http.IncomingMessage, response: http.ServerResponse): void {
+  /** Passes on a request that one of our routes has looked at, with the body that it has read. */
+  forwardFrom(request: FastifyRequest, reply: FastifyReply): FastifyReply {
+    reply.hijack();
+    const { raw, originalUrl, body } = request;
+    raw.url = originalUrl;
+    this.forward(raw, reply.raw, Buffer.isBuffer(body) ? body : undefined);
+    return reply;
+  }
+
+  /**
+   * Passes a request to the engine and its answer back, both as they come. Who goes away first ends both sides.
+   *
+   * @param body  what was read of the request already: all that it had
+   */
+  forward(request: http.IncomingMessage, response: http.ServerResponse, body?: Buffer): void {
     const upstream = http.request({
       socketPath: this.#socketPath,
       method: request.method,
@@ -88,7 +102,8 @@ export class EngineEndpoint {
       else sendUnavailable(response, this.#unavailable(error));
     });
     response.once('close', () => upstream.destroy());
-    request.pipe(upstream);
+    if (body === undefined) request.pipe(upstream);
+    else upstream.end(body);
   }
 
   /**

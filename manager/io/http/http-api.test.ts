@@ -341,6 +341,10 @@ t.test('what this version has not is refused, and credentials are not dropped in
     await refusal(client.request('GET', '/secrets')),
     '501 unimplemented: secrets are not supported by this version',
   );
+  const noNetworks = '501 unimplemented: networks of the cluster (overlay) are not supported by this version';
+  t.equal(await refusal(client.request('GET', '/networks/host?scope=swarm')), noNetworks);
+  const overlay = { Name: 'n', Driver: 'overlay' };
+  t.equal(await refusal(client.request('POST', '/networks/create', { body: overlay })), noNetworks);
   t.equal(await refusal(client.request('GET', '/configs/x')), '404 not-found: config x not found');
   await client.createService(spec('a'));
   t.match(

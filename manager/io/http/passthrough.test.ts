@@ -170,6 +170,13 @@ t.test('the stock command line works on containers through us', { skip: missing(
       message: /Invalid container name/,
     });
   });
+  await t.test('networks of the engine can be made', async (t) => {
+    t.match(await docker(['network', 'create', '--internal', '--label', 'a=b', 'own']), {
+      code: 0,
+      out: /^[0-9a-f]{64}\n$/,
+    });
+    t.match(await docker(['network', 'inspect', '-f', '{{.Internal}} {{.Labels.a}}', 'own']), { out: 'true b\n' });
+  });
   t.match(await docker(['rm', '-f', 'box']), { code: 0 });
 });
 

@@ -30,6 +30,12 @@ const SOCKET_MODE = 0o660;
 
 /** What is ours; every other path is the engine's. */
 const OURS = /^(?:\/v\d+\.\d+)?\/(?:_ping|version|info|swarm|nodes|services|tasks|secrets|configs|apiary)(?:[/?]|$)/;
+/** Networks are the engine's, but for what may ask for one of the cluster. */
+const MAYBE_OURS = /^(?:\/v\d+\.\d+)?\/networks\/(?:create(?:\?|$)|[^/?]+\?(?:.*&)?scope=swarm(?:&|$))/;
+
+function isOurs(url: string): boolean {
+  return OURS.test(url) || MAYBE_OURS.test(url);
+}
 
 /** The part of a pino logger that is used. */
 export interface Logger {
@@ -68,12 +74,12 @@ export async function createHttpApi(options: HttpApiOptions): Promise<HttpApi> {
 
   const answering = new Answering();
   const server = http.createServer((request, response) => {
-    if (!OURS.test(request.url ?? '')) return engine.forward(request, response);
+    if (!isOurs(request.url ?? '')) return engine.forward(request, response);
     answering.add(response);
     app.routing(request, response);
   });
   server.on('upgrade', (request: http.IncomingMessage, socket: net.Socket, rest: Buffer) => {
-    if (!OURS.test(request.url ?? '')) return forwardUpgrade(request, socket, rest, engine);
+    if (!isOurs(request.url ?? '')) return forwardUpgrade(request, socket, rest, engine);
     // Nothing of ours is ever upgraded: the request is answered as if it had not asked (RFC 9110, 7.8).
     const response = new http.ServerResponse(request);
     response.shouldKeepAlive = false;
