@@ -62,14 +62,18 @@ export class AgentStream {
   send(body: NonNullable<ManagerMessage['body']>): void {
     if (this.#isOver) return;
     this.#unflushed++;
-    this.#stall ??= this.#clock.after(STALL_TIMEOUT_MS, () => {
-      this.end(new ApiaryError('resource-exhausted', 'the agent does not read what it is sent: its session is over'));
-    });
+    this.#stall ??= this.#stallTimer();
     this.#call.write({ body }, () => {
       this.#unflushed--;
       this.#stall?.cancel();
-      this.#stall = undefined;
+      this.#stall = this.#isOver || this.isFlushed ? undefined : this.#stallTimer();
       if (!this.#isOver && this.isFlushed) this.#onFlushed();
+    });
+  }
+
+  #stallTimer(): Timer {
+    return this.#clock.after(STALL_TIMEOUT_MS, () => {
+      this.end(new ApiaryError('resource-exhausted', 'the agent does not read what it is sent: its session is over'));
     });
   }
 

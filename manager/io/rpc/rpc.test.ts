@@ -141,7 +141,11 @@ async function openCluster(t: Test, more: RpcService[] = []) {
   return { clock, replica, rootCa, server, dispatcher };
 }
 
-const CHANNEL = { 'grpc.ssl_target_name_override': 'swarm-manager', 'grpc.use_local_subchannel_pool': 1 };
+const CHANNEL = {
+  'grpc.ssl_target_name_override': 'swarm-manager',
+  'grpc.use_local_subchannel_pool': 1,
+  'grpc.max_receive_message_length': -1,
+};
 
 function credentialsOf({
   rootPem,
@@ -700,31 +704,47 @@ t.test('a session that does not start as it should is ended', async (t) => {
   t.match(await silent.ended, { code: 'failed-precondition', message: /no Hello within/ });
 });
 
-t.test('an agent that reads nothing loses its session, and its node is down', async (t) => {
-  const { server, rootCa, replica, clock } = await openCluster(t);
-  const agent = new TestAgent(t, server, identityOf(rootCa, 'w1', 'worker'));
-  await agent.open();
-  agent.stream.pause();
-  // More than the flow-control windows and buffers on the way hold.
+/** More for a node than the flow-control windows and buffers on the way hold. */
+async function assignMuch(replica: ListReplica, nodeId: string): Promise<void> {
   const labels = { padding: 'x'.repeat(1_000_000) };
   for (let i = 0; i < 32; i++) {
     const spec = { Name: `large${i}`, Labels: labels, TaskTemplate: {}, Mode: { Replicated: { Replicas: 1 } } };
     replica.apply([{ type: 'service-create', id: `large${i}`, spec }]);
     const status: TaskStatus = { state: 'assigned', atMs: 0, message: '' };
     const restarts = { attempts: 0, failuresInARow: 0, recentMs: [] };
-    const fields = { serviceId: `large${i}`, specVersion: 1, slot: 1, nodeId: 'w1', desiredState: 'running' as const };
+    const fields = { serviceId: `large${i}`, specVersion: 1, slot: 1, nodeId, desiredState: 'running' as const };
     replica.apply([{ type: 'task-create', task: { id: `large${i}`, ...fields, status, restarts } }]);
     await new Promise<void>((resolve) => setImmediate(resolve));
   }
-  for (let passedMs = 0; passedMs < 10_000; passedMs += 2_000) {
-    agent.say({ $case: 'heartbeat', value: {} });
-    await roundTrip(agent);
-    clock.advance(2_000);
-  }
-  t.equal(replica.view.node('w1')?.status.state, 'ready');
-  clock.advance(3_000);
-  await until(replica, () => replica.view.node('w1')?.status.state === 'down');
-});
+}
+
+for (const since of ['from some time on', 'from its welcome on']) {
+  t.test(`an agent that reads nothing ${since} loses its session, and its node is down`, async (t) => {
+    const { server, rootCa, replica, clock } = await openCluster(t);
+    const agent = new TestAgent(t, server, identityOf(rootCa, 'w1', 'worker'));
+    if (since === 'from some time on') {
+      await agent.open();
+      agent.stream.pause();
+      await assignMuch(replica, 'w1');
+    } else {
+      await assignMuch(replica, 'w1');
+      agent.stream.pause();
+      agent.hello();
+      await until(replica, () => replica.view.node('w1')?.status.state === 'ready');
+    }
+    const beatFor = async (durationMs: number) => {
+      for (let passedMs = 0; passedMs < durationMs; passedMs += 2_000) {
+        agent.say({ $case: 'heartbeat', value: {} });
+        await roundTrip(agent);
+        clock.advance(2_000);
+      }
+    };
+    await beatFor(10_000);
+    t.equal(replica.view.node('w1')?.status.state, 'ready');
+    await beatFor(12_000);
+    await until(replica, () => replica.view.node('w1')?.status.state === 'down');
+  });
+}
 
 t.test('more managers and a longer period are told to open sessions', async (t) => {
   const { server, rootCa, replica } = await openCluster(t);

@@ -1,5 +1,4 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto';
-import { certificateParts, type TlsInfo } from '@apiary/api/model';
 import { ApiaryError, messageOf } from '@apiary/std';
 import type { NodeIdentity } from './channel.js';
 
@@ -33,17 +32,6 @@ export function nodeIdentityOf(certificateChainPem: string, keyPem: string, root
 export function validityOf(identity: NodeIdentity): { notBeforeMs: number; notAfterMs: number } {
   const { validFrom, validTo } = new X509Certificate(identity.certificateChainPem);
   return { notBeforeMs: Date.parse(validFrom), notAfterMs: Date.parse(validTo) };
-}
-
-/** What a node says in its description of the root that it trusts. */
-export function tlsInfoOf({ rootPem }: Pick<NodeIdentity, 'rootPem'>): TlsInfo {
-  const root = new X509Certificate(rootPem);
-  const { subject, publicKey } = certificateParts(root.raw);
-  return {
-    TrustRoot: root.toString(),
-    CertIssuerSubject: Buffer.from(subject).toString('base64'),
-    CertIssuerPublicKey: Buffer.from(publicKey).toString('base64'),
-  };
 }
 
 function mismatch(what: string): ApiaryError {
