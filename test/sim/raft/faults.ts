@@ -1,6 +1,7 @@
 import type { Cluster } from './cluster.js';
 import type { Member } from './member.js';
 import { FAIR_WEATHER } from './network.js';
+import type { Process } from './process.js';
 
 export const FAULTS = [
   'power-cut',
@@ -28,6 +29,7 @@ export class Faults {
   readonly #cluster: Cluster;
   readonly #clockSpread: { from: number; to: number };
   #isOver = false;
+  #floods = 0;
 
   constructor(cluster: Cluster, clockSpread: { from: number; to: number }) {
     this.#cluster = cluster;
@@ -182,17 +184,40 @@ export class Faults {
     this.#healLater();
   }
 
+  /** Often at a bad moment: while it hands over, with much that it has not sent, while the others start anew. */
   #isolateLeader(): boolean {
     const { leader, members, network, chance } = this.#cluster;
     if (leader === undefined) return false;
-    this.#cluster.tell(`${leader.id}, the leader, is cut off`);
-    for (const { id } of members) {
-      network.cut(leader.id, id);
-      network.cut(id, leader.id);
+    if (chance.percent(30)) {
+      const to = chance.pick(leader.status.membership.voters);
+      if (to !== undefined) leader.transfer(to);
     }
-    if (chance.percent(50)) this.#cluster.hint(leader.id);
+    this.#later(chance.between(0, 8), () => {
+      this.#cluster.tell(`${leader.id}, the leader, is cut off`);
+      for (const { id } of members) {
+        network.cut(leader.id, id);
+        network.cut(id, leader.id);
+      }
+      if (this.#cluster.member(leader.id)?.process === leader && chance.percent(50)) this.#flood(leader);
+      if (chance.percent(50)) this.#cluster.hint(leader.id);
+      if (!chance.percent(30)) return;
+      for (const member of members) {
+        if (member.id === leader.id) continue;
+        member.cutPower(`${member.id} loses power for a moment`);
+        this.#later(chance.between(1, 60), () => member.start());
+      }
+    });
     this.#healLater();
     return true;
+  }
+
+  /** Asks for entries that nobody waits for. */
+  #flood(process: Process): void {
+    const { chance } = this.#cluster;
+    const count = chance.rng.below(60);
+    for (let i = 0; i < count; i++) {
+      process.write({ key: 'flood', value: `f${this.#floods++}` }, () => {});
+    }
   }
 
   /**
@@ -217,7 +242,7 @@ export class Faults {
     const [path, inode] = chance.pick(files.filter(([path]) => !path.endsWith('.tmp'))) ?? [];
     const bytes = inode?.current() ?? new Uint8Array(0);
     const written = bytes.findLastIndex((byte) => byte !== 0);
-    if (path !== undefined && written > 3000) {
+    if (path !== undefined && written > (path.endsWith('.wal') ? 3000 : 300)) {
       const at = chance.rng.below(path.endsWith('.wal') ? Math.floor(written / 2) : written);
       bytes[at] = (bytes[at] ?? 0) ^ (1 << chance.rng.below(8));
       member.isCorrupted = true;

@@ -50,7 +50,7 @@ const STORY_LINES = 300;
 
 function draw(chance: Chance): Plan {
   const { rng } = chance;
-  const hasLease = chance.percent(30);
+  const hasLease = chance.percent(40);
   // Not every run has every fault: some bugs only show when others do not get in their way.
   const faults = FAULTS.filter((fault) => chance.percent(50) && !(hasLease && fault === 'pause'));
   return {
@@ -69,7 +69,7 @@ function draw(chance: Chance): Plan {
         heartbeatTicks: 2,
         hintTicks: 3,
         reads: hasLease ? { type: 'lease', driftRatio: 1.5 } : { type: 'quorum' },
-        maxAppendEntries: 1 + rng.below(16),
+        maxAppendEntries: chance.pick([1, 1, 2, 4, 16]) ?? 1,
         maxAppendBytes: 50 + rng.below(500),
         maxInFlightEntries: 4 + rng.below(30),
         maxInFlightBytes: 100 + rng.below(2000),
