@@ -12,16 +12,13 @@ import {
   NodeCaClient,
   NodeCaService,
 } from '@apiary/api/rpc';
-import type { Leadership } from '@apiary/raft/core';
-import { ApiaryError, SeededRng, VirtualClock } from '@apiary/std';
+import { ApiaryError, VirtualClock } from '@apiary/std';
 import { ChannelCredentials, type ClientDuplexStream, makeGenericClientConstructor } from '@grpc/grpc-js';
 import { pino } from 'pino';
 import t, { type Test } from 'tap';
-import type { Change, Entry, Touched } from '../../core/store/change.js';
-import { Store } from '../../core/store/store.js';
-import type { Decision, Replica } from '../ports.js';
 import { createRootCa, issueCertificate, type RootCa, rootDigestOfPem } from '../trust/authority.js';
 import { Dispatcher } from './dispatcher.js';
+import { ListReplica, SettableClock } from './list-replica.js';
 import { nodeCaService } from './node-ca.js';
 import { Recorder } from './recorder.js';
 import { type RpcServer, type RpcService, startRpcServer } from './server.js';
@@ -30,56 +27,6 @@ const log = pino({ level: 'silent' });
 const DAY_MS = 24 * 3600 * 1000;
 const WORKER_SECRET = 'w'.repeat(25);
 const MANAGER_SECRET = 'm'.repeat(25);
-
-/** A replica whose log is a list: it commits at once, or when the test lets it. */
-class ListReplica implements Replica {
-  readonly view = new Store();
-  readonly entries: Entry[] = [];
-  leadership: Leadership = { role: 'leader', term: 1 };
-  /** While it is set, entries wait for it before they are applied. */
-  gate: Promise<void> | undefined;
-  refusal: ApiaryError | undefined;
-  readonly #clock: VirtualClock;
-  readonly #rng = new SeededRng(7);
-  readonly #listeners = new Set<(touched: Touched) => void>();
-  readonly #leadershipListeners = new Set<(leadership: Leadership) => void>();
-
-  constructor(clock: VirtualClock) {
-    this.#clock = clock;
-  }
-
-  async submit<R>(decide: (view: Store, context: { nowMs: number; rng: SeededRng }) => Decision<R>): Promise<R> {
-    const decision = decide(this.view, { nowMs: this.#clock.now(), rng: this.#rng });
-    if (this.refusal !== undefined) throw this.refusal;
-    await this.gate;
-    this.apply(decision.changes, decision.guards);
-    return decision.result;
-  }
-
-  apply(changes: Change[], guards: Entry['guards'] = []): void {
-    const entry = { atMs: this.#clock.now(), guards, changes };
-    this.entries.push(entry);
-    const { touched } = this.view.apply(this.entries.length, entry);
-    for (const listener of this.#listeners) listener(touched);
-  }
-
-  async barrier(): Promise<void> {}
-
-  subscribe(listener: (touched: Touched) => void): () => void {
-    this.#listeners.add(listener);
-    return () => this.#listeners.delete(listener);
-  }
-
-  onLeadership(listener: (leadership: Leadership) => void): () => void {
-    this.#leadershipListeners.add(listener);
-    return () => this.#leadershipListeners.delete(listener);
-  }
-
-  become(leadership: Leadership): void {
-    this.leadership = leadership;
-    for (const listener of this.#leadershipListeners) listener(leadership);
-  }
-}
 
 interface Identity {
   certificateChainPem: string;
@@ -109,15 +56,6 @@ function identityOf(
 }
 
 /** A manager's door over a replica, with the nodes `m1` (manager), `w1` and `w2`. */
-/** A clock that can be set, as the machine's can; what waits for a time to pass is not disturbed by it. */
-class SettableClock extends VirtualClock {
-  skewMs = 0;
-
-  override now(): number {
-    return super.now() + this.skewMs;
-  }
-}
-
 async function openCluster(t: Test, more: RpcService[] = []) {
   const clock = new SettableClock(Date.now());
   const replica = new ListReplica(clock);

@@ -1,0 +1,64 @@
+import type { Leadership } from '@apiary/raft/core';
+import { type ApiaryError, type Clock, SeededRng, VirtualClock } from '@apiary/std';
+import type { Change, Entry, Touched } from '../../core/store/change.js';
+import { Store } from '../../core/store/store.js';
+import type { Decision, Replica } from '../ports.js';
+
+/** A replica whose log is a list: it commits at once, or when the test lets it. For tests of what stands on the port. */
+export class ListReplica implements Replica {
+  readonly view = new Store();
+  readonly entries: Entry[] = [];
+  leadership: Leadership = { role: 'leader', term: 1 };
+  /** While it is set, entries wait for it before they are applied. */
+  gate: Promise<void> | undefined;
+  refusal: ApiaryError | undefined;
+  readonly #clock: Clock;
+  readonly #rng = new SeededRng(7);
+  readonly #listeners = new Set<(touched: Touched) => void>();
+  readonly #leadershipListeners = new Set<(leadership: Leadership) => void>();
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  async submit<R>(decide: (view: Store, context: { nowMs: number; rng: SeededRng }) => Decision<R>): Promise<R> {
+    const decision = decide(this.view, { nowMs: this.#clock.now(), rng: this.#rng });
+    if (this.refusal !== undefined) throw this.refusal;
+    await this.gate;
+    this.apply(decision.changes, decision.guards);
+    return decision.result;
+  }
+
+  apply(changes: Change[], guards: Entry['guards'] = []): void {
+    const entry = { atMs: this.#clock.now(), guards, changes };
+    this.entries.push(entry);
+    const { touched } = this.view.apply(this.entries.length, entry);
+    for (const listener of this.#listeners) listener(touched);
+  }
+
+  async barrier(): Promise<void> {}
+
+  subscribe(listener: (touched: Touched) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  onLeadership(listener: (leadership: Leadership) => void): () => void {
+    this.#leadershipListeners.add(listener);
+    return () => this.#leadershipListeners.delete(listener);
+  }
+
+  become(leadership: Leadership): void {
+    this.leadership = leadership;
+    for (const listener of this.#leadershipListeners) listener(leadership);
+  }
+}
+
+/** A clock that can be set, as the machine's can; what waits for a time to pass is not disturbed by it. */
+export class SettableClock extends VirtualClock {
+  skewMs = 0;
+
+  override now(): number {
+    return super.now() + this.skewMs;
+  }
+}
