@@ -93,3 +93,15 @@ t.test('links in the documents lead somewhere', async (t) => {
     }
   }
 });
+
+t.test('the lock file has the packages of every platform, or `npm ci` refuses it', async (t) => {
+  const lock = JSON.parse(readFileSync(join(ROOT, 'package-lock.json'), 'utf8')) as {
+    packages: Record<string, { optionalDependencies?: Record<string, string> }>;
+  };
+  const missing = Object.entries(lock.packages).flatMap(([path, { optionalDependencies = {} }]) =>
+    Object.keys(optionalDependencies).filter(
+      (name) => !(`node_modules/${name}` in lock.packages) && !(`${path}/node_modules/${name}` in lock.packages),
+    ),
+  );
+  t.same(missing, [], '`npm run lock` puts them back');
+});
