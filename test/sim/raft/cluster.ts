@@ -16,6 +16,8 @@ export class Cluster {
   readonly oracle = new Oracle();
   readonly network: SimulatedNetwork;
   readonly chance: Chance;
+  /** Sees every message as it is sent. */
+  onSend: (message: Message) => void = () => {};
   readonly #story: Story;
   readonly #members = new Map<MemberId, Member>();
   readonly #settings: MemberSettings;
@@ -52,7 +54,10 @@ export class Cluster {
       queue: this.queue,
       chance: this.chance,
       oracle: this.oracle,
-      send: (message) => this.network.send(message),
+      send: (message) => {
+        this.network.send(message);
+        this.onSend(message);
+      },
       tell: (words) => this.tell(words),
       guard: (run) => this.guard(run),
       touchDisk: () => {

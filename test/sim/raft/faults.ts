@@ -1,3 +1,4 @@
+import type { Message } from '@apiary/raft/core';
 import type { Cluster } from './cluster.js';
 import type { Member } from './member.js';
 import { FAIR_WEATHER } from './network.js';
@@ -20,6 +21,7 @@ export const FAULTS = [
   'corruption',
   'clock',
   'storm',
+  'duel',
 ] as const;
 export type Fault = (typeof FAULTS)[number];
 
@@ -46,6 +48,7 @@ export class Faults {
     this.#isOver = true;
     const { network, members } = this.#cluster;
     this.#cluster.tell('all faults end');
+    this.#cluster.onSend = () => {};
     network.heal();
     network.weather = FAIR_WEATHER;
     for (const member of members) {
@@ -124,6 +127,10 @@ export class Faults {
       case 'storm':
         this.#storm();
         return true;
+      case 'duel':
+        tell('leaders follow each other quickly');
+        this.#duel(4 + chance.rng.below(12));
+        return true;
       case 'slow-disk':
         tell(`${id}'s disk is slow`);
         member.diskMs = { from: 1, to: chance.between(10, 400) };
@@ -155,14 +162,39 @@ export class Faults {
     );
   }
 
+  /** Again and again the leader is heard by some only, and all others are told that it is gone. */
+  #duel(rounds: number): void {
+    const { chance, members, network, leader } = this.#cluster;
+    network.heal();
+    if (rounds === 0) return;
+    if (leader !== undefined) {
+      for (const { id } of members) if (chance.percent(60)) network.cut(leader.id, id);
+      this.#later(chance.between(5, 200), () => this.#cluster.hint(leader.id));
+    }
+    this.#later(chance.between(50, 600), () => this.#duel(rounds - 1));
+  }
+
+  /** Who has just given its vote loses power, and is soon back. */
+  #forgetVote({ type, from, ...message }: Message): void {
+    const { chance } = this.#cluster;
+    if (type !== 'vote-response' || !('isGranted' in message && message.isGranted) || !chance.percent(40)) return;
+    this.#later(chance.between(0, 3), () => {
+      const member = this.#cluster.member(from);
+      member?.cutPower(`${from} loses power after it has voted`);
+      this.#later(chance.between(0, 2), () => member?.start());
+    });
+  }
+
   /** All lose their leader at once, messages come late, and who has just voted starts anew. */
   #storm(): void {
     const { chance, members, network, leader } = this.#cluster;
     this.#cluster.tell('a storm');
     const { weather } = network;
     network.weather = { lossPercent: 5, duplicatePercent: 10, latePercent: 50, lateMs: 200 };
+    this.#cluster.onSend = (message) => this.#forgetVote(message);
     this.#later(600, () => {
       network.weather = weather;
+      this.#cluster.onSend = () => {};
     });
     if (leader !== undefined) this.#cluster.hint(leader.id);
     for (const member of members) {

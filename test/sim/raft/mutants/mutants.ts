@@ -77,16 +77,10 @@ export const MUTANTS: readonly Mutant[] = [
     to: 'const firstNew = entries.length === 0 || previous.index + entries.length <= state.commit ? -1 : 0;',
   },
   {
-    name: "a follower takes the leader's commit index for entries that it did not compare",
+    name: 'a heartbeat commits entries that nobody knows the follower to have',
     file: 'core/replication.ts',
-    from: 'state.commit = Math.max(state.commit, Math.min(commit, matchIndex));',
-    to: 'state.commit = Math.max(state.commit, Math.min(commit, log.lastIndex));',
-  },
-  {
-    name: 'a write of a replaced entry counts for what replaced it',
-    file: 'core/entry-log.ts',
-    from: 'for (const write of this.#writes) write.lastIndex = Math.min(write.lastIndex, lastKept);',
-    to: '',
+    from: 'commit: Math.min(commit, matchIndex),',
+    to: 'commit,',
   },
   {
     name: 'a deposed leader answers reads',
