@@ -270,11 +270,19 @@ async function main(): Promise<void> {
       'node inspect self --pretty',
       'node inspect host10 --pretty',
       'node ps',
+      'service ls --format raw',
+      'service ls --format raw -q',
+      'service ps web --format raw -q',
+      'node ls --format raw',
+      'node ls --format raw -q',
+      'node ps --format raw -q',
+      'node ps -q',
+      'node ps -q --no-trunc',
       'service scale -d web=5',
     ];
     for (const line of lines) {
       // Docker reads the ages off the real clock, ours is given one.
-      const aged = /ps web$|ps web --no|node ps/.test(line);
+      const aged = /ps web$|ps web --no|node ps$/.test(line);
       await compare(t, wordsOf(line), { output: !aged && !line.startsWith('service inspect') });
     }
     for (const words of [
@@ -285,13 +293,12 @@ async function main(): Promise<void> {
       t.same(JSON.parse(ours.stdout), JSON.parse(other.stdout));
       t.equal(ours.stdout.split('\n')[3], other.stdout.split('\n')[3], 'indented in the same way');
     }
-    const [ours, other] = await Promise.all([
-      swarmctl(server, ['service', 'ps', 'web']),
-      docker(theirs, ['service', 'ps', 'web']),
-    ]);
     const withoutAges = (text: string) =>
       text.replaceAll(/ {2,}/g, '  ').replaceAll(/(?<=Running|Failed) .*? ago */g, ' ');
-    t.equal(withoutAges(ours.stdout), withoutAges(other.stdout));
+    for (const line of ['service ps web', 'service ps web --format raw', 'node ps --format raw']) {
+      const [ours, other] = await Promise.all([swarmctl(server, wordsOf(line)), docker(theirs, wordsOf(line))]);
+      t.equal(withoutAges(ours.stdout), withoutAges(other.stdout), line);
+    }
     const page = ['service', 'inspect', '--pretty', 'web'];
     t.equal((await swarmctl(server, page)).stdout, (await docker(theirs, page)).stdout);
   });

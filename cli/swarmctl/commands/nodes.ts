@@ -41,7 +41,7 @@ export const ps: CommandModule = {
         errors.push(errorText(error));
       }
     }
-    if (errors.length === 0 || tasks.length > 0) await writeTasks(context, flags, tasks);
+    if (errors.length === 0 || tasks.length > 0) await writeTasks(context, flags, tasks, { wholeIds: false });
     if (errors.length > 0) throw new CommandError(errors.join('\n'));
   },
 };

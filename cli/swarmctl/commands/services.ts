@@ -33,7 +33,7 @@ export const ps: CommandModule = {
     if (ids.length === 0) throw new CommandError(missing.join('\n'));
     const filters: Filters = { ...flags.get(filter) };
     filters['service'] = [...(filters['service'] ?? []), ...ids];
-    await writeTasks(context, flags, await context.client.tasks(filters));
+    await writeTasks(context, flags, await context.client.tasks(filters), { wholeIds: true });
     if (missing.length > 0) throw new CommandError(missing.join('\n'));
   },
 };

@@ -4,14 +4,23 @@ import { renderList, TASKS, taskRows } from '../table/index.js';
 import type { Context } from './context.js';
 import { noResolve, noTrunc, quietTaskIds, taskFormat } from './options.js';
 
-/** Writes tasks as the flags of `ps` ask. */
-export async function writeTasks(context: Context, flags: ParsedFlags, tasks: Task[]): Promise<void> {
+/**
+ * Writes tasks as the flags of `ps` ask.
+ *
+ * @param wholeIds  whether `--quiet` shows ids whole: `service ps` does, and `node ps` shortens them, as with Docker
+ */
+export async function writeTasks(
+  context: Context,
+  flags: ParsedFlags,
+  tasks: Task[],
+  { wholeIds }: { wholeIds: boolean },
+): Promise<void> {
   const format = flags.get(taskFormat) ?? '';
   const quiet = flags.get(quietTaskIds) ?? false;
   const names = flags.get(noResolve) === true ? new Map<string, string>() : await namesOf(context, tasks);
   const rows = taskRows(tasks, {
     names,
-    truncate: !quiet && flags.get(noTrunc) !== true,
+    truncate: !(quiet && wholeIds) && flags.get(noTrunc) !== true,
     isTable: format === '' || format.startsWith('table'),
     nowMs: context.clock.now(),
   });

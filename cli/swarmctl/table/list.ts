@@ -6,11 +6,13 @@ export interface ListKind {
   /** The heading of each field. */
   headings: Record<string, string>;
   defaultTable: string;
+  /** What `raw` stands for: a template of one field on each line, and the one for ids only. */
+  raw: { all: string; quiet: string };
 }
 
 /**
- * Renders rows as `--format` asks: `table` or nothing for the usual table, `table TEMPLATE`, `json`, or a template that
- * each row is put through.
+ * Renders rows as `--format` asks: `table` or nothing for the usual table, `table TEMPLATE`, `json`, `raw`, or a
+ * template that each row is put through.
  *
  * @param quiet  ids only, where no format of one's own is given
  * @throws TemplateError
@@ -27,6 +29,7 @@ export function renderList(kind: ListKind, rows: readonly Struct[], format: stri
 function templateOf(kind: ListKind, format: string, quiet: boolean): { template: string; isTable: boolean } {
   const isDefault = format === '' || format === 'table';
   if (isDefault && quiet) return { template: '{{.ID}}', isTable: false };
+  if (format === 'raw') return { template: quiet ? kind.raw.quiet : kind.raw.all, isTable: false };
   if (format === 'json') return { template: '{{json .}}', isTable: false };
   const isTable = isDefault || format.startsWith('table');
   const template = isDefault ? kind.defaultTable : isTable ? format.slice('table'.length) : format;

@@ -7,6 +7,10 @@ import type { ListKind } from './list.js';
 export const SERVICES: ListKind = {
   headings: { ID: 'ID', Name: 'NAME', Mode: 'MODE', Replicas: 'REPLICAS', Image: 'IMAGE', Ports: 'PORTS' },
   defaultTable: '{{.ID}}\t{{.Name}}\t{{.Mode}}\t{{.Replicas}}\t{{.Image}}\t{{.Ports}}',
+  raw: {
+    all: 'id: {{.ID}}\nname: {{.Name}}\nmode: {{.Mode}}\nreplicas: {{.Replicas}}\nimage: {{.Image}}\nports: {{.Ports}}\n',
+    quiet: 'id: {{.ID}}',
+  },
 };
 
 export function serviceRows(services: readonly Service[]): Struct[] {
@@ -95,6 +99,12 @@ export const TASKS: ListKind = {
   },
   defaultTable:
     '{{.ID}}\t{{.Name}}\t{{.Image}}\t{{.Node}}\t{{.DesiredState}}\t{{.CurrentState}}\t{{.Error}}\t{{.Ports}}',
+  raw: {
+    all:
+      'id: {{.ID}}\nname: {{.Name}}\nimage: {{.Image}}\nnode: {{.Node}}\ndesired_state: {{.DesiredState}}\n' +
+      'current_state: {{.CurrentState}}\nerror: {{.Error}}\nports: {{.Ports}}\n',
+    quiet: 'id: {{.ID}}',
+  },
 };
 
 /** How many characters of an error a list shows. */
@@ -157,6 +167,12 @@ export const NODES: ListKind = {
   },
   defaultTable:
     '{{.ID}} {{if .Self}}*{{else}} {{ end }}\t{{.Hostname}}\t{{.Status}}\t{{.Availability}}\t{{.ManagerStatus}}\t{{.EngineVersion}}',
+  raw: {
+    all:
+      'node_id: {{.ID}}\nhostname: {{.Hostname}}\nstatus: {{.Status}}\navailability: {{.Availability}}\n' +
+      'manager_status: {{.ManagerStatus}}\n',
+    quiet: 'node_id: {{.ID}}',
+  },
 };
 
 /** @param self  the id of the node that answered, and the cluster's own root of trust */

@@ -31,12 +31,18 @@ t.test('a column ends where a line does not have it', async (t) => {
 });
 
 t.test('a list is a table, the ids, JSON or what a template makes of each row', async (t) => {
-  const kind = { headings: { ID: 'ID', Name: 'NAME' }, defaultTable: '{{.ID}}\t{{.Name}}' };
+  const kind = {
+    headings: { ID: 'ID', Name: 'NAME' },
+    defaultTable: '{{.ID}}\t{{.Name}}',
+    raw: { all: 'id: {{.ID}}\nname: {{.Name}}\n', quiet: 'id: {{.ID}}' },
+  };
   const rows = ['web', 'db'].map((name, i) => structOf('row', { ID: () => `id${i}`, Name: () => name }));
   t.equal(renderList(kind, rows, '', false), 'ID        NAME\nid0       web\nid1       db\n');
   t.equal(renderList(kind, [], 'table', false), 'ID        NAME\n');
   t.equal(renderList(kind, rows, '', true), 'id0\nid1\n');
   t.equal(renderList(kind, rows, 'json', true), '{"ID":"id0","Name":"web"}\n{"ID":"id1","Name":"db"}\n');
+  t.equal(renderList(kind, rows, 'raw', false), 'id: id0\nname: web\n\nid: id1\nname: db\n\n');
+  t.equal(renderList(kind, rows, 'raw', true), 'id: id0\nid: id1\n');
   t.equal(
     renderList(kind, rows, 'table {{.Name}}\\t{{upper .ID}}', false),
     'NAME      ID\nweb       ID0\ndb        ID1\n',
