@@ -12,6 +12,9 @@ export const ECDSA_SHA256 = der(DER_TAG.sequence, derOid('1.2.840.10045.4.3.2'))
 /** id-ecPublicKey on prime256v1, RFC 5480. */
 const P256 = der(DER_TAG.sequence, derOid('1.2.840.10045.2.1'), derOid('1.2.840.10045.3.1.7'));
 
+/** A certificate is good from an hour before it was issued, for nodes whose clocks are behind. */
+export const CERTIFICATE_SKEW_MS = 3600 * 1000;
+
 /** An uncompressed point: 0x04, x, y. */
 const P256_POINT_BYTES = 65;
 

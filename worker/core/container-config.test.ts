@@ -204,6 +204,7 @@ t.test('templates expand as Docker expands them', async (t) => {
     ],
     ['a {{- "}}" -}} b{{/* a comment */}}{{(.Node).Platform.OS}}', 'a}}blinux'],
     ['no template } {', 'no template } {'],
+    ['{{.Service.Name|}}', 'web'],
   ] as const;
   for (const [text, result] of expansions) t.equal(env(text), result, text);
 });
@@ -219,7 +220,7 @@ t.test('a template that fails says so in the words of Docker', async (t) => {
     ['{{.Service', '1: unclosed action'],
     ['{{foo}}', '1: function "foo" not defined'],
     ['{{}}', '1: missing value for command'],
-    ['{{.Service.Name |}}', '1: missing value for command'],
+    ['{{.Foo}}{{.Service', '1: unclosed action'],
     ['{{(.Service.Name}}', '1: unclosed left paren'],
     ['{{if .Service.Name}}y{{end}}', '1: {{if}} is not supported here'],
   ] as const;
@@ -233,6 +234,17 @@ t.test('a template that fails says so in the words of Docker', async (t) => {
   t.throws(() => containerConfigOf(task({ ContainerSpec: { Mounts: [{ Source: '{{foo}}' }] } }), NODE), {
     message:
       'expanding mounts failed: expanding mount source "{{foo}}": template: expansion:1: function "foo" not defined',
+  });
+  const options = (VolumeOptions: object) => task({ ContainerSpec: { Mounts: [{ VolumeOptions }] } });
+  t.throws(() => containerConfigOf(options({ Labels: { a: '{{foo}}' } }), NODE), {
+    message:
+      'expanding mounts failed: expanding volume labels: expanding map entry "a"="{{foo}}": ' +
+      'template: expansion:1: function "foo" not defined',
+  });
+  t.throws(() => containerConfigOf(options({ DriverConfig: { Options: { a: '{{foo}}' } } }), NODE), {
+    message:
+      'expanding mounts failed: expanding volume driver config: expanding map entry "a"="{{foo}}": ' +
+      'template: expansion:1: function "foo" not defined',
   });
 });
 

@@ -1,12 +1,8 @@
-import type { EndpointSpec, Mount, TaskTemplate } from '@apiary/api/model';
-import { ApiaryError, messageOf } from '@apiary/std';
+import { type ContainerSpec, type EndpointSpec, expandContainerSpec, type TaskTemplate } from '@apiary/api/model';
+import { ApiaryError } from '@apiary/std';
 import type { AssignedTask } from './assignments.js';
 import { type ContainerConfig, TASK_LABELS } from './container.js';
 import { familiarReference } from './image-reference.js';
-import { expandTemplate, type TemplateStruct } from './template.js';
-
-type ContainerSpec = NonNullable<TaskTemplate['ContainerSpec']>;
-type VolumeOptions = NonNullable<Mount['VolumeOptions']>;
 
 /** What a task's templates may ask of the node that runs it. */
 export interface NodeFacts {
@@ -28,18 +24,22 @@ export function taskNameOf(task: AssignedTask, nodeId: string): string {
  *   cannot be given yet
  */
 export function containerConfigOf(task: AssignedTask, node: NodeFacts): ContainerConfig {
-  const spec = task.template.ContainerSpec ?? {};
-  refuseUnsupported(task.template, spec);
+  const given = task.template.ContainerSpec ?? {};
+  refuseUnsupported(task.template, given);
   const name = taskNameOf(task, node.id);
-  const context = templateContext(task, node, name);
+  const spec = expandContainerSpec(given, {
+    service: { id: task.serviceId, name: task.serviceName, labels: task.serviceLabels },
+    node: { id: node.id, hostname: node.hostname, architecture: node.platform.Architecture, os: node.platform.OS },
+    task: { id: task.id, name, slot: task.slot },
+  });
   const ports = hostPorts(task.endpoint);
   const body = {
     ...only({
-      Hostname: expanded(spec.Hostname, context, 'expanding hostname failed'),
+      Hostname: spec.Hostname,
       User: spec.User,
       Tty: spec.TTY,
       OpenStdin: spec.OpenStdin,
-      Env: spec.Env?.map((entry) => expandEnv(entry, context)),
+      Env: spec.Env,
       Entrypoint: nonEmpty(spec.Command),
       Cmd: nonEmpty(spec.Args),
       Healthcheck: spec.Healthcheck,
@@ -49,7 +49,7 @@ export function containerConfigOf(task: AssignedTask, node: NodeFacts): Containe
     Image: familiarReference(spec.Image ?? ''),
     Labels: { ...spec.Labels, ...taskLabels(task, node.id, name) },
     ...(ports.length > 0 && { ExposedPorts: Object.fromEntries(ports.map(({ key }) => [key, {}])) }),
-    HostConfig: hostConfig(task.template, spec, ports, context),
+    HostConfig: hostConfig(task.template, spec, ports),
   };
   return { name, taskId: task.id, body };
 }
@@ -58,7 +58,6 @@ function hostConfig(
   template: TaskTemplate,
   spec: ContainerSpec,
   ports: { key: string; hostPort: string }[],
-  context: TemplateStruct,
 ): Record<string, unknown> {
   const { Limits = {} } = template.Resources ?? {};
   // No restart policy: whether a task runs again is for the managers to say, on whatever node.
@@ -82,7 +81,7 @@ function hostConfig(
       NanoCpus: positive(Limits.NanoCPUs),
       Memory: positive(Limits.MemoryBytes),
       PidsLimit: positive(Limits.Pids),
-      Mounts: spec.Mounts?.map((mount) => expandMount(mount, context)),
+      Mounts: spec.Mounts,
       SecurityOpt: nonEmpty(securityOptions(spec.Privileges)),
       LogConfig: template.LogDriver && {
         Type: template.LogDriver.Name ?? '',
@@ -117,80 +116,6 @@ function refuseUnsupported(template: TaskTemplate, spec: ContainerSpec): void {
   for (const [isAsked, key] of asked) {
     if (isAsked) throw new ApiaryError('unimplemented', `${key} is not supported by this version: remove it`);
   }
-}
-
-function templateContext(task: AssignedTask, node: NodeFacts, name: string): TemplateStruct {
-  const { Architecture, OS } = node.platform;
-  const platform = { goType: 'template.Platform', fields: { Architecture, OS } };
-  return {
-    goType: '*template.Context',
-    fields: {
-      Service: {
-        goType: 'struct { ID string; Name string; Labels map[string]string }',
-        fields: {
-          ID: task.serviceId,
-          Name: task.serviceName,
-          Labels: new Map(Object.entries(task.serviceLabels)),
-        },
-      },
-      Node: {
-        goType: 'struct { ID string; Hostname string; Platform template.Platform }',
-        fields: { ID: node.id, Hostname: node.hostname, Platform: platform },
-      },
-      Task: {
-        goType: 'struct { ID string; Name string; Slot string }',
-        fields: { ID: task.id, Name: name, Slot: task.slot > 0 ? String(task.slot) : node.id },
-      },
-    },
-  };
-}
-
-/** A template's expansion; a fault in it says, in Docker's words, where it stands. */
-function expanded<T extends string | undefined>(text: T, context: TemplateStruct, failing: string): T | string {
-  if (text === undefined || !text.includes('{{')) return text;
-  try {
-    return expandTemplate(text, context);
-  } catch (error) {
-    throw new ApiaryError('invalid-argument', `${failing}: ${messageOf(error)}`, { cause: error });
-  }
-}
-
-function expandEnv(entry: string, context: TemplateStruct): string {
-  const equals = entry.indexOf('=');
-  if (equals < 0) return entry;
-  const failing = `expanding env failed: expanding env ${JSON.stringify(entry)}`;
-  return `${entry.slice(0, equals)}=${expanded(entry.slice(equals + 1), context, failing)}`;
-}
-
-function expandMount(mount: Mount, context: TemplateStruct): Mount {
-  const result = { ...mount };
-  const failing = 'expanding mounts failed: expanding mount';
-  if (mount.Source !== undefined) {
-    result.Source = expanded(mount.Source, context, `${failing} source ${JSON.stringify(mount.Source)}`);
-  }
-  if (mount.Target !== undefined) {
-    result.Target = expanded(mount.Target, context, `${failing} target ${JSON.stringify(mount.Target)}`);
-  }
-  if (mount.VolumeOptions !== undefined) result.VolumeOptions = expandVolumeOptions(mount.VolumeOptions, context);
-  return result;
-}
-
-function expandVolumeOptions(options: VolumeOptions, context: TemplateStruct): VolumeOptions {
-  const expandAll = (entries: Record<string, string>, what: string) =>
-    Object.fromEntries(
-      Object.entries(entries).map(([key, value]) => [
-        key,
-        expanded(value, context, `expanding mounts failed: expanding volume ${what}`),
-      ]),
-    );
-  const { Labels, DriverConfig } = options;
-  return {
-    ...options,
-    ...(Labels && { Labels: expandAll(Labels, 'labels') }),
-    ...(DriverConfig?.Options && {
-      DriverConfig: { ...DriverConfig, Options: expandAll(DriverConfig.Options, 'driver options') },
-    }),
-  };
 }
 
 /** `ADDRESS NAME [NAME...]`, as in /etc/hosts, becomes `NAME:ADDRESS` for each name. */

@@ -4,9 +4,9 @@
  */
 export * from './assignments.js';
 export * from './back-off.js';
+export * from './certificate-life.js';
 export * from './container.js';
 export * from './container-config.js';
 export * from './image-reference.js';
 export * from './status-outbox.js';
 export * from './task-life.js';
-export * from './template.js';

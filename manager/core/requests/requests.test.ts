@@ -135,6 +135,51 @@ t.test('faults of a service spec are refused in the words of Docker Swarm 20.10'
   bad('ContainerSpec: Retries in HealthConfig cannot be negative', spec({}, {}, { Healthcheck: { Retries: -1 } }));
 });
 
+// What Docker 20.10 answered to the same specs.
+t.test('a template that cannot be expanded is refused at once, in the words of Docker', async (t) => {
+  const fault = (name: string, at = 2) =>
+    `template: expansion:1:${at}: executing "expansion" at <.${name}>: ` +
+    `can't evaluate field ${name} in type *template.Context`;
+  const volume = { Type: 'volume', Source: 'v', Target: '/a' };
+  const refused: [container: object, words: string][] = [
+    [{ Hostname: '{{.Foo}}' }, `expanding hostname failed: ${fault('Foo')}`],
+    [{ Hostname: '{{.Foo}}', Image: 'A:::' }, `expanding hostname failed: ${fault('Foo')}`],
+    [
+      { Hostname: '{{.Service.Labels.x}}' },
+      'expanding hostname failed: template: expansion:1:10: executing "expansion" at <.Service.Labels.x>: ' +
+        'map has no entry for key "x"',
+    ],
+    [{ Env: ['Q={{.X'] }, 'expanding env failed: expanding env "Q={{.X": template: expansion:1: unclosed action'],
+    [{ Env: ['Q={{.X}}'], Hostname: '{{.Y}}' }, `expanding env failed: expanding env "Q={{.X}}": ${fault('X')}`],
+    [
+      { Env: ['Q={{.X}}'], Mounts: [{ ...volume, Source: '{{.A}}', Target: '{{.B}}' }] },
+      `expanding mounts failed: expanding mount source "{{.A}}": ${fault('A')}`,
+    ],
+    [
+      { Mounts: [{ ...volume, Target: '/{{.B}}' }] },
+      `expanding mounts failed: expanding mount target "/{{.B}}": ${fault('B', 3)}`,
+    ],
+    [
+      { Mounts: [{ ...volume, VolumeOptions: { Labels: { a: '{{.C}}' } } }] },
+      `expanding mounts failed: expanding volume labels: expanding map entry "a"="{{.C}}": ${fault('C')}`,
+    ],
+    [
+      { Mounts: [volume, { ...volume, Target: '/{{.Service.Name}}' }, { ...volume, Target: '/servicename' }] },
+      'ContainerSpec: duplicate mount point: /servicename',
+    ],
+  ];
+  for (const [container, words] of refused) {
+    refuses(t, spec({ Labels: { x: 'y' } }, {}, container), 'invalid-argument', words);
+  }
+  const fine = {
+    Hostname: '{{.Service.Name}}-{{.Task.Slot}}',
+    Env: ['{{.Foo}}=1', '{{.Bar}}', 'A={{index .Service.Labels "x"}}'],
+    Mounts: [{ ...volume, Source: '{{.Node.Hostname}}', Target: '/{{.Task.ID}}' }],
+    Labels: { a: '{{.Foo}}' },
+  };
+  t.ok(new Cluster().create(spec({}, {}, fine)));
+});
+
 t.test('faults that Docker finds no words for name the path', async (t) => {
   const bad = (what: object, message: RegExp) => refuses(t, what, 'invalid-argument', message);
   const ports = (...Ports: object[]) => spec({ EndpointSpec: { Ports } });

@@ -37,23 +37,28 @@ const CONTROL = new Set(['if', 'else', 'end', 'range', 'with', 'define', 'block'
  * @throws ApiaryError `invalid-argument` with the words that Docker (that is, Go) has for the fault
  */
 export function expandTemplate(text: string, context: TemplateStruct): string {
-  let result = '';
+  const parts: (string | Operand)[] = [];
   let rest = 0;
   let trimNext = false;
   for (;;) {
     const open = text.indexOf('{{', rest);
     let plain = text.slice(rest, open < 0 ? text.length : open);
     if (trimNext) plain = plain.trimStart();
-    if (open < 0) return result + plain;
+    if (open < 0) {
+      parts.push(plain);
+      break;
+    }
     const trimsBefore = /^-\s/.test(text.slice(open + 2, open + 4));
-    result += trimsBefore ? plain.trimEnd() : plain;
+    parts.push(trimsBefore ? plain.trimEnd() : plain);
     const close = endOfAction(text, open + 2);
     trimNext = /\s-$/.test(text.slice(open + 2, close));
     const start = open + 2 + (trimsBefore ? 1 : 0);
     const body = text.slice(start, close - (trimNext ? 1 : 0));
-    if (!/^\s*\/\*[\s\S]*\*\/\s*$/.test(body)) result += render(evaluate(parse(text, body, start), context, text));
+    if (!/^\s*\/\*[\s\S]*\*\/\s*$/.test(body)) parts.push(parse(text, body, start));
     rest = close + 2;
   }
+  // All of it is parsed by now: a fault of syntax anywhere comes before one in the first field.
+  return parts.map((part) => (typeof part === 'string' ? part : render(evaluate(part, context, text)))).join('');
 }
 
 /** Where the `}}` is that ends the action: not one within quotes. */
@@ -107,6 +112,8 @@ function parsePipeline(text: string, tokens: Token[], from: number): { pipeline:
     commands.at(-1)?.push(operand);
     i = next;
   }
+  // Go passes over a bar that nothing follows.
+  if (commands.length > 1 && commands.at(-1)?.length === 0) commands.pop();
   if (commands.some((command) => command.length === 0)) {
     throw fault(text, tokens[from]?.at ?? 0, 'missing value for command');
   }
