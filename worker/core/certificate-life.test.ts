@@ -1,0 +1,28 @@
+import { SeededRng } from '@apiary/std';
+import fc from 'fast-check';
+import t from 'tap';
+import { renewalMs } from './certificate-life.js';
+
+const HOUR_S = 3600;
+const DAY_S = 24 * HOUR_S;
+
+t.test('a certificate is renewed between half and four fifths of its life, however long that is', async () => {
+  const lifeS = fc.oneof(fc.integer({ min: HOUR_S, max: 100 * DAY_S }), fc.integer({ min: HOUR_S, max: 7300 * DAY_S }));
+  const issuedS = fc.integer({ min: 0, max: 4e9 });
+  fc.assert(
+    fc.property(issuedS, lifeS, fc.integer(), (issued, life, seed) => {
+      const rng = new SeededRng(seed);
+      const dueMs = renewalMs({ issuedMs: issued * 1000, notAfterMs: (issued + life) * 1000 }, rng);
+      return dueMs >= (issued + life * 0.5) * 1000 && dueMs <= (issued + life * 0.8) * 1000;
+    }),
+  );
+});
+
+t.test('the draw spans the whole of that range, and moments differ between nodes', async (t) => {
+  const life = { issuedMs: 0, notAfterMs: 90 * DAY_S * 1000 };
+  const at = (drawn: number) => renewalMs(life, { below: (bound) => Math.min(drawn, bound - 1) }) / (DAY_S * 1000);
+  t.equal(at(0), 45);
+  t.ok(Math.abs(at(2 ** 32) - 72) < 1e-6);
+  const moments = Array.from({ length: 200 }, (_, seed) => renewalMs(life, new SeededRng(seed)));
+  t.ok(new Set(moments).size > 195);
+});

@@ -1,0 +1,20 @@
+import type { Rng } from '@apiary/std';
+
+/** Between which moments a certificate is used: milliseconds since the epoch. */
+export interface CertificateLife {
+  issuedMs: number;
+  notAfterMs: number;
+}
+
+const RNG_BOUND = 2 ** 32;
+
+/**
+ * When a certificate is to be renewed: at a random moment between half and four fifths of its life. Nodes that joined
+ * together do not come back together, and a fifth of the life is left to try again in. Source of both bounds: SwarmKit.
+ *
+ * @returns milliseconds since the epoch; in the past for a certificate that was not used for long
+ */
+export function renewalMs({ issuedMs, notAfterMs }: CertificateLife, rng: Rng): number {
+  const part = 0.5 + 0.3 * (rng.below(RNG_BOUND) / RNG_BOUND);
+  return Math.round(issuedMs + (notAfterMs - issuedMs) * part);
+}
