@@ -19,15 +19,18 @@ import {
   startRpcServer,
 } from '@apiary/manager/io';
 import { SingleMemberLog } from '@apiary/raft/io';
+import { type Clock, SeededRng, VirtualClock } from '@apiary/std';
 import {
+  CertificateRenewal,
   createKeyAndCsr,
   enrol,
+  lifeOf,
   managerCredentials,
   type NodeIdentity,
   nodeIdentityOf,
   readCredentials,
+  renewAtAny,
   renewIdentity,
-  validityOf,
   writeCredentials,
 } from '@apiary/worker/io';
 import { Server, ServerCredentials, type UntypedServiceImplementation } from '@grpc/grpc-js';
@@ -36,7 +39,7 @@ import t, { type Test } from 'tap';
 
 const DAY_MS = 24 * 3600 * 1000;
 const SECRET = 'w'.repeat(25);
-const clock = new SystemClock();
+const systemClock = new SystemClock();
 const log = pino({ level: 'silent' });
 
 function folderOf(t: Test): string {
@@ -64,7 +67,7 @@ function identityOf(
 }
 
 /** A manager with its log on disk. */
-async function startCluster(t: Test) {
+async function startCluster(t: Test, clock: Clock = systemClock) {
   const rootCa = createRootCa(Date.now());
   const logOfCluster = new SingleMemberLog({ directory: join(folderOf(t), 'raft'), logger: log });
   const onFatal = (error: unknown) => t.fail('fatal', { error });
@@ -132,7 +135,7 @@ t.test('a node that joins has an identity that opens a session, and that it find
   const identity = await enrol({ remoteAddr: addr, joinToken, availability: 'drain' });
   t.match(identity, { role: 'worker', clusterId: 'c1', rootPem: rootCa.certificatePem });
   t.match(replica.view.node(identity.nodeId), { role: 'worker', spec: { Availability: 'drain' } });
-  const { notAfterMs } = validityOf(identity);
+  const { notAfterMs } = lifeOf(identity);
   t.ok(Math.abs(notAfterMs - Date.now() - 90 * DAY_MS) < 60_000);
 
   const dataRoot = folderOf(t);
@@ -144,16 +147,7 @@ t.test('a node that joins has an identity that opens a session, and that it find
   const found = await readCredentials(dataRoot);
   t.same(found, identity);
 
-  const { credentials, options } = managerCredentials(found ?? identity);
-  const client = new DispatcherClient(addr, credentials, options);
-  t.teardown(() => client.close());
-  const session = client.session();
-  session.on('error', () => undefined);
-  session.write({
-    body: { $case: 'hello', value: { description: { descriptionJson: '', advertiseAddr: '', engineError: '' } } },
-  });
-  const [welcome] = (await once(session, 'data')) as [ManagerMessage];
-  t.match(welcome, { body: { $case: 'welcome', value: { nodeId: identity.nodeId, clusterId: 'c1' } } });
+  const session = await openSession(t, addr, found ?? identity);
   session.cancel();
   t.match(replica.view.node(identity.nodeId)?.status, { state: 'ready', addr: '127.0.0.1' });
 
@@ -169,6 +163,59 @@ t.test('a node that joins has an identity that opens a session, and that it find
   }));
   await t.rejects(renewIdentity({ remoteAddr: addr, identity: renewed }), { code: 'not-found', message: /no longer/ });
 });
+
+/** The renewal of `identity`, and what it logs. */
+function startRenewal(t: Test, virtual: VirtualClock, identity: NodeIdentity, managers: () => string[]) {
+  const dataRoot = folderOf(t);
+  const logged: { msg: string; waitMs?: number }[] = [];
+  let wake = () => {};
+  const logger = pino(
+    { base: null },
+    {
+      write: (line) => {
+        logged.push(JSON.parse(line) as { msg: string });
+        wake();
+      },
+    },
+  );
+  const renewal = new CertificateRenewal({
+    identity,
+    dataRoot,
+    renew: (current, signal) => renewAtAny(managers(), { identity: current, signal, rng: new SeededRng(1) }),
+    clock: virtual,
+    rng: new SeededRng(1),
+    logger,
+  });
+  t.teardown(() => renewal.stop());
+  /** The next thing logged: each attempt ends with one. */
+  const next = async () => {
+    while (logged.length === 0) {
+      await new Promise<void>((resolve) => {
+        wake = resolve;
+      });
+    }
+    return logged.shift();
+  };
+  return { dataRoot, renewal, next };
+}
+
+/** Opens a session, and resolves with it once the manager has welcomed the node. */
+async function openSession(t: Test, addr: string, identity: NodeIdentity) {
+  const { credentials, options } = managerCredentials(identity);
+  const client = new DispatcherClient(addr, credentials, options);
+  const session = client.session();
+  session.on('error', () => undefined);
+  t.teardown(() => {
+    session.cancel();
+    client.close();
+  });
+  session.write({
+    body: { $case: 'hello', value: { description: { descriptionJson: '', advertiseAddr: '', engineError: '' } } },
+  });
+  const [welcome] = (await once(session, 'data')) as [ManagerMessage];
+  t.match(welcome, { body: { $case: 'welcome', value: { nodeId: identity.nodeId, clusterId: 'c1' } } });
+  return session;
+}
 
 t.test('a wrong token is refused, and the message says what is wrong with it', async (t) => {
   const { addr, rootCa } = await startCluster(t);
@@ -263,6 +310,78 @@ t.test('a host that does not answer is given up in time', async (t) => {
     code: 'unavailable',
     message: /^cannot reach .* no answer within 0.3 s/,
   });
+});
+
+t.test('a certificate is renewed in time, and the session that is open goes on', async (t) => {
+  // So far back that TLS, which knows only the machine's time, takes the old certificate and the new one for good.
+  const virtual = new VirtualClock(Date.now() - 73 * DAY_MS);
+  const clusterClock: Clock = { now: () => virtual.now(), after: (ms, callback) => systemClock.after(ms, callback) };
+  const { addr, joinToken, replica } = await startCluster(t, clusterClock);
+  const identity = await enrol({ remoteAddr: addr, joinToken });
+  const session = await openSession(t, addr, identity);
+  const { dataRoot, renewal, next } = startRenewal(t, virtual, identity, () => [addr]);
+  await replica.submit(() => ({
+    guards: [],
+    changes: [{ type: 'cluster-spec', spec: { CAConfig: { NodeCertExpiry: 30 * DAY_MS * 1e6 } } }],
+    result: undefined,
+  }));
+
+  virtual.advance(45 * DAY_MS - 60_000);
+  t.equal(renewal.identity, identity, 'not before half of its life');
+  virtual.advance(27 * DAY_MS + 60_000);
+  t.match(await next(), { msg: 'certificate renewed' });
+  t.equal(renewal.identity.nodeId, identity.nodeId);
+  t.not(renewal.identity.keyPem, identity.keyPem);
+  t.same(await readCredentials(dataRoot), renewal.identity);
+  const { issuedMs, notAfterMs } = lifeOf(renewal.identity);
+  t.equal(notAfterMs - issuedMs, 30 * DAY_MS, 'as long as the cluster says by now');
+
+  session.write({ body: { $case: 'statusReport', value: { sequence: 7, updates: [] } } });
+  const acknowledged = new Promise<number>((resolve) => {
+    session.on('data', ({ body }: ManagerMessage) => body?.$case === 'statusAck' && resolve(body.value.sequence));
+  });
+  t.equal(await acknowledged, 7);
+  await openSession(t, addr, renewal.identity);
+});
+
+t.test('a renewal that fails is tried again until a manager answers', async (t) => {
+  const virtual = new VirtualClock(Date.now());
+  const { addr, rootCa, replica } = await startCluster(t);
+  const status = { state: 'unknown' as const, message: '', addr: '' };
+  await replica.submit(() => ({
+    guards: [],
+    changes: [{ type: 'node-create', node: { id: 'w1', role: 'worker', spec: {}, status } }],
+    result: undefined,
+  }));
+  const stranger = identityOf(createRootCa(Date.now()), 'manager', 'm1');
+  const strangerAddr = await startStranger(t, stranger, tokenThief(stranger.rootPem).service);
+  const identity = identityOf(rootCa, 'worker', 'w1');
+  const managers = [strangerAddr];
+  const { renewal, next } = startRenewal(t, virtual, identity, () => managers);
+  virtual.advance(0.8 * DAY_MS);
+  for (const failures of [1, 2, 3]) {
+    const failed = await next();
+    t.match(failed, { failures, msg: /not renewed yet: check that this host reaches a manager/ });
+    const waitMs = failed?.waitMs ?? 0;
+    t.ok(waitMs >= 500 * 2 ** (failures - 1) && waitMs <= 1_000 * 2 ** (failures - 1), `${waitMs} ms`);
+    t.equal(renewal.identity, identity);
+    if (failures === 3) managers.push(addr);
+    virtual.advance(waitMs);
+  }
+  t.match(await next(), { msg: 'certificate renewed' });
+  t.equal(renewal.error, '');
+});
+
+t.test('a node that was off for too long says so, what to do, and goes on trying', async (t) => {
+  const { addr, rootCa } = await startCluster(t);
+  const virtual = new VirtualClock(Date.now() + 2 * DAY_MS);
+  const { renewal, next, dataRoot } = startRenewal(t, virtual, identityOf(rootCa, 'worker', 'gone'), () => [addr]);
+  const whatToDo = /certificate of this node expired at .* run "swarmctl leave", then join again/;
+  t.match(renewal.error, whatToDo);
+  t.match(await next(), { msg: whatToDo });
+  virtual.advance(0);
+  t.match(await next(), { msg: whatToDo, failures: 1 });
+  t.equal(await readCredentials(dataRoot), undefined);
 });
 
 t.test('credentials that are damaged are named, and a crash while they are written leaves the old ones', async (t) => {

@@ -8,6 +8,7 @@ import {
   X509Certificate,
 } from 'node:crypto';
 import {
+  CERTIFICATE_SKEW_MS,
   certificateParts,
   readBits,
   readCertificationRequest,
@@ -27,8 +28,6 @@ import {
 const HOUR_MS = 3600 * 1000;
 /** As SwarmKit's root: 20 years. */
 const ROOT_VALIDITY_MS = 20 * 365 * 24 * HOUR_MS;
-/** A certificate is good from an hour before it was issued, for nodes whose clocks are behind. */
-const SKEW_MS = HOUR_MS;
 /** A P-256 request without attributes has some 250 bytes as PEM. */
 const MAX_CSR_LENGTH = 4096;
 const CSR_FORM = /^\s*-----BEGIN CERTIFICATE REQUEST-----([A-Za-z0-9+/=\s]+)-----END CERTIFICATE REQUEST-----\s*$/;
@@ -59,7 +58,7 @@ export function createRootCa(nowMs: number): RootCa {
     issuer: rootSubject(),
     subject: rootSubject(),
     publicKey: publicKeyDer,
-    notBeforeMs: nowMs - SKEW_MS,
+    notBeforeMs: nowMs - CERTIFICATE_SKEW_MS,
     notAfterMs: nowMs + ROOT_VALIDITY_MS,
     subjectKeyId: keyId,
     issuerKeyId: keyId,
@@ -84,7 +83,7 @@ export function issueCertificate(order: CertificateOrder): string {
     issuer: rootParts.subject,
     subject: nodeSubject(order),
     publicKey,
-    notBeforeMs: order.nowMs - SKEW_MS,
+    notBeforeMs: order.nowMs - CERTIFICATE_SKEW_MS,
     notAfterMs: order.nowMs + order.validityMs,
     subjectKeyId: keyIdOf(publicKey),
     issuerKeyId: keyIdOf(rootParts.publicKey),

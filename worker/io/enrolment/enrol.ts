@@ -54,17 +54,20 @@ export async function enrol(request: {
  *
  * @throws ApiaryError `unauthenticated` when the certificate has expired, `not-found` when the node was
  *   removed, `unavailable` when the manager cannot be reached
+ * @param request.signal  ends the call
  */
 export async function renewIdentity(request: {
   remoteAddr: string;
   identity: NodeIdentity;
   timeoutMs?: number;
+  signal?: AbortSignal;
 }): Promise<NodeIdentity> {
   const addr = formatHostPort(parseHostPort(request.remoteAddr, 'remote address'));
   const { credentials, options } = managerCredentials(request.identity);
   const deadlineMs = Date.now() + (request.timeoutMs ?? DEFAULT_TIMEOUT_MS);
   const client = new NodeCaClient(addr, credentials, options);
-  return issue(addr, client, deadlineMs, request.identity.rootPem, { joinToken: '', availability: '' });
+  const asked = { joinToken: '', availability: '' };
+  return issue(addr, client, deadlineMs, request.identity.rootPem, asked, request.signal);
 }
 
 /** The root that the manager shows, once it is known to be the one that the token names. */
@@ -98,11 +101,17 @@ async function issue(
   deadlineMs: number,
   rootPem: string,
   request: Omit<IssueCertificateRequest, 'csrPem'>,
+  signal?: AbortSignal,
 ): Promise<NodeIdentity> {
   const { keyPem, csrPem } = createKeyAndCsr();
-  const answer = await unary<IssueCertificateResponse>(addr, client, (callback) =>
-    client.issueCertificate({ ...request, csrPem }, new Metadata(), { deadline: deadlineMs }, callback),
-  );
+  const answer = await unary<IssueCertificateResponse>(addr, client, (callback) => {
+    const call = client.issueCertificate({ ...request, csrPem }, new Metadata(), { deadline: deadlineMs }, callback);
+    const cancel = () => call.cancel();
+    if (signal?.aborted) cancel();
+    signal?.addEventListener('abort', cancel, { once: true });
+    call.once('status', () => signal?.removeEventListener('abort', cancel));
+    return call;
+  });
   return nodeIdentityOf(answer.certificateChainPem, keyPem, rootPem);
 }
 

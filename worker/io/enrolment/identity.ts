@@ -1,5 +1,7 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto';
+import { CERTIFICATE_SKEW_MS } from '@apiary/api/model';
 import { ApiaryError, messageOf } from '@apiary/std';
+import type { CertificateLife } from '../../core/index.js';
 import type { NodeIdentity } from './channel.js';
 
 /**
@@ -28,10 +30,10 @@ export function nodeIdentityOf(certificateChainPem: string, keyPem: string, root
   }
 }
 
-/** When a node's certificate was issued, and until when it is good: milliseconds since the epoch. */
-export function validityOf(identity: NodeIdentity): { notBeforeMs: number; notAfterMs: number } {
+/** When a node's certificate was issued, and until when it is good. */
+export function lifeOf(identity: NodeIdentity): CertificateLife {
   const { validFrom, validTo } = new X509Certificate(identity.certificateChainPem);
-  return { notBeforeMs: Date.parse(validFrom), notAfterMs: Date.parse(validTo) };
+  return { issuedMs: Date.parse(validFrom) + CERTIFICATE_SKEW_MS, notAfterMs: Date.parse(validTo) };
 }
 
 function mismatch(what: string): ApiaryError {

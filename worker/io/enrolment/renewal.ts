@@ -1,0 +1,152 @@
+import { ApiaryError, type Clock, invariant, type Rng, type Timer } from '@apiary/std';
+import type { Logger } from 'pino';
+import { backOffMs, type CertificateLife, renewalMs } from '../../core/index.js';
+import type { NodeIdentity } from './channel.js';
+import { writeCredentials } from './credentials.js';
+import { renewIdentity } from './enrol.js';
+import { lifeOf } from './identity.js';
+
+/** A certificate of an hour, the shortest there is, leaves twelve minutes for this. */
+const RETRY = { firstMs: 1_000, capMs: 5 * 60_000 };
+/** A timer does not count the time that a machine sleeps, and knows nothing of clocks that are set. */
+const LONGEST_WAIT_MS = 3600_000;
+
+export interface CertificateRenewalOptions {
+  /** What the node shows so far. */
+  identity: NodeIdentity;
+  /** Where the credentials are kept. */
+  dataRoot: string;
+  /** Gets the next identity of the same node; gives up when `signal` says so. */
+  renew: (identity: NodeIdentity, signal: AbortSignal) => Promise<NodeIdentity>;
+  /** Another identity is to be shown from now on. */
+  onRenewed?: (identity: NodeIdentity) => void;
+  clock: Clock;
+  rng: Rng;
+  logger: Logger;
+}
+
+/**
+ * Keeps a node's certificate good: renews it in the second half of its life, and tries again until that has worked.
+ * An expired one is tried too, since it may be this node's clock that is wrong.
+ */
+export class CertificateRenewal {
+  readonly #options: CertificateRenewalOptions;
+  readonly #stopping = new AbortController();
+  #identity: NodeIdentity;
+  #life: CertificateLife;
+  #dueMs: number;
+  #failures = 0;
+  #timer: Timer | undefined;
+  #underWay: Promise<void> = Promise.resolve();
+
+  constructor(options: CertificateRenewalOptions) {
+    this.#options = options;
+    this.#identity = options.identity;
+    this.#life = lifeOf(options.identity);
+    this.#dueMs = renewalMs(this.#life, options.rng);
+    if (this.error !== '') options.logger.error({ nodeId: this.#identity.nodeId }, this.error);
+    this.#wait();
+  }
+
+  /** What the node is to show in whatever connection it makes next. */
+  get identity(): NodeIdentity {
+    return this.#identity;
+  }
+
+  /** Empty, or that the certificate has expired, and what to do. */
+  get error(): string {
+    const { notAfterMs } = this.#life;
+    if (this.#options.clock.now() < notAfterMs) return '';
+    return (
+      `the certificate of this node expired at ${new Date(notAfterMs).toISOString()}: no manager lets it in any more; ` +
+      'check the clock of this host, or run "swarmctl leave", then join again. Its containers run on until it leaves'
+    );
+  }
+
+  /** Nothing is renewed, nor written, once this has resolved. */
+  async stop(): Promise<void> {
+    this.#stopping.abort();
+    this.#timer?.cancel();
+    await this.#underWay;
+  }
+
+  #wait(): void {
+    const { clock } = this.#options;
+    const waitMs = Math.min(Math.max(0, this.#dueMs - clock.now()), LONGEST_WAIT_MS);
+    this.#timer = clock.after(waitMs, () => {
+      if (clock.now() >= this.#dueMs) this.#underWay = this.#attempt();
+      else this.#wait();
+    });
+  }
+
+  async #attempt(): Promise<void> {
+    const { logger } = this.#options;
+    try {
+      await this.#renew();
+      this.#failures = 0;
+      if (this.#isStopped) return;
+      this.#wait();
+      logger.info({ expires: new Date(this.#life.notAfterMs).toISOString() }, 'certificate renewed');
+    } catch (error) {
+      if (!this.#isStopped) this.#tryAgain(error);
+    }
+  }
+
+  async #renew(): Promise<void> {
+    const { renew, onRenewed, dataRoot, clock, rng } = this.#options;
+    const renewed = await renew(this.#identity, this.#stopping.signal);
+    if (this.#isStopped) return;
+    // Shown even if it cannot be written: what is on the disk may be over before there is room again.
+    this.#identity = renewed;
+    this.#life = lifeOf(renewed);
+    onRenewed?.(renewed);
+    await writeCredentials(dataRoot, renewed);
+    this.#dueMs = renewalMs(this.#life, rng);
+    if (this.#dueMs > clock.now()) return;
+    throw new ApiaryError(
+      'failed-precondition',
+      'the clocks of this host and of the managers are too far apart: a new certificate seems old here; set them right',
+    );
+  }
+
+  #tryAgain(error: unknown): void {
+    const { clock, rng, logger } = this.#options;
+    this.#failures++;
+    const waitMs = backOffMs(this.#failures, RETRY, rng);
+    this.#timer = clock.after(waitMs, () => {
+      this.#underWay = this.#attempt();
+    });
+    logger.warn(
+      { err: error, failures: this.#failures, expires: new Date(this.#life.notAfterMs).toISOString(), waitMs },
+      this.error || 'the certificate of this node is not renewed yet: check that this host reaches a manager',
+    );
+  }
+
+  get #isStopped(): boolean {
+    return this.#stopping.signal.aborted;
+  }
+}
+
+/**
+ * Renews at whichever of the managers answers, from a random one on.
+ *
+ * @param managers  `HOST:PORT`, as last heard
+ * @throws ApiaryError as `renewIdentity`, of the last one asked; `unavailable` when there is none
+ */
+export async function renewAtAny(
+  managers: string[],
+  request: { identity: NodeIdentity; signal: AbortSignal; rng: Rng },
+): Promise<NodeIdentity> {
+  const { identity, signal, rng } = request;
+  if (managers.length === 0) throw new ApiaryError('unavailable', 'this node knows no manager: join again');
+  const first = rng.below(managers.length);
+  for (let asked = 1; ; asked++) {
+    const remoteAddr = managers[(first + asked) % managers.length];
+    invariant(remoteAddr !== undefined, 'an index below the length is in the list');
+    try {
+      return await renewIdentity({ remoteAddr, identity, signal });
+    } catch (error) {
+      if (asked >= managers.length || signal.aborted) throw error;
+    }
+  }
+}
