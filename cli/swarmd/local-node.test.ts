@@ -1,13 +1,23 @@
+import { once } from 'node:events';
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { SystemClock, SystemRng } from '@apiary/manager/io';
+import { connect } from 'node:tls';
+import { issueCertificate, SystemClock, SystemRng } from '@apiary/manager/io';
 import { ApiaryError } from '@apiary/std';
-import { dockerEngine, type Engine, type HostDescription } from '@apiary/worker/io';
+import {
+  createKeyAndCsr,
+  dockerEngine,
+  type Engine,
+  type HostDescription,
+  nodeIdentityOf,
+  readCredentials,
+  writeCredentials,
+} from '@apiary/worker/io';
 import { pino } from 'pino';
 import t, { type Test } from 'tap';
 import { SwarmNode } from './local-node.js';
-import { markLeaving } from './node-file.js';
+import { markLeaving, writeNodeFile } from './node-file.js';
 
 const HOST: HostDescription = {
   Hostname: 'h1',
@@ -140,4 +150,77 @@ t.test('a daemon that stops while its node joins in stops that too', async (t) =
   const next = start();
   await next.resume();
   t.equal(next.status().state, 'active');
+});
+
+const DAY_MS = 24 * 3600 * 1000;
+
+/** A node's certificate that was good until yesterday. */
+function expiredIdentity(node: SwarmNode, nodeId: string, role: 'worker' | 'manager') {
+  const { id: clusterId, rootCa } = node.replica().view.cluster() ?? {};
+  if (clusterId === undefined || rootCa === undefined) throw new Error('no cluster');
+  const { keyPem, csrPem } = createKeyAndCsr();
+  const order = { rootCa, csrPem, nodeId, clusterId, role, validityMs: DAY_MS, nowMs: Date.now() - 2 * DAY_MS };
+  return nodeIdentityOf(issueCertificate(order), keyPem, rootCa.certificatePem);
+}
+
+t.test('a manager that was off for longer than its certificate makes itself a new one, and shows it', async (t) => {
+  const { dataRoot, start } = setUp(t, engineWith(new Map()));
+  const first = start();
+  const nodeId = await first.init(INIT);
+  const expired = expiredIdentity(first, nodeId, 'manager');
+  await first.stop();
+  await writeCredentials(dataRoot, expired);
+  const second = start();
+  await second.resume();
+  const replica = second.replica();
+  const isReady = () => replica.view.node(nodeId)?.status.state === 'ready';
+  // Its agent gets a session once both it and the manager show the new certificate, and not before.
+  await new Promise<void>((resolve) => {
+    const look = () => isReady() && second.status().state === 'active' && resolve();
+    replica.subscribe(look);
+    look();
+  });
+  const written = await readCredentials(dataRoot);
+  t.not(written?.certificateChainPem, expired.certificateChainPem);
+  const socket = connect({
+    host: '127.0.0.1',
+    port: 23771,
+    servername: 'swarm-manager',
+    ca: expired.rootPem,
+    ALPNProtocols: ['h2'],
+  });
+  await once(socket, 'secureConnect');
+  t.equal(
+    socket.getPeerX509Certificate()?.toString(),
+    written?.certificateChainPem.split(/(?<=END CERTIFICATE-----\n)/)[0],
+  );
+  socket.destroy();
+});
+
+t.test('a worker that was off for too long says what to do, and touches no container', async (t) => {
+  const manager = setUp(t, engineWith(new Map())).start();
+  await manager.init(INIT);
+  const clusterId = manager.replica().view.cluster()?.id ?? '';
+  const containers = new Map([['own', { nodeId: 'w1', state: 'running' as const }]]);
+  const { dataRoot, start } = setUp(t, engineWith(containers));
+  await writeCredentials(dataRoot, expiredIdentity(manager, 'w1', 'worker'));
+  const managers = [{ nodeId: '', addr: '127.0.0.1:23771' }];
+  const file = {
+    nodeId: 'w1',
+    clusterId,
+    role: 'worker' as const,
+    advertiseAddr: '127.0.0.1',
+    listenAddr: '',
+    managers,
+  };
+  await writeNodeFile(dataRoot, file);
+  const worker = start();
+  await worker.resume();
+  t.match(worker.status(), {
+    nodeId: 'w1',
+    state: 'error',
+    error: /certificate of this node expired .* run "swarmctl leave", then join again/,
+  });
+  await worker.stop();
+  t.same([...containers], [['own', { nodeId: 'w1', state: 'running' }]]);
 });

@@ -1,7 +1,7 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { formatHostPort, type InitRequest, type JoinRequest, parseHostPort } from '@apiary/api/model';
-import type { ClusterInit } from '@apiary/manager/core';
+import { type ClusterInit, certificateValidityMs } from '@apiary/manager/core';
 import {
   createRootCa,
   issueCertificate,
@@ -14,6 +14,7 @@ import {
 import { ApiaryError, type Clock, messageOf, newId, type Rng } from '@apiary/std';
 import {
   type Agent,
+  CertificateRenewal,
   createKeyAndCsr,
   type Engine,
   enrol,
@@ -21,6 +22,7 @@ import {
   nodeIdentityOf,
   readCredentials,
   removeCredentials,
+  renewAtAny,
   startAgent,
   writeCredentials,
 } from '@apiary/worker/io';
@@ -50,12 +52,10 @@ interface Membership {
   file: NodeFile;
   agent: Agent;
   manager: Manager | undefined;
+  renewal: CertificateRenewal;
   /** Empty, or why this node cannot take part although it is a member. */
   error: string;
 }
-
-/** How long the validity of a first certificate is: the managers' own default, SwarmKit's 90 days. */
-const FIRST_CERTIFICATE_MS = 90 * 24 * 3600 * 1000;
 
 const NO_SWARM =
   'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to swarm and try again.';
@@ -110,7 +110,12 @@ export class SwarmNode implements LocalNode {
     // Without an identity, its containers were removed already.
     const identity = await readCredentials(dataRoot);
     const agent =
-      identity && this.#agentOf({ file: { ...file, managers: [] }, manager: undefined, error: '' }, identity);
+      identity &&
+      startAgent({
+        ...this.#agentOptions(file),
+        identity: () => identity,
+        managers: () => [],
+      });
     this.#exclusively('leave', () => this.#finishLeave(agent, undefined)).catch((error: unknown) =>
       logger.error({ err: error }, 'cannot leave the cluster: restart swarmd to try again'),
     );
@@ -122,6 +127,7 @@ export class SwarmNode implements LocalNode {
     const membership = this.#membership;
     this.#membership = undefined;
     await this.#remembering;
+    await membership?.renewal.stop();
     await membership?.agent.stop();
     await membership?.manager?.close();
   }
@@ -131,7 +137,8 @@ export class SwarmNode implements LocalNode {
       const state = this.#underWay === undefined ? 'inactive' : 'pending';
       return { nodeId: '', nodeAddr: '', state, controlAvailable: false, error: '', remoteManagers: [] };
     }
-    const { file, manager, error } = this.#membership;
+    const { file, manager, renewal } = this.#membership;
+    const error = this.#membership.error || renewal.error;
     return {
       nodeId: file.nodeId,
       nodeAddr: file.advertiseAddr,
@@ -162,7 +169,8 @@ export class SwarmNode implements LocalNode {
       const rootCa = createRootCa(clock.now());
       const { keyPem, csrPem } = createKeyAndCsr();
       const order = { rootCa, csrPem, nodeId, clusterId, role: 'manager' as const };
-      const chain = issueCertificate({ ...order, validityMs: FIRST_CERTIFICATE_MS, nowMs: clock.now() });
+      const validityMs = certificateValidityMs(request.Spec ?? {});
+      const chain = issueCertificate({ ...order, validityMs, nowMs: clock.now() });
       const identity = nodeIdentityOf(chain, keyPem, rootCa.certificatePem);
       const file: NodeFile = {
         nodeId,
@@ -235,6 +243,7 @@ export class SwarmNode implements LocalNode {
         this.#membership = membership;
         throw new ApiaryError('internal', `cannot leave: ${messageOf(error)}`, { cause: error });
       }
+      await membership.renewal.stop();
       await this.#finishLeave(membership.agent, membership.manager);
     });
   }
@@ -289,28 +298,45 @@ export class SwarmNode implements LocalNode {
   }
 
   #member(file: NodeFile, identity: NodeIdentity, manager: Manager | undefined): Membership {
-    const membership: Omit<Membership, 'agent'> = { file, manager, error: '' };
-    return Object.assign(membership, { agent: this.#agentOf(membership, identity) });
-  }
-
-  #agentOf(membership: Omit<Membership, 'agent'>, identity: NodeIdentity): Agent {
-    const { engine, clock, rng, logger } = this.#options;
-    return startAgent({
-      identity,
+    const renewal = this.#renewalOf(identity, manager, () => managersToCall(membership));
+    const agent = startAgent({
+      ...this.#agentOptions(file),
+      identity: () => renewal.identity,
       managers: () => managersToCall(membership),
-      advertiseAddr: membership.file.advertiseAddr,
-      engine,
-      clock,
-      rng,
-      logger: logger.child({ part: 'agent' }),
       onManagers: (managers) => {
         membership.file = { ...membership.file, managers };
         this.#remember(membership.file);
       },
       onGone: (reason) => {
         membership.error = `${reason}; run "swarmctl leave", then join again`;
+        void renewal.stop();
       },
     });
+    const membership: Membership = { file, manager, agent, renewal, error: '' };
+    return membership;
+  }
+
+  /** A manager signs for itself, even if it was off for longer than its certificate; a worker asks whoever answers. */
+  #renewalOf(identity: NodeIdentity, manager: Manager | undefined, managers: () => string[]): CertificateRenewal {
+    const { dataRoot, clock, rng, logger } = this.#options;
+    return new CertificateRenewal({
+      identity,
+      dataRoot,
+      renew: async (current, signal) => {
+        if (manager === undefined) return renewAtAny(managers(), { identity: current, signal, rng });
+        const { keyPem, csrPem } = createKeyAndCsr();
+        return nodeIdentityOf(manager.issueOwnCertificate(csrPem), keyPem, current.rootPem);
+      },
+      onRenewed: (renewed) => manager?.rotate(renewed),
+      clock,
+      rng,
+      logger: logger.child({ part: 'certificate' }),
+    });
+  }
+
+  #agentOptions({ advertiseAddr }: NodeFile) {
+    const { engine, clock, rng, logger } = this.#options;
+    return { advertiseAddr, engine, clock, rng, logger: logger.child({ part: 'agent' }) };
   }
 
   /** What the managers said of where they are is kept for the next start; to lose it costs a detour, no more. */
@@ -332,7 +358,7 @@ export class SwarmNode implements LocalNode {
 }
 
 /** The managers, `HOST:PORT`; this node's own is called where it listens. */
-function managersToCall({ file, manager }: Omit<Membership, 'agent'>): string[] {
+function managersToCall({ file, manager }: Pick<Membership, 'file' | 'manager'>): string[] {
   if (manager === undefined) return file.managers.map(({ addr }) => addr);
   const own = formatHostPort(localAddr(parseHostPort(file.listenAddr, 'listen address')));
   return [own, ...file.managers.filter(({ nodeId }) => nodeId !== file.nodeId).map(({ addr }) => addr)];

@@ -2,10 +2,12 @@ import { SingleMemberLog } from '@apiary/raft/io';
 import type { Clock, Rng } from '@apiary/std';
 import type { Logger } from 'pino';
 import { type ClusterInit, initCluster } from '../core/requests/index.js';
+import { renewal } from '../core/trust/index.js';
 import { LeaderLoop } from './leader-loop.js';
 import type { Replica } from './ports.js';
 import { StoreReplica } from './replica.js';
 import { Dispatcher, nodeCaService, type RpcServer, type ServerIdentity, startRpcServer } from './rpc/index.js';
+import { issueCertificate } from './trust/index.js';
 
 export interface ManagerOptions {
   /** The log's folder. */
@@ -25,6 +27,16 @@ export interface ManagerOptions {
 
 export interface Manager {
   replica: Replica;
+  /**
+   * Signs a certificate for this manager itself. It has the root's key, so that it needs nobody, nor a certificate that
+   * is still good, to get the next one.
+   *
+   * @returns the certificate, then the root, PEM
+   * @throws ApiaryError `not-found` when this manager was removed from the cluster
+   */
+  issueOwnCertificate(csrPem: string): string;
+  /** Shows nodes another certificate from the next connection on; sessions that are open go on. */
+  rotate(identity: ServerIdentity): void;
   /** Stops serving, then the log. What was acknowledged stays on disk. */
   close(): Promise<void>;
 }
@@ -55,7 +67,9 @@ export async function startManager(options: ManagerOptions): Promise<Manager> {
     closers.push(() => loop.close());
     const server = await serve(options, replica, closers);
     logger.info({ addr: server.addr }, 'manager: listening for nodes');
-    return { replica, close };
+    const issueOwnCertificate = (csrPem: string) =>
+      issueCertificate({ ...renewal(replica.view, identity), csrPem, nowMs: clock.now() });
+    return { replica, issueOwnCertificate, rotate: (next) => server.rotate(next), close };
   } catch (error) {
     await close();
     throw error;

@@ -39,7 +39,7 @@ async function bench(t: Test): Promise<Bench> {
   });
   const agent: Bench['agent'] = (options) => {
     const started = startAgent({
-      identity: IDENTITY,
+      identity: () => IDENTITY,
       managers: () => [manager.addr],
       advertiseAddr: '10.0.0.1',
       engine,

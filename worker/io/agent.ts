@@ -17,7 +17,8 @@ const LAZY_REPORT_MS = 250;
 const ENGINE_PATIENCE_MS = 1_000;
 
 export interface AgentOptions {
-  identity: NodeIdentity;
+  /** Who this node is; asked anew at each attempt, since certificates are renewed. Always of the same node. */
+  identity: () => NodeIdentity;
   /** Where managers are, `HOST:PORT`; asked anew at each attempt. Empty: tried again later. */
   managers: () => string[];
   /** The address by which other nodes reach this one. */
@@ -61,6 +62,7 @@ export function startAgent(options: AgentOptions): Agent {
 
 class WorkerAgent implements Agent {
   readonly #options: AgentOptions;
+  readonly #nodeId: string;
   readonly #session: ManagerSession;
   readonly #link: EngineLink;
   readonly #runners: TaskRunners;
@@ -78,7 +80,8 @@ class WorkerAgent implements Agent {
   constructor(options: AgentOptions) {
     this.#options = options;
     const { identity, managers, engine, clock, rng, logger } = options;
-    const channel = options.channel ?? (() => managerCredentials(identity));
+    const channel = options.channel ?? (() => managerCredentials(identity()));
+    this.#nodeId = identity().nodeId;
     this.#link = new EngineLink(engine, clock, rng, {
       onUp: (containers, description) => {
         if (this.#engineError !== '') logger.info('the engine is back');
@@ -107,7 +110,7 @@ class WorkerAgent implements Agent {
       onNoAnswer: (reason) => this.#link.suspect(reason),
     });
     this.#session = new ManagerSession({
-      nodeId: identity.nodeId,
+      nodeId: this.#nodeId,
       managers,
       channel,
       clock,
@@ -231,7 +234,7 @@ class WorkerAgent implements Agent {
   }
 
   #nodeFacts(): NodeFacts {
-    return { id: this.#options.identity.nodeId, hostname: this.#host.Hostname, platform: this.#host.Platform };
+    return { id: this.#nodeId, hostname: this.#host.Hostname, platform: this.#host.Platform };
   }
 }
 

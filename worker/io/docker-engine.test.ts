@@ -12,6 +12,14 @@ import { DockerHost } from './docker-host.js';
 import { engineConformance } from './engine.conformance.js';
 import { FakeManager } from './fake-manager.js';
 
+const IDENTITY = {
+  nodeId: 'n1',
+  clusterId: 'k1',
+  role: 'worker',
+  certificateChainPem: '',
+  keyPem: '',
+  rootPem: '',
+} as const;
 const CLOCK: Clock = {
   now: () => Date.now(),
   after(delayMs, callback) {
@@ -206,7 +214,7 @@ t.test('with a real Docker Engine', { skip: DockerHost.obstacle ?? false, timeou
     manager.containerSpec = { Image: host.image, Args: ['sleep', '1d'], StopSignal: 'SIGKILL' };
     for (const id of ['a', 'b', 'c']) manager.wanted.set(id, 'running');
     const agent = startAgent({
-      identity: { nodeId: 'n1', clusterId: 'k1', role: 'worker', certificateChainPem: '', keyPem: '', rootPem: '' },
+      identity: () => IDENTITY,
       managers: () => [manager.addr],
       advertiseAddr: '10.0.0.1',
       engine,

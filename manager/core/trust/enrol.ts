@@ -59,7 +59,7 @@ export function enrol(
  *
  * @throws ApiaryError `not-found` when the node is gone
  */
-export function renewal(view: View, caller: Caller): Enrolment {
+export function renewal(view: View, caller: Pick<Caller, 'nodeId'>): Enrolment {
   const node = view.node(caller.nodeId);
   if (node === undefined) throw notOfCluster(caller.nodeId);
   return enrolmentOf(clusterOf(view), node.id, node.role);
