@@ -85,12 +85,31 @@ t.test('a process that fails fails the task, in the words of Docker', async (t) 
   }
 });
 
+t.test(
+  'a process that was over before it was seen has started all the same, unless health was waited for',
+  async (t) => {
+    const facts = initialFacts('running', 'assigned', 0);
+    observeContainer(facts, CREATED);
+    t.equal(step(facts), 'starting start');
+    observeContainer(facts, exited(3));
+    t.equal(step(facts), 'failed none task: non-zero exit (3)');
+    t.equal(facts.status.message, 'started');
+    const checked = initialFacts('running', 'assigned', 0);
+    observeContainer(checked, { ...RUNNING, health: 'starting' });
+    t.equal(step(checked), 'starting none');
+    observeContainer(checked, exited(3));
+    t.equal(step(checked), 'failed none task: non-zero exit (3)');
+    t.equal(checked.status.message, 'starting');
+  },
+);
+
 t.test('what the engine refuses before the start rejects the task, at the start fails it', async (t) => {
   const facts = initialFacts('running', 'assigned', 0);
   step(facts);
   facts.failure = 'No such image: x';
   t.equal(step(facts), 'rejected none No such image: x');
   t.equal(facts.status.message, 'preparing');
+  t.same(facts.status.container, { id: '', pid: 0, exitCode: 0 }, 'as Docker says of a task that had no container');
   const started = initialFacts('running', 'assigned', 0);
   observeContainer(started, CREATED);
   t.equal(step(started), 'starting start');

@@ -13,6 +13,8 @@ export interface TaskFacts {
   container?: EngineContainer;
   /** It was seen unhealthy while it ran: that is why it is stopped, and has failed however it exits. */
   wasUnhealthy: boolean;
+  /** It was seen to have a health check: it has started once it is healthy, not with its process. */
+  hasHealthCheck: boolean;
   /** Why pulling, creating or starting failed, in the engine's words: the task is over. */
   failure?: string;
   /** What stands in the way for now: an engine that is gone, a stop that has to be tried again. */
@@ -49,13 +51,14 @@ export function initialFacts(desiredState: DesiredState, observedState: TaskStat
   const state = isTerminal(observedState) ? observedState : 'accepted';
   const status: TaskStatus = { state, atMs: nowMs, message: MESSAGES[state] ?? '' };
   const wasStarted = rankOf(observedState) >= rankOf('starting');
-  return { desiredState, status, wasStarted, imageReady: false, wasUnhealthy: false };
+  return { desiredState, status, wasStarted, imageReady: false, wasUnhealthy: false, hasHealthCheck: false };
 }
 
 /** The engine says how the task's container is; undefined: that there is none. */
 export function observeContainer(facts: TaskFacts, container: EngineContainer | undefined): void {
   if (container === undefined) delete facts.container;
   else facts.container = container;
+  if (container?.health !== undefined) facts.hasHealthCheck = true;
   if (container?.state === 'running' && container.health === 'unhealthy') facts.wasUnhealthy = true;
 }
 
@@ -95,7 +98,8 @@ export function nextStep(facts: TaskFacts, nowMs: number): TaskStep {
       return to('running');
     case 'exited': {
       const err = exitErrorOf(container, facts.wasUnhealthy);
-      return err === undefined ? to('complete') : to('failed', 'none', err);
+      if (err === undefined) return to('complete');
+      return to('failed', 'none', err);
     }
   }
 }
@@ -118,7 +122,7 @@ function laterOf(a: TaskState, b: TaskState): TaskState {
 
 function moved(facts: TaskFacts, state: TaskState, nowMs: number, err: string | undefined): TaskStatus {
   const { status, container } = facts;
-  const message = MESSAGES[state] ?? status.message;
+  const message = MESSAGES[state] ?? (hasRun(facts) ? 'started' : status.message);
   const said = err ?? (isTerminal(state) ? undefined : facts.trouble);
   const result: TaskStatus = { state, atMs: nowMs, message, ...(said !== undefined && { err: said }) };
   if (container !== undefined) {
@@ -127,8 +131,16 @@ function moved(facts: TaskFacts, state: TaskState, nowMs: number, err: string | 
     if (container.state === 'running' && container.ports.length > 0) result.ports = container.ports;
   } else if (status.container !== undefined) {
     result.container = { ...status.container, pid: 0 };
+  } else if (rankOf(state) >= rankOf('starting')) {
+    // As Docker has it, also of a task that was over before it had a container.
+    result.container = { id: '', pid: 0, exitCode: 0 };
   }
   return sameButTime(result, status) ? status : result;
+}
+
+/** Whether a process of the task ran that is over, perhaps so soon that the task was never seen running. */
+function hasRun({ container, failure, hasHealthCheck }: TaskFacts): boolean {
+  return container?.state === 'exited' && failure === undefined && !hasHealthCheck;
 }
 
 function sameButTime(a: TaskStatus, b: TaskStatus): boolean {
