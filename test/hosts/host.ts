@@ -121,13 +121,14 @@ export class Host {
 
   /** Ends the host as a power cut does: kill -9 to everything in it, and its link gone. Its files stay. */
   async powerOff(): Promise<void> {
+    // The link first: a host without power tells nobody that its connections are over.
+    await this.network.disconnect(this.number);
     killRoot(this.#init);
     await until(`host ${this.name} to go off`, () => !existsSync(`/proc/${this.#init}`));
     this.lab.forgetRoot(this.#init);
     this.#init = 0;
     this.#engine = undefined;
     this.#swarmd = undefined;
-    await this.network.disconnect(this.number);
     for (const path of [this.engineSocket, this.swarmdSocket]) rmSync(path, { force: true });
   }
 
