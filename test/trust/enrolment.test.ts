@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { createServer as createHttpsServer } from 'node:https';
-import { type AddressInfo, connect, createServer } from 'node:net';
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { formatJoinToken } from '@apiary/api/model';
@@ -382,6 +382,42 @@ t.test('a node that was off for too long says so, what to do, and goes on trying
   virtual.advance(0);
   t.match(await next(), { msg: whatToDo, failures: 1 });
   t.equal(await readCredentials(dataRoot), undefined);
+});
+
+t.test('a renewal that waits for an answer ends with the node, and writes nothing more', async (t) => {
+  const virtual = new VirtualClock(Date.now() + 0.8 * DAY_MS);
+  const mute = createServer();
+  mute.listen(0, '127.0.0.1');
+  await once(mute, 'listening');
+  const identity = identityOf(createRootCa(Date.now()), 'worker', 'w1');
+  const addr = `127.0.0.1:${(mute.address() as AddressInfo).port}`;
+  const { renewal, dataRoot } = startRenewal(t, virtual, identity, () => [addr, addr]);
+  const asked = once(mute, 'connection') as Promise<[Socket]>;
+  virtual.advance(0);
+  const [socket] = await asked;
+  await renewal.stop();
+  virtual.advance(DAY_MS);
+  t.equal(await readCredentials(dataRoot), undefined);
+  socket.destroy();
+  mute.close();
+});
+
+t.test('a new certificate that cannot be written is shown all the same, and asked for again', async (t) => {
+  const { addr, joinToken } = await startCluster(t);
+  const identity = await enrol({ remoteAddr: addr, joinToken });
+  const virtual = new VirtualClock(Date.now());
+  const { renewal, dataRoot, next } = startRenewal(t, virtual, identity, () => [addr]);
+  // A file where the folder is to be.
+  const inTheWay = join(dataRoot, 'certificates');
+  writeFileSync(inTheWay, '');
+  virtual.advance(72 * DAY_MS);
+  const failed = await next();
+  t.match(failed, { failures: 1, err: { message: /cannot write the node's certificate/ } });
+  t.not(renewal.identity.keyPem, identity.keyPem);
+  rmSync(inTheWay);
+  virtual.advance(failed?.waitMs ?? 0);
+  await next();
+  t.same(await readCredentials(dataRoot), renewal.identity);
 });
 
 t.test('credentials that are damaged are named, and a crash while they are written leaves the old ones', async (t) => {

@@ -96,11 +96,14 @@ export class CertificateRenewal {
     const { renew, onRenewed, dataRoot, clock, rng } = this.#options;
     const renewed = await renew(this.#identity, this.#stopping.signal);
     if (this.#isStopped) return;
-    // Shown even if it cannot be written: what is on the disk may be over before there is room again.
-    this.#identity = renewed;
-    this.#life = lifeOf(renewed);
-    onRenewed?.(renewed);
-    await writeCredentials(dataRoot, renewed);
+    try {
+      await writeCredentials(dataRoot, renewed);
+    } finally {
+      // Shown even if it cannot be written: what is on the disk may be over before there is room again.
+      this.#identity = renewed;
+      this.#life = lifeOf(renewed);
+      onRenewed?.(renewed);
+    }
     this.#dueMs = renewalMs(this.#life, rng);
     if (this.#dueMs > clock.now()) return;
     throw new ApiaryError(
