@@ -16,7 +16,7 @@ export class Cluster {
   readonly oracle = new Oracle();
   readonly network: SimulatedNetwork;
   readonly chance: Chance;
-  /** Sees every message as it is sent. */
+  /** Sees every message before it is sent. */
   onSend: (message: Message) => void = () => {};
   readonly #story: Story;
   readonly #members = new Map<MemberId, Member>();
@@ -55,8 +55,8 @@ export class Cluster {
       chance: this.chance,
       oracle: this.oracle,
       send: (message) => {
-        this.network.send(message);
         this.onSend(message);
+        this.network.send(message);
       },
       tell: (words) => this.tell(words),
       guard: (run) => this.guard(run),

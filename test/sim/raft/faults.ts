@@ -1,7 +1,7 @@
-import type { Message } from '@apiary/raft/core';
 import type { Cluster } from './cluster.js';
 import type { Member } from './member.js';
 import { FAIR_WEATHER } from './network.js';
+import { Plots } from './plots.js';
 import type { Process } from './process.js';
 
 export const FAULTS = [
@@ -22,6 +22,9 @@ export const FAULTS = [
   'clock',
   'storm',
   'duel',
+  'double-vote',
+  'figure-eight',
+  'overtaken',
 ] as const;
 export type Fault = (typeof FAULTS)[number];
 
@@ -29,6 +32,7 @@ export type Fault = (typeof FAULTS)[number];
 export class Faults {
   readonly counts = new Map<Fault, number>();
   readonly #cluster: Cluster;
+  readonly #plots: Plots;
   readonly #clockSpread: { from: number; to: number };
   #isOver = false;
   #floods = 0;
@@ -36,6 +40,7 @@ export class Faults {
   constructor(cluster: Cluster, clockSpread: { from: number; to: number }) {
     this.#cluster = cluster;
     this.#clockSpread = clockSpread;
+    this.#plots = new Plots(cluster, (delayMs, run) => this.#later(delayMs, run));
   }
 
   cause(fault: Fault): void {
@@ -127,6 +132,12 @@ export class Faults {
       case 'storm':
         this.#storm();
         return true;
+      case 'double-vote':
+        return this.#plots.doubleVote();
+      case 'figure-eight':
+        return this.#plots.figureEight();
+      case 'overtaken':
+        return this.#plots.overtaken();
       case 'duel':
         tell('leaders follow each other quickly');
         this.#duel(4 + chance.rng.below(12));
@@ -174,24 +185,13 @@ export class Faults {
     this.#later(chance.between(50, 600), () => this.#duel(rounds - 1));
   }
 
-  /** Who has just given its vote loses power, and is soon back. */
-  #forgetVote({ type, from, ...message }: Message): void {
-    const { chance } = this.#cluster;
-    if (type !== 'vote-response' || !('isGranted' in message && message.isGranted) || !chance.percent(40)) return;
-    this.#later(chance.between(0, 3), () => {
-      const member = this.#cluster.member(from);
-      member?.cutPower(`${from} loses power after it has voted`);
-      this.#later(chance.between(0, 2), () => member?.start());
-    });
-  }
-
   /** All lose their leader at once, messages come late, and who has just voted starts anew. */
   #storm(): void {
     const { chance, members, network, leader } = this.#cluster;
     this.#cluster.tell('a storm');
     const { weather } = network;
     network.weather = { lossPercent: 5, duplicatePercent: 10, latePercent: 50, lateMs: 200 };
-    this.#cluster.onSend = (message) => this.#forgetVote(message);
+    this.#cluster.onSend = (message) => this.#plots.forgetVote(message, 40);
     this.#later(600, () => {
       network.weather = weather;
       this.#cluster.onSend = () => {};

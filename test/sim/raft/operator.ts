@@ -17,8 +17,13 @@ export class Operator {
     this.#cluster = cluster;
   }
 
-  /** Makes one change, if there is a leader that takes it. */
+  /** Makes a change, if there is a leader that takes it; now and then several at once. */
   act(): void {
+    const count = this.isBusy && this.#cluster.chance.percent(25) ? 4 : 1;
+    for (let i = 0; i < count; i++) this.#actOnce();
+  }
+
+  #actOnce(): void {
     const { leader, members, chance } = this.#cluster;
     if (leader === undefined) return;
     const { membership } = leader.status;

@@ -107,12 +107,6 @@ export const MUTANTS: readonly Mutant[] = [
     to: '',
   },
   {
-    name: 'a restarted voter forgets that it promised a lease',
-    file: 'core/raft-node.ts',
-    from: "leaderContactTick: options.reads.type === 'lease' ? 0 : Number.NEGATIVE_INFINITY,",
-    to: 'leaderContactTick: Number.NEGATIVE_INFINITY,',
-  },
-  {
     name: 'a snapshot is installed without its membership',
     file: 'core/snapshot-transfer.ts',
     from: 'state.memberships = new MembershipHistory(snapshot.index, snapshot.membership);',
