@@ -2,3 +2,4 @@
 export * from './assignments.js';
 export * from './liveness.js';
 export * from './observation.js';
+export * from './unseen.js';

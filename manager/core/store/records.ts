@@ -36,7 +36,7 @@ export interface NodeRecord {
   spec: NodeSpec;
   /** What its certificate says it is. */
   role: 'worker' | 'manager';
-  /** Undefined until the node's agent has had its first session. */
+  /** Undefined until the node's agent has had its first session: a worker that has none within 10 minutes is removed. */
   description?: NodeDescription;
   status: { state: NodeState; message: string; addr: string };
   /** When the entry landed that first found it down, by the managers' clock; undefined again once it is ready. */

@@ -25,7 +25,8 @@ const DEFAULT_CERTIFICATE_VALIDITY_MS = 90 * 24 * 3600 * 1000;
 
 /**
  * Makes a node for whoever shows a join token. The guard holds the token to the cluster as it is where the entry
- * lands: one that was rotated meanwhile makes no node.
+ * lands: one that was rotated meanwhile makes no node. Every call makes a new node; one whose caller was cut short
+ * before it could keep the certificate is removed by the leader (`FIRST_SESSION_WITHIN_MS`).
  *
  * @param request.rootDigest    of the cluster's root certificate, as in its join tokens
  * @param request.availability  empty for `active`

@@ -22,6 +22,7 @@ import { callerOf } from './caller.js';
 import { assignmentsMessage, bounded, readDescription, readReport } from './messages.js';
 import { Recorder } from './recorder.js';
 import type { RpcService } from './server.js';
+import { UnseenNodes } from './unseen-nodes.js';
 
 /** How long after a new leader, or a manager's restart, agents have to find it before any is declared down. */
 const NEW_LEADER_GRACE_MS = 10_000;
@@ -67,6 +68,7 @@ export class Dispatcher {
   readonly #log: Logger;
   readonly #recorder: Recorder;
   readonly #liveness = new Liveness();
+  readonly #unseen: UnseenNodes;
   readonly #sessions = new Map<string, Session>();
   /** Streams on which no Hello was said yet. */
   readonly #silent = new Set<Session>();
@@ -85,6 +87,7 @@ export class Dispatcher {
     this.#clock = clock;
     this.#log = log;
     this.#recorder = new Recorder(replica);
+    this.#unseen = new UnseenNodes({ replica, clock, log });
     const implementation: DispatcherServer = { session: (call) => this.#accept(call) };
     this.service = { definition: DispatcherService, implementation, access: 'node' };
     this.#unsubscribe = [
@@ -115,9 +118,9 @@ export class Dispatcher {
     this.#isLeading = true;
     this.#refreshUpdate();
     const dueMs = this.#clock.now() + NEW_LEADER_GRACE_MS;
-    for (const node of this.#replica.view.nodes()) {
-      if (node.status.state === 'ready') this.#liveness.expect(node.id, dueMs);
-    }
+    const nodes = this.#replica.view.nodes();
+    for (const node of nodes) if (node.status.state === 'ready') this.#liveness.expect(node.id, dueMs);
+    this.#unseen.watch(nodes.map(({ id }) => id));
     this.#armCheck();
   }
 
@@ -126,6 +129,7 @@ export class Dispatcher {
     this.#check?.timer.cancel();
     this.#check = undefined;
     this.#liveness.clear();
+    this.#unseen.clear();
     for (const session of [...this.#sessions.values(), ...this.#silent]) {
       session.stream.end(new ApiaryError('unavailable', why));
     }
@@ -349,6 +353,7 @@ export class Dispatcher {
 
   #onTouched(touched: Touched): void {
     if (!this.#isLeading) return;
+    this.#unseen.watch(touched.nodes);
     for (const nodeId of touched.nodes) {
       if (this.#replica.view.node(nodeId) !== undefined) continue;
       this.#liveness.forget(nodeId);
