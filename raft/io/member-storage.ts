@@ -207,7 +207,8 @@ export class MemberStorage {
     const { pieces } = this.#snapshots.read(info);
     const [head] = pieces;
     if (head === undefined) throw DamagedFileError.at(info.path, 0, 'it has no membership');
-    return { snapshot: { index, term, ...decodeMembership(head) }, state: afterFirst(pieces) };
+    const { membership } = decodeMembership(head);
+    return { snapshot: { index, term, membership }, state: afterFirst(pieces) };
   }
 
   #entriesAfter({ index }: SnapshotMeta): Entry[] {
