@@ -25,6 +25,7 @@ export const FAULTS = [
   'double-vote',
   'figure-eight',
   'overtaken',
+  'sudden-heir',
 ] as const;
 export type Fault = (typeof FAULTS)[number];
 
@@ -138,6 +139,8 @@ export class Faults {
         return this.#plots.figureEight();
       case 'overtaken':
         return this.#plots.overtaken();
+      case 'sudden-heir':
+        return this.#plots.suddenHeir();
       case 'duel':
         tell('leaders follow each other quickly');
         this.#duel(4 + chance.rng.below(12));

@@ -116,6 +116,23 @@ export class Plots {
     );
   }
 
+  /** A leader hands over, and hears nothing of its heir: all it knows is its lease. */
+  suddenHeir(): boolean {
+    const { leader, chance, network } = this.#cluster;
+    const to = chance.pick((leader?.status.membership.voters ?? []).filter((id) => id !== leader?.id));
+    if (leader === undefined || to === undefined) return false;
+    this.#cluster.tell(`${leader.id} hands over to ${to}, and is cut off`);
+    this.#cluster.onSend = (message) => {
+      if (message.type === 'timeout-now' && message.from === leader.id) this.#later(0, () => this.#isolate(leader.id));
+    };
+    leader.transfer(to);
+    this.#later(chance.between(400, 1500), () => {
+      this.#cluster.onSend = () => {};
+      network.heal();
+    });
+    return true;
+  }
+
   /** A leader, cut off, writes more than the others do; then it is sent their snapshot, and loses power once it has it. */
   overtaken(): boolean {
     const { leader, chance, network } = this.#cluster;
