@@ -129,8 +129,8 @@ class TestAgent {
     this.stream.write({ body });
   }
 
-  hello({ engineError = '', advertiseAddr = '', descriptionJson = DESCRIPTION } = {}): void {
-    this.say({ $case: 'hello', value: { description: { descriptionJson, advertiseAddr, engineError } } });
+  hello({ engineError = '', advertiseAddr = '' } = {}): void {
+    this.say({ $case: 'hello', value: { description: { descriptionJson: DESCRIPTION, advertiseAddr, engineError } } });
   }
 
   report(sequence: number, updates: Record<string, Partial<TaskStatus>>): void {
@@ -598,53 +598,6 @@ t.test('an engine that is away for longer than its grace takes its node down, an
   await until(replica, () => replica.view.node('w1')?.status.state === 'ready');
   t.equal(replica.view.node('w1')?.status.message, '');
 });
-
-t.test(
-  'a node that joined and never opened a session is removed, by a leader that waited for it in full',
-  async (t) => {
-    const { server, rootCa, replica, clock } = await openCluster(t);
-    const settled = () => new Promise<void>((resolve) => setImmediate(resolve));
-    await settled();
-    const agent = new TestAgent(t, server, identityOf(rootCa, 'w1', 'worker'));
-    await agent.open();
-    agent.say({ $case: 'goodbye', value: { reason: '' } });
-    agent.stream.end();
-    await agent.ended;
-    clock.skewMs = 3_600_000;
-    clock.advance(599_999);
-    replica.become({ role: 'follower', term: 2 });
-    clock.advance(600_000);
-    replica.become({ role: 'leader', term: 3 });
-    await settled();
-    replica.apply([
-      {
-        type: 'node-create',
-        node: { id: 'w3', role: 'worker', spec: {}, status: { state: 'unknown', message: '', addr: '' } },
-      },
-    ]);
-    // A session in which the engine did not answer, so that nothing is known of its node yet.
-    const third = new TestAgent(t, server, identityOf(rootCa, 'w3', 'worker'));
-    third.hello({ descriptionJson: '', engineError: 'connection refused' });
-    await third.take('welcome');
-    clock.advance(599_999);
-    t.ok(replica.view.node('w2'));
-    replica.refusal = new ApiaryError('unavailable', 'no quorum');
-    clock.advance(1);
-    await settled();
-    t.ok(replica.view.node('w2'), 'what cannot be committed is tried again');
-    replica.refusal = undefined;
-    clock.advance(600_000);
-    await until(replica, () => replica.view.node('w2') === undefined);
-    t.same(
-      replica.view
-        .nodes()
-        .map(({ id }) => id)
-        .sort(),
-      ['m1', 'w1', 'w3'],
-      'a manager, one that was there and left, and one that came without an engine stay',
-    );
-  },
-);
 
 t.test('a removed node is out at once, on its open session too', async (t) => {
   const { server, rootCa, replica } = await openCluster(t);
