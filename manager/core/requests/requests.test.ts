@@ -333,6 +333,8 @@ t.test('an update needs the version that is current, the same name and the same 
   const mode = { code: 'unimplemented', message: 'service mode change is not allowed' };
   t.throws(() => cluster.update(id, spec({ Mode: { Global: {} } })), mode);
   t.throws(() => cluster.update(id, spec({}, {}, { Image: '' })), { code: 'invalid-argument' });
+  const template = { code: 'invalid-argument', message: /^expanding hostname failed: / };
+  t.throws(() => cluster.update(id, spec({}, {}, { Hostname: '{{.Foo}}' })), template);
   t.throws(() => cluster.update('gone', spec()), { code: 'not-found', message: 'service gone not found' });
   t.equal(cluster.update(id, spec({ Mode: undefined })), id, 'replicated is the mode of a spec without one');
   t.throws(() => cluster.update(id, spec(), { version }), { code: 'out-of-sequence' });
