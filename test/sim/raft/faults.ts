@@ -78,7 +78,7 @@ export class Faults {
     const { chance, members, network } = this.#cluster;
     const member = chance.pick(members.filter(({ state }) => state === 'running' || state === 'starting'));
     if (member === undefined) return false;
-    const { id, disk } = member;
+    const { id } = member;
     const tell = (words: string): void => this.#cluster.tell(words);
     switch (fault) {
       case 'power-cut':
@@ -145,6 +145,17 @@ export class Faults {
         tell('leaders follow each other quickly');
         this.#duel(4 + chance.rng.below(12));
         return true;
+      default:
+        this.#breakDisk(fault, member);
+        return true;
+    }
+  }
+
+  #breakDisk(fault: 'slow-disk' | 'failing-sync' | 'failing-truncate' | 'full-disk', member: Member): void {
+    const { chance } = this.#cluster;
+    const { id, disk } = member;
+    const tell = (words: string): void => this.#cluster.tell(words);
+    switch (fault) {
       case 'slow-disk':
         tell(`${id}'s disk is slow`);
         member.diskMs = { from: 1, to: chance.between(10, 400) };
@@ -164,7 +175,6 @@ export class Faults {
         disk.capacityBytes = disk.usedBytes() + chance.rng.below(3000);
     }
     this.#later(chance.between(200, 4000), () => this.#mendDisk(member));
-    return true;
   }
 
   #cutPowerInWrite(member: Member): void {

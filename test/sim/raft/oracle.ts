@@ -53,8 +53,8 @@ interface Applied {
 export class Oracle {
   readonly #leaders = new Map<number, MemberId>();
   readonly #entries = new Map<string, { digest: number; previousTerm: number | undefined }>();
-  /** By index: the term of each entry that somebody knew to be committed. */
-  readonly #committed: number[] = [];
+  /** By index, of each entry that somebody knew to be committed: its term, and the term in which it was committed. */
+  readonly #committed: { term: number; inTerm: number }[] = [];
   readonly #applied: Applied[] = [];
   /** The values whose writers were told that they are kept. */
   readonly #acknowledged = new Map<string, number>();
@@ -73,8 +73,9 @@ export class Oracle {
     if (known === id) return;
     demand(known === undefined, `election safety: ${known} and ${id} both lead in term ${term}`);
     this.#leaders.set(term, id);
-    this.#committed.forEach((committedTerm, index) => {
-      if (index <= log.baseIndex || committedTerm >= term) return;
+    this.#committed.forEach(({ term: committedTerm, inTerm }, index) => {
+      // A leader that slept since it was elected need not have what others committed meanwhile.
+      if (index <= log.baseIndex || inTerm >= term) return;
       const found = log.termAt(index);
       demand(
         found === committedTerm,
@@ -101,17 +102,17 @@ export class Oracle {
   }
 
   /** What was committed stays so. */
-  commits(id: MemberId, from: number, to: number, log: MirrorLog): void {
+  commits(id: MemberId, inTerm: number, { from, to }: { from: number; to: number }, log: MirrorLog): void {
     for (let index = from + 1; index <= to; index++) {
       if (index <= log.baseIndex) continue;
       const term = log.termAt(index);
       demand(term !== undefined, `${id} says that entry ${index} is committed, and has none`);
       const known = this.#committed[index];
       demand(
-        known === undefined || known === term,
-        `state machine safety: entry ${index} was committed with term ${known}, and ${id} commits one of term ${term}`,
+        known === undefined || known.term === term,
+        `state machine safety: entry ${index} was committed with term ${known?.term}, and ${id} commits one of term ${term}`,
       );
-      this.#committed[index] = term;
+      this.#committed[index] ??= { term, inTerm };
     }
   }
 

@@ -292,7 +292,7 @@ export class Process {
     if (role === 'leader') oracle.leads(this.id, term, this.#mirror);
     // While the disk refuses, what was received is not handed out, and the mirror lacks it.
     if (commit > this.#commit && !isDiskFailed) {
-      oracle.commits(this.id, this.#commit, commit, this.#mirror);
+      oracle.commits(this.id, term, { from: this.#commit, to: commit }, this.#mirror);
       this.#commit = commit;
     }
     if (role === this.#role) return;
