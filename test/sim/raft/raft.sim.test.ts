@@ -9,6 +9,8 @@ import { type Outcome, simulate } from './simulation.js';
 const SECONDS = Number(process.env['APIARY_SIM_SECONDS'] ?? 60);
 const AT_LEAST = 25;
 
+t.setTimeout(280_000);
+
 /** Whether any order of the operations that keeps to their times explains what was read: the definition, tried out. */
 function isExplained(history: readonly Operation<ListCall>[]): boolean {
   const search = (done: readonly Operation<ListCall>[], values: readonly string[]): boolean => {
