@@ -167,8 +167,9 @@ export class Host {
   async startEngine(): Promise<void> {
     const log = join(this.directory, 'engine.log');
     const pidFile = join(this.directory, 'docker.pid');
-    // A killed engine leaves the file, and a new one would believe the number in it.
+    // A killed engine leaves both files, and a new one would believe the numbers in them.
     rmSync(pidFile, { force: true });
+    await this.#mustExec('rm', ['-f', '/run/docker/containerd/containerd.pid']);
     const args = ['--data-root', join(this.directory, 'docker'), '--exec-root', '/run/docker', '--pidfile', pidFile];
     args.push('--host', `unix://${this.engineSocket}`, '--storage-driver', 'overlay2');
     args.push('--cgroup-parent', `/${this.lab.name}/${this.name}`);

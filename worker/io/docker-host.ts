@@ -13,7 +13,8 @@ const INSIDE = `
 mount -t tmpfs tmpfs /run
 ip link set lo up
 start() {
-  rm -f "$DIR/docker.pid"
+  # A killed engine leaves both, and a new one believes in the number while its containerd is not reaped yet.
+  rm -f "$DIR/docker.pid" /run/docker/containerd/containerd.pid
   dockerd --data-root "$DIR/data" --exec-root /run/docker -H "unix://$DIR/docker.sock" -p "$DIR/docker.pid" \\
     --storage-driver overlay2 --cgroup-parent "/$NAME" >>"$DIR/log" 2>&1 </dev/null &
   engine=$!
