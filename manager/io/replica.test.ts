@@ -64,6 +64,19 @@ class MemoryLog implements Log {
     return () => this.#listeners.delete(listener);
   }
 
+  readonly members = { voters: ['m'], learners: [] };
+  readonly peers = [];
+
+  onMembers(): () => void {
+    return () => {};
+  }
+
+  async changeMembers(_change: unknown, entry: Uint8Array): Promise<number> {
+    return this.propose(entry);
+  }
+
+  async transferLeadership(): Promise<void> {}
+
   async close(): Promise<void> {}
 }
 

@@ -8,5 +8,6 @@ export type { Logger } from './logger.js';
 export * from './member-storage.js';
 export * from './single-member-log.js';
 export { type Snapshot, type SnapshotInfo, SnapshotStore } from './snapshot-file.js';
+export * from './transport.js';
 export { type WalOptions, WriteAheadLog } from './wal.js';
 export type { RecoveredLog } from './wal-recovery.js';

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { ApiaryError, invariant, messageOf } from '@apiary/std';
-import type { Identity, Leadership, Log, StateMachine } from '../core/index.js';
+import type { Identity, Leadership, Log, Membership, StateMachine } from '../core/index.js';
 import { MAX_PAYLOAD_BYTES } from '../core/index.js';
 import { DamagedFileError } from './damaged-file.js';
 import type { FileSystem } from './file-system.js';
@@ -89,6 +89,26 @@ export class SingleMemberLog implements Log {
   onLeadership(listener: (leadership: Leadership) => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
+  }
+
+  get members(): Membership {
+    return { voters: [this.#options.identity.memberId], learners: [] };
+  }
+
+  get peers(): [] {
+    return [];
+  }
+
+  onMembers(): () => void {
+    return () => {};
+  }
+
+  async changeMembers(): Promise<number> {
+    throw new ApiaryError('failed-precondition', `${this.#options.directory}: this log has a single member`);
+  }
+
+  async transferLeadership(): Promise<void> {
+    throw new ApiaryError('failed-precondition', `${this.#options.directory}: this log has a single member`);
   }
 
   async open(machine: StateMachine): Promise<void> {
