@@ -36,6 +36,8 @@ export interface IssueCertificateRequest {
   csrPem: string;
   joinToken: string;
   availability: string;
+  /** With a manager's token: where the other managers and the agents will reach this one, `HOST:PORT`. */
+  managerAddr: string;
 }
 
 export interface IssueCertificateResponse {
@@ -68,6 +70,8 @@ export interface DescriptionUpdate {
   advertiseAddr: string;
   /** Empty while the engine answers, else why it does not. */
   engineError: string;
+  /** Of a node that runs a manager: where the other managers and the agents reach it, `HOST:PORT`. */
+  managerAddr: string;
 }
 
 export interface Heartbeat {
@@ -108,6 +112,8 @@ export interface Welcome {
 export interface SessionUpdate {
   heartbeatPeriodMs: number;
   managers: ManagerAddress[];
+  /** What the node should be: "worker" or "manager". Its certificate, and whether it runs a manager, follow. */
+  role: string;
 }
 
 export interface ManagerAddress {
@@ -238,7 +244,7 @@ export const GetRootCertificateResponse: MessageFns<GetRootCertificateResponse> 
 };
 
 function createBaseIssueCertificateRequest(): IssueCertificateRequest {
-  return { csrPem: "", joinToken: "", availability: "" };
+  return { csrPem: "", joinToken: "", availability: "", managerAddr: "" };
 }
 
 export const IssueCertificateRequest: MessageFns<IssueCertificateRequest> = {
@@ -251,6 +257,9 @@ export const IssueCertificateRequest: MessageFns<IssueCertificateRequest> = {
     }
     if (message.availability !== "") {
       writer.uint32(26).string(message.availability);
+    }
+    if (message.managerAddr !== "") {
+      writer.uint32(34).string(message.managerAddr);
     }
     return writer;
   },
@@ -290,6 +299,14 @@ export const IssueCertificateRequest: MessageFns<IssueCertificateRequest> = {
             }
 
             message.availability = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.managerAddr = reader.string();
             continue;
           }
         }
@@ -523,7 +540,7 @@ export const Hello: MessageFns<Hello> = {
 };
 
 function createBaseDescriptionUpdate(): DescriptionUpdate {
-  return { descriptionJson: "", advertiseAddr: "", engineError: "" };
+  return { descriptionJson: "", advertiseAddr: "", engineError: "", managerAddr: "" };
 }
 
 export const DescriptionUpdate: MessageFns<DescriptionUpdate> = {
@@ -536,6 +553,9 @@ export const DescriptionUpdate: MessageFns<DescriptionUpdate> = {
     }
     if (message.engineError !== "") {
       writer.uint32(26).string(message.engineError);
+    }
+    if (message.managerAddr !== "") {
+      writer.uint32(34).string(message.managerAddr);
     }
     return writer;
   },
@@ -575,6 +595,14 @@ export const DescriptionUpdate: MessageFns<DescriptionUpdate> = {
             }
 
             message.engineError = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.managerAddr = reader.string();
             continue;
           }
         }
@@ -935,7 +963,7 @@ export const Welcome: MessageFns<Welcome> = {
 };
 
 function createBaseSessionUpdate(): SessionUpdate {
-  return { heartbeatPeriodMs: 0, managers: [] };
+  return { heartbeatPeriodMs: 0, managers: [], role: "" };
 }
 
 export const SessionUpdate: MessageFns<SessionUpdate> = {
@@ -945,6 +973,9 @@ export const SessionUpdate: MessageFns<SessionUpdate> = {
     }
     for (const v of message.managers) {
       ManagerAddress.encode(v!, writer.uint32(18).fork()).join();
+    }
+    if (message.role !== "") {
+      writer.uint32(26).string(message.role);
     }
     return writer;
   },
@@ -976,6 +1007,14 @@ export const SessionUpdate: MessageFns<SessionUpdate> = {
             }
 
             message.managers.push(ManagerAddress.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.role = reader.string();
             continue;
           }
         }

@@ -1,8 +1,8 @@
 import type { InitRequest, JoinRequest, LocalNodeState } from '@apiary/api/model';
-import type { Leadership } from '@apiary/raft/core';
+import type { Leadership, MemberId, Membership, MembershipChange, PeerStatus, ProposeOptions } from '@apiary/raft/core';
 import type { Rng } from '@apiary/std';
 import type { Decision } from '../core/requests/decision.js';
-import type { Touched } from '../core/store/change.js';
+import type { Change, Touched } from '../core/store/change.js';
 import type { View } from '../core/store/view.js';
 
 export type { Decision };
@@ -14,13 +14,26 @@ export interface Replica {
   /**
    * Runs `decide` on the state of now and commits what it decides. When a guard no longer holds where the entry
    * lands, `decide` runs again on the new state: it throws what the caller should hear.
+   *
+   * @param options.asLeaderOf  for what a leader decides by itself: refused unless this manager still leads that term
    */
-  submit<R>(decide: (view: View, context: { nowMs: number; rng: Rng }) => Decision<R>): Promise<R>;
+  submit<R>(
+    decide: (view: View, context: { nowMs: number; rng: Rng }) => Decision<R>,
+    options?: ProposeOptions,
+  ): Promise<R>;
   /** Resolves once `view` has all that was committed anywhere when this was called: a linearizable read. */
   barrier(): Promise<void>;
   /** Calls `listener` after each applied entry; returns what ends that. */
   subscribe(listener: (touched: Touched) => void): () => void;
   onLeadership(listener: (leadership: Leadership) => void): () => void;
+  /** The managers that take part in the log, and how the others stand: as `Log` has them. */
+  readonly members: Membership;
+  readonly peers: readonly PeerStatus[];
+  onMembers(listener: () => void): () => void;
+  /** One step of membership, as `Log.changeMembers` takes it; `changes` happen with it, whatever the state is by then. */
+  changeMembers(change: MembershipChange, changes: Change[], options?: { isForced?: boolean }): Promise<void>;
+  /** As `Log.transferLeadership`. */
+  transferLeadership(to?: MemberId): Promise<void>;
 }
 
 /** What the HTTP API asks of the node that it runs on. */

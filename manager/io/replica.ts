@@ -1,7 +1,15 @@
-import type { Leadership, Log } from '@apiary/raft/core';
+import type {
+  Leadership,
+  Log,
+  MemberId,
+  Membership,
+  MembershipChange,
+  PeerStatus,
+  ProposeOptions,
+} from '@apiary/raft/core';
 import { ApiaryError, type Clock, type Rng } from '@apiary/std';
 import type { Decision } from '../core/requests/decision.js';
-import type { Guard, Touched } from '../core/store/change.js';
+import type { Change, Guard, Touched } from '../core/store/change.js';
 import { decodeEntry, encodeEntry } from '../core/store/entry-codec.js';
 import { Store } from '../core/store/store.js';
 import type { View } from '../core/store/view.js';
@@ -55,12 +63,12 @@ export class StoreReplica implements Replica {
     return this.#options.log.leadership;
   }
 
-  async submit<R>(decide: Decide<R>): Promise<R> {
+  async submit<R>(decide: Decide<R>, options: ProposeOptions = {}): Promise<R> {
     for (let tries = 0; tries < MAX_TRIES; tries++) {
       if (this.leadership.role !== 'leader') throw noLeader();
       const decision = await this.#decide(decide);
       if (decision.changes.length === 0) return decision.result;
-      if (await this.#commit(decision)) return decision.result;
+      if (await this.#commit(decision, options)) return decision.result;
     }
     throw new ApiaryError('unavailable', `the cluster's state changed ${MAX_TRIES} times meanwhile: try again`);
   }
@@ -76,6 +84,28 @@ export class StoreReplica implements Replica {
 
   onLeadership(listener: (leadership: Leadership) => void): () => void {
     return this.#options.log.onLeadership(listener);
+  }
+
+  get members(): Membership {
+    return this.#options.log.members;
+  }
+
+  get peers(): readonly PeerStatus[] {
+    return this.#options.log.peers;
+  }
+
+  onMembers(listener: () => void): () => void {
+    return this.#options.log.onMembers(listener);
+  }
+
+  /** The entry has no guards: the membership changes with it in any case, and the state must follow. */
+  async changeMembers(change: MembershipChange, changes: Change[], options?: { isForced?: boolean }): Promise<void> {
+    const entry = Buffer.from(encodeEntry({ atMs: this.#options.clock.now(), guards: [], changes }));
+    await this.#options.log.changeMembers(change, entry, options);
+  }
+
+  transferLeadership(to?: MemberId): Promise<void> {
+    return this.#options.log.transferLeadership(to);
   }
 
   /** A refusal counts only when it is made on all that was committed: a new leader may still be behind. */
@@ -96,11 +126,11 @@ export class StoreReplica implements Replica {
   }
 
   /** @returns whether the changes happened: not when a guard did not hold any more */
-  async #commit({ guards, changes }: Decision<unknown>): Promise<boolean> {
+  async #commit({ guards, changes }: Decision<unknown>, options: ProposeOptions): Promise<boolean> {
     const entry = Buffer.from(encodeEntry({ atMs: this.#options.clock.now(), guards, changes }));
     this.#proposalsUnderWay++;
     try {
-      const index = await this.#options.log.propose(entry);
+      const index = await this.#options.log.propose(entry, options);
       return !this.#failedGuards.delete(index);
     } finally {
       this.#proposalsUnderWay--;

@@ -22,7 +22,7 @@ export interface Log {
    *   and it is unknown whether it was, or will be, committed; `resource-exhausted` when the entry is too large or the
    *   disk is full (it was not committed)
    */
-  propose(entry: Uint8Array): Promise<number>;
+  propose(entry: Uint8Array, options?: ProposeOptions): Promise<number>;
 
   /** Resolves once `machine` has applied all that was committed anywhere when this was called: a linearizable read. */
   barrier(): Promise<void>;
@@ -58,6 +58,14 @@ export interface Log {
 
   /** Stops: nothing is applied after this resolves. What was acknowledged stays on disk. */
   close(): Promise<void>;
+}
+
+export interface ProposeOptions {
+  /**
+   * Only as the leader of this term: refused with `unavailable` at once when this member does not lead it (it was not
+   * committed), never handed to another leader and never proposed again. For what only a leader may decide.
+   */
+  asLeaderOf?: number;
 }
 
 export type Leadership = { role: 'leader'; term: number } | { role: 'follower'; term: number; leaderId?: string };

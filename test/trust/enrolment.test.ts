@@ -210,7 +210,10 @@ async function openSession(t: Test, addr: string, identity: NodeIdentity) {
     client.close();
   });
   session.write({
-    body: { $case: 'hello', value: { description: { descriptionJson: '', advertiseAddr: '', engineError: '' } } },
+    body: {
+      $case: 'hello',
+      value: { description: { descriptionJson: '', advertiseAddr: '', engineError: '', managerAddr: '' } },
+    },
   });
   const [welcome] = (await once(session, 'data')) as [ManagerMessage];
   t.match(welcome, { body: { $case: 'welcome', value: { nodeId: identity.nodeId, clusterId: 'c1' } } });

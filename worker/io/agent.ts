@@ -228,6 +228,7 @@ class WorkerAgent implements Agent {
       descriptionJson: JSON.stringify(description),
       advertiseAddr: this.#options.advertiseAddr,
       engineError: this.#engineError,
+      managerAddr: '',
     };
     this.#told = JSON.stringify(update);
     return update;

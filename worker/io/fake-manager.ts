@@ -97,7 +97,11 @@ export class FakeManager {
 
   #welcome(): void {
     this.sessions++;
-    const update = { heartbeatPeriodMs: this.heartbeatPeriodMs, managers: [{ nodeId: 'm', addr: this.addr }] };
+    const update = {
+      heartbeatPeriodMs: this.heartbeatPeriodMs,
+      managers: [{ nodeId: 'm', addr: this.addr }],
+      role: '',
+    };
     this.send({ body: { $case: 'welcome', value: { nodeId: 'n1', clusterId: 'k1', update } } });
     this.#assign(true, [...this.wanted.keys()], []);
   }

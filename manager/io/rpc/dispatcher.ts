@@ -76,7 +76,7 @@ export class Dispatcher {
   readonly #unsubscribe: (() => void)[];
   #isFlushScheduled = false;
   #isLeading = false;
-  #update: SessionUpdate = { heartbeatPeriodMs: heartbeatPeriodMs({}, 0), managers: [] };
+  #update: SessionUpdate = { heartbeatPeriodMs: heartbeatPeriodMs({}, 0), managers: [], role: '' };
   /** Until then, agents may still beat at the period before. */
   #oldPeriodUntilMs = 0;
   #check: { timer: Timer; dueMs: number } | undefined;
@@ -375,7 +375,11 @@ export class Dispatcher {
     const managers = nodes.flatMap((node) =>
       node.managerAddr === undefined ? [] : [{ nodeId: node.id, addr: node.managerAddr }],
     );
-    const update = { heartbeatPeriodMs: heartbeatPeriodMs(view.cluster()?.spec ?? {}, nodes.length), managers };
+    const update = {
+      heartbeatPeriodMs: heartbeatPeriodMs(view.cluster()?.spec ?? {}, nodes.length),
+      managers,
+      role: '',
+    };
     if (isDeepStrictEqual(update, this.#update)) return;
     if (update.heartbeatPeriodMs !== this.#update.heartbeatPeriodMs) {
       const slowest = Math.max(update.heartbeatPeriodMs, this.#update.heartbeatPeriodMs);

@@ -130,7 +130,10 @@ class TestAgent {
   }
 
   hello({ engineError = '', advertiseAddr = '' } = {}): void {
-    this.say({ $case: 'hello', value: { description: { descriptionJson: DESCRIPTION, advertiseAddr, engineError } } });
+    this.say({
+      $case: 'hello',
+      value: { description: { descriptionJson: DESCRIPTION, advertiseAddr, engineError, managerAddr: '' } },
+    });
   }
 
   report(sequence: number, updates: Record<string, Partial<TaskStatus>>): void {
@@ -224,7 +227,7 @@ function issue(
   t.teardown(() => client.close());
   const { csrPem = keyAndCsr().csrPem, joinToken = '', availability = '' } = request;
   return new Promise((resolve, reject) => {
-    client.issueCertificate({ csrPem, joinToken, availability }, (error, answer) => {
+    client.issueCertificate({ csrPem, joinToken, availability, managerAddr: '' }, (error, answer) => {
       if (error === null) resolve(answer);
       else reject(fromRpcError(error));
     });
@@ -572,7 +575,10 @@ t.test('an engine that is away for longer than its grace takes its node down, an
   const agent = new TestAgent(t, server, identityOf(rootCa, 'w1', 'worker'));
   await agent.open();
   const describe = (engineError: string) =>
-    agent.say({ $case: 'description', value: { descriptionJson: '', advertiseAddr: '', engineError } });
+    agent.say({
+      $case: 'description',
+      value: { descriptionJson: '', advertiseAddr: '', engineError, managerAddr: '' },
+    });
   let sequence = 0;
   const settled = async () => {
     agent.report(++sequence, {});
@@ -631,7 +637,7 @@ t.test('a session that does not start as it should is ended', async (t) => {
   const odd = new TestAgent(t, server, identityOf(rootCa, 'w1', 'worker'));
   odd.say({
     $case: 'hello',
-    value: { description: { descriptionJson: '{"Hostname":1}', advertiseAddr: '', engineError: '' } },
+    value: { description: { descriptionJson: '{"Hostname":1}', advertiseAddr: '', engineError: '', managerAddr: '' } },
   });
   t.match(await odd.ended, { code: 'invalid-argument', message: /node description: Hostname/ });
   const silent = new TestAgent(t, server, identityOf(rootCa, 'w2', 'worker'));

@@ -24,6 +24,7 @@ const DEFAULT_TIMEOUT_MS = 10_000;
  *
  * @param request.remoteAddr    `HOST[:PORT]`
  * @param request.availability  `active`, `pause` or `drain`; empty for `active`
+ * @param request.managerAddr   `HOST:PORT` at which the others will reach this node, in case the token makes it a manager
  * @throws ApiaryError `invalid-argument` for what is no token or address, `unavailable` for an address where no
  *   manager answers, `unauthenticated` for a token that is not this cluster's; the message says which and what to do
  */
@@ -31,6 +32,7 @@ export async function enrol(request: {
   remoteAddr: string;
   joinToken: string;
   availability?: string;
+  managerAddr?: string;
   timeoutMs?: number;
 }): Promise<NodeIdentity> {
   const { rootDigest } = parseJoinToken(request.joinToken);
@@ -45,6 +47,7 @@ export async function enrol(request: {
   return issue(addr, new NodeCaClient(addr, credentials, managerChannelOptions()), deadlineMs, rootPem, {
     joinToken: request.joinToken.trim(),
     availability: request.availability ?? '',
+    managerAddr: request.managerAddr ?? '',
   });
 }
 
@@ -66,7 +69,7 @@ export async function renewIdentity(request: {
   const { credentials, options } = managerCredentials(request.identity);
   const deadlineMs = Date.now() + (request.timeoutMs ?? DEFAULT_TIMEOUT_MS);
   const client = new NodeCaClient(addr, credentials, options);
-  const asked = { joinToken: '', availability: '' };
+  const asked = { joinToken: '', availability: '', managerAddr: '' };
   return issue(addr, client, deadlineMs, request.identity.rootPem, asked, request.signal);
 }
 
