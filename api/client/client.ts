@@ -1,3 +1,4 @@
+import type { IncomingMessage } from 'node:http';
 import type {
   ClusterSpec,
   InitRequest,
@@ -92,8 +93,12 @@ export function createClient(host: string) {
     nodes: (filters?: Filters) => list<Node>('/nodes', filters),
     /** @param id  also a hostname or `self` */
     node: (id: string) => get<Node>(`/nodes/${encodeURIComponent(id)}`),
-    updateNode: (id: string, version: number, spec: NodeSpec) =>
-      post<void>(`/nodes/${encodeURIComponent(id)}/update`, spec, { version }),
+    /** @param options.isForced  demotes a manager even if the cluster loses its quorum by it */
+    updateNode: (id: string, version: number, spec: NodeSpec, options: { isForced?: boolean } = {}) =>
+      post<void>(`/nodes/${encodeURIComponent(id)}/update`, spec, {
+        version,
+        force: options.isForced === true ? true : undefined,
+      }),
     removeNode: (id: string, force = false) =>
       transport.request<void>('DELETE', `/nodes/${encodeURIComponent(id)}`, { query: { force } }),
 
@@ -121,6 +126,9 @@ export function createClient(host: string) {
         authHeader(options.registryAuth),
       ),
     removeService: (id: string) => transport.request<void>('DELETE', `/services/${encodeURIComponent(id)}`),
+
+    /** The cluster's state as one consistent file, still to be read: whole when the stream ends without an error. */
+    backup: (signal?: AbortSignal): Promise<IncomingMessage> => transport.open('GET', '/apiary/v1/backup', { signal }),
 
     tasks: (filters?: Filters) => list<Task>('/tasks', filters),
     task: (id: string) => get<Task>(`/tasks/${encodeURIComponent(id)}`),

@@ -102,7 +102,7 @@ async function execute(
   connect: () => ApiClient | Promise<ApiClient>,
 ): Promise<void> {
   const { terminal } = environment;
-  const { flags: known, run: runCommand } = await entry.load();
+  const { flags: known, run: runCommand, helpWithoutFlags = false } = await entry.load();
   const path = `${parent} ${entry.name}`;
   const page = {
     ...entry,
@@ -112,6 +112,7 @@ async function execute(
   const { flags, args } = parseFor(page, [...known, help], words, entry.flagsFirst !== true);
   if (flags.get(help) === true) return terminal.out(commandHelp(page, known, terminal.width));
   await checkArguments(entry, page, args);
+  if (helpWithoutFlags && flags.names().length === 0) return terminal.out(commandHelp(page, known, terminal.width));
   await runCommand({ ...environment, client: await connect() }, flags, args);
 }
 

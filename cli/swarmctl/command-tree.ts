@@ -35,6 +35,9 @@ const ONE: ArgumentRule = { least: 1, most: 1 };
 const services = () => import('./commands/services.js');
 const changes = () => import('./commands/service-changes.js');
 const nodes = () => import('./commands/nodes.js');
+const backup = () => import('./commands/backup.js');
+const nodeChanges = () => import('./commands/node-changes.js');
+const settings = () => import('./commands/cluster-settings.js');
 const swarm = () => import('./commands/swarm.js');
 const system = () => import('./commands/system.js');
 
@@ -121,6 +124,14 @@ const NODE: CommandGroup = {
   short: 'Manage Swarm nodes',
   commands: [
     {
+      name: 'demote',
+      use: '[OPTIONS] NODE [NODE...]',
+      short: 'Demote one or more nodes from manager in the swarm',
+      examples: ['swarmctl node demote manager2', 'swarmctl node demote --force manager2'],
+      args: SOME,
+      load: async () => (await nodeChanges()).demote,
+    },
+    {
       name: 'inspect',
       use: '[OPTIONS] self|NODE [NODE...]',
       short: 'Display detailed information on one or more nodes',
@@ -138,6 +149,14 @@ const NODE: CommandGroup = {
       load: async () => (await nodes()).list,
     },
     {
+      name: 'promote',
+      use: 'NODE [NODE...]',
+      short: 'Promote one or more nodes to manager in the swarm',
+      examples: ['swarmctl node promote worker1 worker2'],
+      args: SOME,
+      load: async () => (await nodeChanges()).promote,
+    },
+    {
       name: 'ps',
       use: '[OPTIONS] [NODE...]',
       short: 'List tasks running on one or more nodes, defaults to current node',
@@ -150,24 +169,27 @@ const NODE: CommandGroup = {
       aliases: ['remove'],
       use: '[OPTIONS] NODE [NODE...]',
       short: 'Remove one or more nodes from the swarm',
-      examples: ['swarmctl node rm --force worker1'],
+      examples: ['swarmctl node rm worker1', 'swarmctl node rm --force manager3'],
       args: SOME,
       load: async () => (await nodes()).remove,
+    },
+    {
+      name: 'update',
+      use: '[OPTIONS] NODE',
+      short: 'Update a node',
+      examples: [
+        'swarmctl node update --availability drain worker1',
+        'swarmctl node update --label-add disk=ssd --label-rm rack worker1',
+        'swarmctl node update --role manager worker1',
+      ],
+      args: ONE,
+      load: async () => (await nodeChanges()).update,
     },
   ],
 };
 
-export const GROUPS: CommandGroup[] = [NODE, SERVICE];
-
-export const COMMANDS: CommandEntry[] = [
-  {
-    name: 'info',
-    use: '[OPTIONS]',
-    short: 'Display system-wide information',
-    examples: ['swarmctl info', "swarmctl info --format '{{.Swarm.LocalNodeState}}'"],
-    args: NONE,
-    load: async () => (await system()).info,
-  },
+/** Docker has these under `swarm`; here they stand at the top as well. */
+const SWARM_COMMANDS: CommandEntry[] = [
   {
     name: 'init',
     use: '[OPTIONS]',
@@ -175,6 +197,7 @@ export const COMMANDS: CommandEntry[] = [
     examples: [
       'swarmctl init --advertise-addr 192.168.1.10',
       'swarmctl init --advertise-addr eth0 --availability drain',
+      'swarmctl init --force-new-cluster',
     ],
     args: NONE,
     load: async () => (await swarm()).init,
@@ -202,6 +225,41 @@ export const COMMANDS: CommandEntry[] = [
     examples: ['swarmctl leave', 'swarmctl leave --force'],
     args: NONE,
     load: async () => (await swarm()).leave,
+  },
+  {
+    name: 'update',
+    use: '[OPTIONS]',
+    short: 'Update the swarm',
+    examples: [
+      'swarmctl update --task-history-limit 2',
+      'swarmctl update --cert-expiry 720h --dispatcher-heartbeat 10s',
+    ],
+    args: NONE,
+    load: async () => (await settings()).update,
+  },
+];
+
+const SWARM: CommandGroup = { name: 'swarm', short: 'Manage Swarm', commands: SWARM_COMMANDS };
+
+export const GROUPS: CommandGroup[] = [NODE, SERVICE, SWARM];
+
+export const COMMANDS: CommandEntry[] = [
+  ...SWARM_COMMANDS,
+  {
+    name: 'backup',
+    use: '[OPTIONS]',
+    short: 'Write the state of the swarm to a file',
+    examples: ['swarmctl backup -o swarm-monday.backup', 'swarmctl backup --force -o /srv/backups/swarm.backup'],
+    args: NONE,
+    load: async () => (await backup()).backup,
+  },
+  {
+    name: 'info',
+    use: '[OPTIONS]',
+    short: 'Display system-wide information',
+    examples: ['swarmctl info', "swarmctl info --format '{{.Swarm.LocalNodeState}}'"],
+    args: NONE,
+    load: async () => (await system()).info,
   },
   {
     name: 'version',

@@ -25,6 +25,7 @@ async function swarmctl(server: RecordingServer, words: string[]): Promise<Progr
         stderr += text;
       },
       isTty: false,
+      isErrTty: false,
       width: 80,
     },
     clock: new VirtualClock(Date.parse(NOW)),
@@ -50,6 +51,24 @@ function inOrder(body: unknown): unknown {
       Array.isArray(value) && ['Env', 'Ports', 'Mounts'].includes(key) ? [...value].sort(byJson) : value,
     ),
   );
+}
+
+/** Docker writes a flag of a query as a number at times, and what is not asked for as well. */
+const inWords = (query: Record<string, string>): Record<string, string> =>
+  Object.fromEntries(
+    Object.entries(query)
+      .filter(([, value]) => value !== 'false')
+      .map(([key, value]) => [key, key === 'force' ? 'true' : value]),
+  );
+
+/** A request without the values by which Docker says that nothing was asked for. */
+function askedOf(body: unknown): unknown {
+  if (typeof body !== 'object' || body === null) return body;
+  const asked = Object.entries(body)
+    .map(([key, value]) => [key, askedOf(value)] as const)
+    .filter(([key, value]) => !['', 0, false, null].includes(value as null) && !(key === 'SubnetSize' && value === 24))
+    .filter(([, value]) => typeof value !== 'object' || Object.keys(value ?? {}).length > 0);
+  return Array.isArray(body) ? asked.map(([, value]) => value) : Object.fromEntries(asked);
 }
 
 const byJson = (a: unknown, b: unknown): number => (JSON.stringify(a) < JSON.stringify(b) ? -1 : 1);
@@ -150,8 +169,12 @@ async function main(): Promise<void> {
   t.comment(`compared with ${available}`);
 
   /** Runs the same words through both, and compares the exit codes, the words and what was sent. */
-  const compare = async (t: Test, words: string[], options: { output?: boolean; errors?: boolean } = {}) => {
-    const { output = true, errors = true } = options;
+  const compare = async (
+    t: Test,
+    words: string[],
+    options: { output?: boolean; errors?: boolean; normalised?: (body: unknown) => unknown } = {},
+  ) => {
+    const { output = true, errors = true, normalised = inOrder } = options;
     const name = words.join(' ');
     server.requests.length = 0;
     theirs.requests.length = 0;
@@ -164,7 +187,11 @@ async function main(): Promise<void> {
     const sent = ({ requests }: RecordingServer) =>
       requests
         .filter(({ method }) => method === 'POST')
-        .map(({ path, query, body }) => ({ path: path.replace(SERVICE.ID, 'web'), query, body: inOrder(body) }));
+        .map(({ path, query, body }) => ({
+          path: path.replace(SERVICE.ID, 'web'),
+          query: inWords(query),
+          body: normalised(body),
+        }));
     t.same(sent(server), sent(theirs), `${name}: requests`);
   };
 
@@ -174,6 +201,32 @@ async function main(): Promise<void> {
 
   t.test('service update sends the spec that docker sends', async (t) => {
     for (const line of UPDATES) await compare(t, ['service', 'update', '-d', ...wordsOf(line), 'web']);
+  });
+
+  t.test('node and swarm commands send what docker sends, and say what it says', async (t) => {
+    const lines = [
+      'node promote host9 host10',
+      'node demote host9 host10',
+      'node promote nope host10',
+      'node update host10',
+      'node update --role manager --availability pause --label-add a=b --label-add c --label-rm disk host10',
+      'node update --role manager --availability drain host9',
+      'node update --label-add =x --label-add disk=hdd host10',
+      'node update --label-rm nope host10',
+      'node update nope',
+      'node rm nope host10',
+      'node rm --force host9',
+      'swarm update --task-history-limit 3 --cert-expiry 2h30m --dispatcher-heartbeat 3s',
+      'swarm update --task-history-limit -1',
+      'swarm init --task-history-limit 3 --cert-expiry 2h --dispatcher-heartbeat 3s --availability drain',
+      'swarm init --force-new-cluster --advertise-addr 10.0.0.1 --listen-addr 10.0.0.1',
+      'swarm join --token x 1.2.3.4:2377',
+      'swarm join-token --rotate manager',
+      'swarm leave --force',
+    ];
+    for (const line of lines) {
+      await compare(t, wordsOf(line), line.startsWith('swarm') ? { normalised: askedOf } : {});
+    }
   });
 
   t.test('wrong flags and values are refused in the words of docker', async (t) => {
@@ -249,6 +302,18 @@ async function main(): Promise<void> {
       'service foo',
       'node inspect nope',
       'node ps nope',
+      'node update a b',
+      'node update --label-add',
+      'node promote',
+      'node rm',
+      'swarm foo',
+      'swarm init foo',
+      'swarm join',
+      'swarm join-token foo',
+      'swarm update foo',
+      'swarm update --cert-expiry x',
+      'swarm update --dispatcher-heartbeat 5',
+      'swarm update --task-history-limit 99999999999999999999',
       'foo',
     ];
     for (const line of lines) await compare(t, wordsOf(line));
@@ -370,8 +435,15 @@ async function main(): Promise<void> {
   });
 
   t.test('the help of a flag is that of docker', async (t) => {
-    for (const name of ['create', 'update', 'ls', 'ps', 'inspect', 'rm', 'scale']) {
-      const words = ['service', name, '--help'];
+    const commands = {
+      service: ['create', 'update', 'ls', 'ps', 'inspect', 'rm', 'scale'],
+      node: ['demote', 'inspect', 'ls', 'promote', 'ps', 'rm', 'update'],
+      swarm: ['init', 'join', 'join-token', 'leave', 'update'],
+    };
+    const pages = Object.entries(commands).flatMap(([group, names]) => names.map((name) => [group, name]));
+    for (const page of pages) {
+      const words = [...page, '--help'];
+      const command = page.join(' ');
       const [ours, other] = await Promise.all([swarmctl(server, words), docker(theirs, words)]);
       const flagsOf = (text: string) =>
         new Map(
@@ -382,10 +454,14 @@ async function main(): Promise<void> {
         );
       const theirFlags = flagsOf(neutral(other.stdout));
       for (const [flag, block] of flagsOf(ours.stdout)) {
-        if (/--timeout|--mode/.test(block)) continue;
-        t.ok([...theirFlags.values()].includes(block), `service ${name}: ${flag}: ${block}`);
+        if (/--timeout|--mode/.test(block) || (command === 'node demote' && /--force/.test(block))) continue;
+        t.ok([...theirFlags.values()].includes(block), `${command}: ${flag}: ${block}`);
       }
-      t.equal(ours.stdout.split('\n')[0], neutral(other.stdout.split('\n')[0] ?? ''), 'usage');
+      const [usage = '', , short] = ours.stdout.split('\n');
+      const [theirUsage = '', , theirShort] = neutral(other.stdout).split('\n');
+      // A demotion can be forced here.
+      t.equal(command === 'node demote' ? usage.replace('[OPTIONS] ', '') : usage, theirUsage, 'usage');
+      t.equal(short, theirShort);
     }
   });
 }

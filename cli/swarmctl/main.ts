@@ -26,6 +26,7 @@ const environment: Environment = {
     out: (text) => process.stdout.write(text),
     err: (text) => process.stderr.write(text),
     isTty: process.stdout.isTTY === true,
+    isErrTty: process.stderr.isTTY === true,
     // A pseudo-terminal that nobody gave a size has 0 columns.
     width: process.stdout.columns || 80,
   },

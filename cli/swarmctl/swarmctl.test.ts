@@ -45,6 +45,7 @@ async function session(t: Test, answer: (request: RecordedRequest) => Reply | un
             current.stderr += text;
           },
           isTty: false,
+          isErrTty: false,
           width: 80,
         },
         clock,
@@ -129,6 +130,7 @@ t.test('init, join, join-token and leave ask for what they are told, and say how
     ListenAddr: '10.0.0.1:2377',
     AdvertiseAddr: '10.0.0.1',
     Availability: 'drain',
+    ForceNewCluster: false,
     Spec: { Labels: {} },
   });
   t.equal(await ctl.run('init --availability lazy'), 1);
@@ -151,6 +153,43 @@ t.test('init, join, join-token and leave ask for what they are told, and say how
   );
   t.equal(await ctl.run('leave --force'), 0);
   t.same([last()?.path, last()?.query], ['/swarm/leave', { force: 'true' }]);
+});
+
+t.test('a demotion is forced when asked to, and only then', async (t) => {
+  const ctl = await session(t, ({ path }) => {
+    if (path !== '/nodes/host9') return undefined;
+    const Spec = { Role: 'manager', Availability: 'active' };
+    return { json: { ID: 'n1', Version: { Index: 7 }, Spec } };
+  });
+  const last = () => ctl.requests.at(-1);
+  t.equal(await ctl.run('node demote host9'), 0);
+  t.same(last()?.query, { version: '7' });
+  t.equal(await ctl.run('node demote --force host9'), 0);
+  t.same(last()?.query, { version: '7', force: 'true' });
+  t.match(last()?.body, { Role: 'worker' });
+  t.equal(ctl.stdout, 'Manager host9 demoted in the swarm.\n'.repeat(2));
+  t.equal(await ctl.run('node update --role chief host9'), 1);
+  t.equal(ctl.stderr, 'invalid Role: "chief"\n');
+});
+
+t.test('the settings of the swarm are changed where they are named, and shown how when none is', async (t) => {
+  const swarm = {
+    Version: { Index: 4 },
+    Spec: { Name: 'default', Raft: { SnapshotInterval: 7 }, CAConfig: { NodeCertExpiry: 1, ForceRotate: 2 } },
+  };
+  const ctl = await session(t, ({ path }) => {
+    if (path === '/swarm') return { json: swarm };
+    return path === '/swarm/update' ? { json: null } : undefined;
+  });
+  t.equal(await ctl.run('update'), 0);
+  t.match(ctl.stdout, /^Usage: {2}swarmctl update \[OPTIONS\][\s\S]*--task-history-limit int/);
+  t.same(ctl.requests, []);
+  t.equal(await ctl.run('update --cert-expiry 2h'), 0);
+  t.same(ctl.requests.at(-1)?.body, {
+    Name: 'default',
+    Raft: { SnapshotInterval: 7 },
+    CAConfig: { NodeCertExpiry: 7.2e12, ForceRotate: 2 },
+  });
 });
 
 t.test('create shows its progress until the service has converged', async (t) => {
@@ -297,6 +336,9 @@ t.test('help says how a command is used, with examples that it would take', asyn
     'help service create',
     'service update --help',
     'join-token --help',
+    'swarm update --help',
+    'node demote --help',
+    'backup --help',
   ]) {
     ctl.stdout = '';
     t.equal(await ctl.run(line), 0, line);

@@ -9,6 +9,8 @@ export interface Terminal {
   err(text: string): void;
   /** Whether `out` is a terminal, on which lines can be redrawn. */
   isTty: boolean;
+  /** Whether `err` is one. */
+  isErrTty: boolean;
   /** In columns. */
   width: number;
 }
@@ -28,6 +30,8 @@ export interface Context {
 /** A command: its flags and what it does. It writes its output as it goes, and throws when it fails. */
 export interface CommandModule {
   flags: Flag<unknown>[];
+  /** Shows its help when no flag is given: there is nothing to do then. */
+  helpWithoutFlags?: boolean;
   /** @throws CommandError, ApiaryError */
   run(context: Context, flags: ParsedFlags, args: string[]): Promise<void>;
 }

@@ -1,5 +1,5 @@
-import type { ClusterSpec } from '@apiary/api/model';
 import { boolFlag, type ParsedFlags, textFlag } from '../command-line/index.js';
+import { SETTINGS_FLAGS, withSettings } from './cluster-settings.js';
 import { CommandError, type CommandModule, type Context } from './context.js';
 
 const advertiseAddr = textFlag('advertise-addr', 'Advertised address (format: "<ip|interface>[:port]")');
@@ -9,6 +9,7 @@ const listenAddr = textFlag('listen-addr', 'Listen address (format: "<ip|interfa
 const availability = textFlag('availability', 'Availability of the node ("active", "pause", "drain")', {
   defaultText: '"active"',
 });
+const forceNewCluster = boolFlag('force-new-cluster', 'Force create a new cluster from current state');
 const token = textFlag('token', 'Token for entry into the swarm');
 const force = boolFlag('force', 'Force this node to leave the swarm, ignoring warnings', { short: 'f' });
 const quiet = boolFlag('quiet', 'Only display token', { short: 'q' });
@@ -18,10 +19,13 @@ const DEFAULT_LISTEN_ADDR = '0.0.0.0:2377';
 const DEFAULT_PORT = 2377;
 
 export const init: CommandModule = {
-  flags: [advertiseAddr, listenAddr, availability],
+  flags: [advertiseAddr, listenAddr, availability, forceNewCluster, ...SETTINGS_FLAGS],
   run: async (context, flags) => {
-    const spec: ClusterSpec = { Labels: {} };
-    const nodeId = await context.client.swarmInit({ ...addressesOf(flags), Spec: spec });
+    const nodeId = await context.client.swarmInit({
+      ...addressesOf(flags),
+      ForceNewCluster: flags.get(forceNewCluster) ?? false,
+      Spec: withSettings({ Labels: {} }, flags),
+    });
     context.terminal.out(`Swarm initialized: current node (${nodeId}) is now a manager.\n\n`);
     await writeJoinCommand(context, nodeId, 'worker');
     context.terminal.out(

@@ -12,6 +12,7 @@ import { SERVICE_OPTIONS } from './service-options.js';
 export { withDigest } from './image-reference.js';
 export { SpecError, type Surroundings } from './option.js';
 export { imageFlag } from './service-options.js';
+export { toMap } from './words.js';
 
 export const CREATE_FLAGS = SERVICE_OPTIONS.flatMap(({ createFlags }) => createFlags);
 export const UPDATE_FLAGS = SERVICE_OPTIONS.flatMap(({ updateFlags }) => updateFlags);

@@ -1,0 +1,124 @@
+import { createHash } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { type FileHandle, open, rename, rm } from 'node:fs/promises';
+import { dirname, resolve } from 'node:path';
+import { messageOf, systemCodeOf } from '@apiary/std';
+import { boolFlag, textFlag } from '../command-line/index.js';
+import { humanBytes } from '../table/index.js';
+import { CommandError, type CommandModule, type Context, INTERRUPTED_EXIT_CODE } from './context.js';
+
+const output = textFlag('output', 'Write the backup to this file', { short: 'o' });
+const force = boolFlag('force', 'Overwrite the file if it is there', { short: 'f' });
+
+/** How often progress is drawn. */
+const REDRAW_MS = 100;
+
+export const backup: CommandModule = {
+  flags: [output, force],
+  run: async (context, flags) => {
+    const path = flags.get(output) ?? '';
+    if (path === '') throw new CommandError('say where to write the backup: swarmctl backup --output FILE');
+    if (flags.get(force) !== true) refuseExisting(path);
+    const { bytes, sha256 } = await download(context, resolve(path), flags.get(force) ?? false);
+    context.terminal.out(`Swarm backed up to ${path} (${humanBytes(bytes)}, sha256:${sha256}).\n`);
+    context.terminal.err('Keep it safe: it holds the keys of the swarm.\n');
+  },
+};
+
+function refuseExisting(path: string): void {
+  if (existsSync(path)) throw new CommandError(`${path} is there already: choose another name, or use --force`);
+}
+
+/**
+ * Writes the backup beside `path` and gives it its name once all of it is on disk: under that name there is never half
+ * of one.
+ */
+async function download(context: Context, path: string, overwrites: boolean) {
+  const interrupted = new AbortController();
+  const listening = context.onInterrupt(() => interrupted.abort(new CommandError('', INTERRUPTED_EXIT_CODE)));
+  const aside = `${path}.${process.pid}.partial`;
+  try {
+    const stream = await context.client.backup(interrupted.signal);
+    const file = await asFileError(path, () => open(aside, 'wx', 0o600));
+    try {
+      const written = await copy(context, stream, file, path);
+      await asFileError(path, () => file.sync());
+      interrupted.signal.throwIfAborted();
+      if (!overwrites) refuseExisting(path);
+      await asFileError(path, () => rename(aside, path));
+      await syncFolder(dirname(path));
+      return written;
+    } finally {
+      stream.destroy();
+      await file.close();
+      await rm(aside, { force: true });
+    }
+  } catch (error) {
+    throw interrupted.signal.aborted ? interrupted.signal.reason : error;
+  } finally {
+    listening();
+  }
+}
+
+async function copy(context: Context, stream: AsyncIterable<Buffer>, file: FileHandle, path: string) {
+  const hash = createHash('sha256');
+  const progress = progressOf(context);
+  let bytes = 0;
+  try {
+    for await (const chunk of lost(stream)) {
+      await asFileError(path, () => file.writeFile(chunk));
+      hash.update(chunk);
+      bytes += chunk.length;
+      progress.show(bytes);
+    }
+  } finally {
+    progress.end();
+  }
+  if (bytes === 0) throw new CommandError('swarmd sent an empty backup: look into its log, then try again');
+  return { bytes, sha256: hash.digest('hex') };
+}
+
+/** A stream that is cut off before its end is an error of the daemon's, not of the file's. */
+async function* lost(stream: AsyncIterable<Buffer>): AsyncGenerator<Buffer, void, void> {
+  const chunks = stream[Symbol.asyncIterator]();
+  for (;;) {
+    const next = await chunks.next().catch((error: unknown) => {
+      throw new CommandError(
+        `the backup was cut off (${messageOf(error)}): look into the log of swarmd, then try again`,
+      );
+    });
+    if (next.done === true) return;
+    yield next.value;
+  }
+}
+
+function progressOf({ terminal, clock }: Context) {
+  if (!terminal.isErrTty) return { show: () => {}, end: () => {} };
+  let drawnMs = Number.NEGATIVE_INFINITY;
+  return {
+    show: (bytes: number) => {
+      if (clock.now() - drawnMs < REDRAW_MS) return;
+      drawnMs = clock.now();
+      terminal.err(`\r\x1b[2K${humanBytes(bytes)}`);
+    },
+    end: () => terminal.err('\r\x1b[2K'),
+  };
+}
+
+async function asFileError<T>(path: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    const why = systemCodeOf(error) === 'ENOSPC' ? 'the disk is full' : messageOf(error);
+    throw new CommandError(`cannot write ${path}: ${why}`);
+  }
+}
+
+async function syncFolder(path: string): Promise<void> {
+  const folder = await open(path);
+  try {
+    await folder.sync();
+  } finally {
+    await folder.close();
+  }
+}

@@ -1,0 +1,49 @@
+import type { ClusterSpec } from '@apiary/api/model';
+import { type Flag, type ParsedFlags, parseDuration, parseInt64, valueFlag } from '../command-line/index.js';
+import type { CommandModule } from './context.js';
+
+/** Settings of the cluster that `init` and `update` share: those that the daemon honours. Durations in nanoseconds. */
+
+const taskHistoryLimit = valueFlag('task-history-limit', 'Task history retention limit', 'int', parseInt64, {
+  defaultText: '5',
+});
+const certExpiry = valueFlag(
+  'cert-expiry',
+  'Validity period for node certificates (ns|us|ms|s|m|h)',
+  'duration',
+  parseDuration,
+  { defaultText: '2160h0m0s' },
+);
+const dispatcherHeartbeat = valueFlag(
+  'dispatcher-heartbeat',
+  'Dispatcher heartbeat period (ns|us|ms|s|m|h)',
+  'duration',
+  parseDuration,
+  { defaultText: '5s' },
+);
+
+export const SETTINGS_FLAGS: Flag<unknown>[] = [taskHistoryLimit, certExpiry, dispatcherHeartbeat];
+
+/** `spec` with what the flags say put in; what they do not name stays. */
+export function withSettings(spec: ClusterSpec, flags: ParsedFlags): ClusterSpec {
+  const historyLimit = flags.get(taskHistoryLimit);
+  const expiryNs = flags.get(certExpiry);
+  const heartbeatNs = flags.get(dispatcherHeartbeat);
+  const changed = { ...spec };
+  if (historyLimit !== undefined) {
+    changed.Orchestration = { ...spec.Orchestration, TaskHistoryRetentionLimit: historyLimit };
+  }
+  if (expiryNs !== undefined) changed.CAConfig = { ...spec.CAConfig, NodeCertExpiry: expiryNs };
+  if (heartbeatNs !== undefined) changed.Dispatcher = { ...spec.Dispatcher, HeartbeatPeriod: heartbeatNs };
+  return changed;
+}
+
+export const update: CommandModule = {
+  flags: SETTINGS_FLAGS,
+  helpWithoutFlags: true,
+  run: async ({ client, terminal }, flags) => {
+    const { Version: version, Spec: spec } = await client.swarmInspect();
+    await client.swarmUpdate(version.Index, withSettings(spec, flags));
+    terminal.out('Swarm updated.\n');
+  },
+};
