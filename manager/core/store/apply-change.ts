@@ -1,17 +1,11 @@
 import { isTerminal, rankOf, type ServiceSpec } from '@apiary/api/model';
 import { unreachable } from '@apiary/std';
-import type { Change, Touched } from './change.js';
-import type { Meta, NodeRecord, ServiceRecord, SpecVersion, TaskRecord } from './records.js';
+import { changeNode } from './apply-node-change.js';
+import type { Change, ChangeOf, Touched } from './change.js';
+import { created, type Landing, updated } from './landing.js';
+import type { ServiceRecord, SpecVersion, TaskRecord } from './records.js';
 import { sameForTasks } from './spec-comparison.js';
 import type { Tables } from './tables.js';
-
-/** Where and when a change lands. */
-export interface Landing {
-  index: number;
-  atMs: number;
-}
-
-type ChangeOf<T extends Change['type']> = Extract<Change, { type: T }>;
 
 /** Makes one change, and notes in `touched` what it changed. A change of what is gone does nothing. */
 export function applyChange(tables: Tables, change: Change, landing: Landing, touched: Touched): void {
@@ -25,6 +19,9 @@ export function applyChange(tables: Tables, change: Change, landing: Landing, to
     case 'node-spec':
     case 'node-status':
     case 'node-description':
+    case 'node-role':
+    case 'node-reachability':
+    case 'node-manager-addr':
     case 'node-delete':
       changeNode(tables, change, landing, touched);
       return;
@@ -63,42 +60,6 @@ function changeCluster(
     tables.cluster = { ...cluster, ...changed, meta: updated(cluster.meta, landing) };
   }
   touched.cluster = true;
-}
-
-function changeNode(
-  tables: Tables,
-  change: ChangeOf<'node-create' | 'node-spec' | 'node-status' | 'node-description' | 'node-delete'>,
-  landing: Landing,
-  touched: Touched,
-): void {
-  if (change.type === 'node-create') {
-    if (tables.nodes.get(change.node.id) !== undefined) return;
-    tables.nodes.put({ ...change.node, meta: created(landing) });
-    touched.nodes.add(change.node.id);
-    return;
-  }
-  const node = tables.nodes.get(change.id);
-  if (node === undefined) return;
-  touched.nodes.add(node.id);
-  if (change.type === 'node-delete') tables.nodes.delete(node.id);
-  else tables.nodes.put({ ...changedNode(node, change, landing), meta: updated(node.meta, landing) });
-}
-
-function changedNode(
-  node: NodeRecord,
-  change: ChangeOf<'node-spec' | 'node-status' | 'node-description'>,
-  landing: Landing,
-): NodeRecord {
-  if (change.type === 'node-spec') return { ...node, spec: change.spec };
-  if (change.type === 'node-description') {
-    const { description, managerAddr } = change;
-    return { ...node, description, ...(managerAddr !== undefined && { managerAddr }) };
-  }
-  const { status } = change;
-  const { downSinceMs, ...rest } = node;
-  if (status.state === 'ready') return { ...rest, status };
-  const sinceMs = downSinceMs ?? (status.state === 'down' ? landing.atMs : undefined);
-  return { ...rest, status, ...(sinceMs !== undefined && { downSinceMs: sinceMs }) };
 }
 
 function changeService(
@@ -246,12 +207,4 @@ function taskFieldsOf(
     default:
       return unreachable(change);
   }
-}
-
-function created({ index, atMs }: Landing): Meta {
-  return { version: index, createdAtMs: atMs, updatedAtMs: atMs };
-}
-
-function updated(meta: Meta, { index, atMs }: Landing): Meta {
-  return { version: index, createdAtMs: meta.createdAtMs, updatedAtMs: atMs };
 }

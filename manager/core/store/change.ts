@@ -1,5 +1,5 @@
 import type { ClusterSpec, DesiredState, NodeDescription, NodeSpec, ServiceSpec, TaskStatus } from '@apiary/api/model';
-import type { ClusterRecord, NodeRecord, RestartHistory, TaskRecord, UpdateProgress } from './records.js';
+import type { ClusterRecord, Departure, NodeRecord, RestartHistory, TaskRecord, UpdateProgress } from './records.js';
 
 /**
  * One entry of the log: it happens as a whole or, when a guard does not hold where it lands, not at all.
@@ -21,13 +21,23 @@ export type Guard =
 
 /** A change of one record. One that names an object which is gone changes nothing. */
 export type Change =
-  | { type: 'cluster-create'; cluster: Omit<ClusterRecord, 'meta'> }
+  | { type: 'cluster-create'; cluster: Omit<ClusterRecord, 'meta' | 'excluded'> }
   | { type: 'cluster-spec'; spec: ClusterSpec }
   | { type: 'join-secrets'; joinSecrets: ClusterRecord['joinSecrets'] }
   | { type: 'node-create'; node: Omit<NodeRecord, 'meta'> }
-  | { type: 'node-spec'; id: string; spec: NodeSpec }
+  /** `departure` counts while the node is a manager that the spec wants as a worker; without one, the last stands. */
+  | { type: 'node-spec'; id: string; spec: NodeSpec; departure?: Departure }
   | { type: 'node-status'; id: string; status: NodeRecord['status'] }
   | { type: 'node-description'; id: string; description: NodeDescription; managerAddr?: string }
+  /**
+   * Only in the very entry that makes the node a member of the managers' log, or takes it out, which has no guards: see
+   * membership/README.md. A manager that was to be removed (`departure.isRemoval`) goes with its record.
+   */
+  | { type: 'node-role'; id: string; role: NodeRecord['role']; managerAddr?: string }
+  /** What the leader hears of a manager; of a worker, it changes nothing. */
+  | { type: 'node-reachability'; id: string; reachability: 'reachable' | 'unreachable' }
+  | { type: 'node-manager-addr'; id: string; managerAddr: string }
+  /** Changes nothing while the node is a manager: first it must be taken out of their log. */
   | { type: 'node-delete'; id: string }
   /** Makes spec version 1 of the service. Does nothing when the name is taken: a guard says so to who asked. */
   | { type: 'service-create'; id: string; spec: ServiceSpec }
@@ -56,6 +66,8 @@ export type Change =
   | { type: 'task-status'; id: string; status: TaskStatus }
   | { type: 'task-restarts'; id: string; restarts: RestartHistory }
   | { type: 'task-delete'; id: string };
+
+export type ChangeOf<T extends Change['type']> = Extract<Change, { type: T }>;
 
 export type ApplyResult = { ok: true; index: number } | { ok: false; failed: Guard };
 

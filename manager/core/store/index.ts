@@ -4,6 +4,7 @@
  */
 export type * from './change.js';
 export * from './entry-codec.js';
+export * from './node-role.js';
 export type * from './records.js';
 export * from './spec-comparison.js';
 export * from './store.js';

@@ -28,21 +28,46 @@ export interface ClusterRecord {
   joinSecrets: { worker: string; manager: string };
   /** The root certificate and its key, PEM. */
   rootCa: { certificatePem: string; keyPem: string };
+  /**
+   * Nodes that may be managers no more, and since when (milliseconds since the epoch): a certificate as a manager that
+   * was issued to one at or before then is refused. Kept for as long as such a certificate may be good. A node that is
+   * wanted as a manager again is not among them. No change of it is a new version of the cluster.
+   */
+  excluded?: Record<string, number>;
 }
 
 export interface NodeRecord {
   id: string;
   meta: Meta;
   spec: NodeSpec;
-  /** What its certificate says it is. */
+  /**
+   * `manager` exactly while it is a member, voter or learner, of the managers' log: the entry that changes membership
+   * changes this too, and nothing else does. What the user wants it to be is `spec.Role`.
+   */
   role: 'worker' | 'manager';
   /** Undefined until the node's agent has had its first session: a worker that has none within 10 minutes is removed. */
   description?: NodeDescription;
   status: { state: NodeState; message: string; addr: string };
   /** When the entry landed that first found it down, by the managers' clock; undefined again once it is ready. */
   downSinceMs?: number;
-  /** For a manager: where the other managers and the agents reach it, `HOST:PORT`. */
+  /**
+   * Where the other managers and the agents reach it as a manager, `HOST:PORT`, as last heard. It stays when the node
+   * becomes a worker, since one that is soon a manager again need not say it twice: ask `role` first.
+   */
   managerAddr?: string;
+  /** For a manager: whether the leader hears from it. Undefined while the leader has not found out. */
+  reachability?: 'reachable' | 'unreachable';
+  /** For a manager: when the entry landed that put `reachability`, or made it a manager, by the managers' clock. */
+  reachabilityAtMs?: number;
+  /** For a manager that is to be one no more (`spec.Role`): what goes beyond that. */
+  departure?: Departure;
+}
+
+export interface Departure {
+  /** Take it out of the managers' log even at the price of its quorum. */
+  isForced: boolean;
+  /** Its record goes with its membership. */
+  isRemoval: boolean;
 }
 
 export interface ServiceRecord {
