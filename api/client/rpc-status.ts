@@ -32,6 +32,12 @@ for (const [code, status] of Object.entries(STATUS_OF)) {
   if (code !== 'not-manager') CODE_OF.set(status, code as ErrorCode);
 }
 
+/**
+ * In the trailing metadata of a session that a manager ends because it does not lead: where the leader is, `HOST:PORT`,
+ * or empty when it knows of none.
+ */
+export const LEADER_ADDR_KEY = 'apiary-leader-addr';
+
 /** What a gRPC call ends with when `error` was thrown. The words of what was not expected stay on this side. */
 export function rpcStatusOf(error: unknown): { code: number; details: string } {
   if (error instanceof ApiaryError) return { code: STATUS_OF[error.code], details: error.message };

@@ -375,6 +375,25 @@ t.test('a renewal that fails is tried again until a manager answers', async (t) 
   t.equal(renewal.error, '');
 });
 
+t.test('a node whose role has changed renews at once, also while another renewal is under way', async (t) => {
+  const virtual = new VirtualClock(Date.now());
+  const { addr, joinToken, replica } = await startCluster(t);
+  const identity = await enrol({ remoteAddr: addr, joinToken });
+  const { renewal } = startRenewal(t, virtual, identity, () => [addr]);
+  virtual.advance(72 * DAY_MS);
+  const { nodeId } = identity;
+  const spec = { Role: 'manager', Availability: 'active' } as const;
+  await replica.submit(() => ({ guards: [], changes: [{ type: 'node-spec', id: nodeId, spec }], result: undefined }));
+  const promoted = await renewal.renewNow();
+  t.equal(promoted.role, 'manager');
+  t.equal(renewal.identity, promoted);
+  const late = renewal.renewNow();
+  const failed = t.rejects(late, { code: 'unavailable', message: /stopping, or leaves/ });
+  await renewal.stop();
+  await failed;
+  await t.rejects(renewal.renewNow(), { code: 'unavailable' });
+});
+
 t.test('a node that was off for too long says so, what to do, and goes on trying', async (t) => {
   const { addr, rootCa } = await startCluster(t);
   const virtual = new VirtualClock(Date.now() + 2 * DAY_MS);

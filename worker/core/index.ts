@@ -8,5 +8,6 @@ export * from './certificate-life.js';
 export * from './container.js';
 export * from './container-config.js';
 export * from './image-reference.js';
+export * from './manager-search.js';
 export * from './status-outbox.js';
 export * from './task-life.js';

@@ -1,5 +1,7 @@
+import { createServer } from 'node:net';
+import { LEADER_ADDR_KEY } from '@apiary/api/client';
 import { ApiaryError, type Clock, SeededRng } from '@apiary/std';
-import { ChannelCredentials, status } from '@grpc/grpc-js';
+import { ChannelCredentials, Metadata, status } from '@grpc/grpc-js';
 import { pino } from 'pino';
 import t, { type Test } from 'tap';
 import { type Agent, startAgent } from './agent.js';
@@ -387,6 +389,86 @@ t.test('another manager is tried when one does not answer, and heartbeats come a
   agent({ managers: () => (asked++ === 0 ? ['127.0.0.1:1'] : [manager.addr]) });
   await manager.until(() => manager.said.filter(({ body }) => body?.$case === 'heartbeat').length >= 3);
   t.ok(asked >= 2);
+});
+
+/** How a manager that does not lead ends a session. */
+function notLeader(leaderAddr: string): NonNullable<FakeManager['refuse']> {
+  const metadata = new Metadata();
+  metadata.set(LEADER_ADDR_KEY, leaderAddr);
+  return { code: status.UNAVAILABLE, details: 'does not lead', metadata };
+}
+
+t.test('a manager that does not lead sends the agent on to the leader, at once', async (t) => {
+  const { manager: follower, agent } = await bench(t);
+  const leader = await FakeManager.start();
+  t.teardown(() => leader.stop());
+  follower.refuse = notLeader(leader.addr);
+  const ends: { waitMs?: number }[] = [];
+  let endedAt = 0;
+  const clock: Clock = {
+    ...CLOCK,
+    after: (delayMs, callback) => {
+      if (ends.length > endedAt) ends[endedAt++] = { waitMs: delayMs };
+      return CLOCK.after(delayMs, callback);
+    },
+  };
+  const logger = pino({ level: 'warn' }, { write: () => void ends.push({}) });
+  agent({ managers: () => [follower.addr], clock, logger });
+  await leader.until(() => leader.sessions === 1);
+  t.same(ends, [{ waitMs: 0 }]);
+  leader.cut();
+  await leader.until(() => leader.sessions === 2);
+});
+
+t.test('a manager that is silent costs a moment, and the next time the others are asked first', async (t) => {
+  const { manager, agent } = await bench(t);
+  const mute = createServer();
+  await new Promise<void>((resolve) => mute.listen(0, '127.0.0.1', resolve));
+  let connections = 0;
+  mute.on('connection', (socket) => {
+    connections++;
+    t.teardown(() => socket.destroy());
+  });
+  t.teardown(() => mute.close());
+  const address = mute.address();
+  const muteAddr = typeof address === 'object' ? `127.0.0.1:${address?.port}` : '';
+  const fast: Clock = { ...CLOCK, after: (delayMs, callback) => CLOCK.after(delayMs / 20, callback) };
+  const ends: string[] = [];
+  let asked = 0;
+  agent({
+    managers: () => (asked++ === 0 ? [muteAddr] : [muteAddr, manager.addr]),
+    clock: fast,
+    logger: pino({ level: 'warn' }, { write: (line: string) => void ends.push(JSON.parse(line).reason) }),
+  });
+  await manager.until(() => manager.sessions === 1);
+  t.same(ends, ['no connection within 1.5 s']);
+  t.equal(connections, 1);
+  manager.cut();
+  await manager.until(() => manager.sessions === 2);
+});
+
+t.test('what a node is to be is said in every session; where its manager is, it says itself', async (t) => {
+  const { manager, agent } = await bench(t);
+  manager.role = 'worker';
+  const roles: string[] = [];
+  let managerAddr = '';
+  const promoted = agent({ onRole: (role) => roles.push(role), managerAddr: () => managerAddr });
+  await manager.until(() => manager.sessions === 1);
+  manager.role = 'manager';
+  manager.cut();
+  await manager.until(() => manager.sessions === 2);
+  manager.send({ body: { $case: 'update', value: { heartbeatPeriodMs: 0, managers: [], role: 'worker' } } });
+  // Told after all of the above, so that the agent has heard that too.
+  manager.assign({ a: 'running' });
+  await manager.state('a', 'running');
+  t.same(roles, ['worker', 'manager', 'worker']);
+  managerAddr = '10.0.0.1:2377';
+  promoted.describe();
+  promoted.describe();
+  await manager.until(() => manager.said.some(({ body }) => body?.$case === 'description'));
+  const described = manager.said.flatMap(({ body }) => (body?.$case === 'description' ? [body.value] : []));
+  t.match(described, [{ managerAddr: '10.0.0.1:2377' }]);
+  t.equal(described.length, 1, 'only what is new');
 });
 
 t.test('a node that was removed from the cluster is told so once, and runs none of its tasks twice', async (t) => {

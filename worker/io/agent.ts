@@ -29,6 +29,13 @@ export interface AgentOptions {
   logger: Logger;
   /** The managers told where they all are. */
   onManagers?: (managers: { nodeId: string; addr: string }[]) => void;
+  /**
+   * What this node is to be, said at the start of every session and whenever it changes: its certificate, and whether
+   * it runs a manager, are for the owner to follow.
+   */
+  onRole?: (role: 'worker' | 'manager') => void;
+  /** Where this node's manager is reached, `HOST:PORT`, or empty when it runs none; asked anew for each description. */
+  managerAddr?: () => string;
   /** This node was removed from the cluster. The containers of its tasks are being removed. */
   onGone?: (reason: string) => void;
   /** How to reach a manager; by default over mutual TLS with the identity. */
@@ -46,6 +53,8 @@ export interface AgentState {
 
 export interface Agent {
   state(): AgentState;
+  /** Tells the managers of this node what has changed: where its own manager is reached. */
+  describe(): void;
   /** Ends the agent. Containers run on, and the next agent of this node adopts them. */
   stop(): Promise<void>;
   /** Says goodbye to the managers, and stops and removes every container of this node's tasks. */
@@ -124,6 +133,7 @@ class WorkerAgent implements Agent {
       },
       onMessage: (message) => this.#hear(message),
       onManagers: (managers) => options.onManagers?.(managers),
+      onRole: (role) => options.onRole?.(role),
       onEnded: (manager, reason) => {
         logger.warn({ manager, reason }, 'no session with the manager');
         this.#outbox.sessionEnded();
@@ -141,6 +151,10 @@ class WorkerAgent implements Agent {
 
   state(): AgentState {
     return { manager: this.#session.manager, engineError: this.#engineError, tasks: this.#runners.size };
+  }
+
+  describe(): void {
+    this.#describe();
   }
 
   async stop(): Promise<void> {
@@ -228,7 +242,7 @@ class WorkerAgent implements Agent {
       descriptionJson: JSON.stringify(description),
       advertiseAddr: this.#options.advertiseAddr,
       engineError: this.#engineError,
-      managerAddr: '',
+      managerAddr: this.#options.managerAddr?.() ?? '',
     };
     this.#told = JSON.stringify(update);
     return update;

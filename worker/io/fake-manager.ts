@@ -1,6 +1,6 @@
 import type { DesiredState, TaskStatus } from '@apiary/api/model';
 import { type AgentMessage, DispatcherService, type ManagerMessage } from '@apiary/api/rpc';
-import { Server, ServerCredentials, type ServerDuplexStream, status } from '@grpc/grpc-js';
+import { type Metadata, Server, ServerCredentials, type ServerDuplexStream, status } from '@grpc/grpc-js';
 
 type Stream = ServerDuplexStream<AgentMessage, ManagerMessage>;
 
@@ -16,7 +16,9 @@ export class FakeManager {
   heartbeatPeriodMs = 1_000;
   /** What a new session is told to have. */
   wanted = new Map<string, DesiredState>();
-  refuse: { code: status; details: string } | undefined;
+  refuse: { code: status; details: string; metadata?: Metadata } | undefined;
+  /** What a session is told that its node is to be. */
+  role = '';
   #stream: Stream | undefined;
   #server = new Server();
   #wake: (() => void)[] = [];
@@ -100,7 +102,7 @@ export class FakeManager {
     const update = {
       heartbeatPeriodMs: this.heartbeatPeriodMs,
       managers: [{ nodeId: 'm', addr: this.addr }],
-      role: '',
+      role: this.role,
     };
     this.send({ body: { $case: 'welcome', value: { nodeId: 'n1', clusterId: 'k1', update } } });
     this.#assign(true, [...this.wanted.keys()], []);

@@ -1,12 +1,20 @@
-import { fromRpcError } from '@apiary/api/client';
+import { fromRpcError, LEADER_ADDR_KEY } from '@apiary/api/client';
 import { type AgentMessage, DispatcherClient, type ManagerAddress, type ManagerMessage } from '@apiary/api/rpc';
 import { ApiaryError, type Clock, messageOf, type Rng, type Timer } from '@apiary/std';
-import type { ChannelCredentials, ChannelOptions, ClientDuplexStream } from '@grpc/grpc-js';
-import { backOffMs } from '../core/index.js';
+import {
+  type ChannelCredentials,
+  type ChannelOptions,
+  type ClientDuplexStream,
+  connectivityState,
+  type ServiceError,
+} from '@grpc/grpc-js';
+import { ManagerSearch } from '../core/index.js';
 
-const RETRY = { firstMs: 100, capMs: 2_000 };
-/** A manager that has not answered by then is not there, or is cut off: another one is tried. */
-const WELCOME_TIMEOUT_MS = 3_000;
+/** A manager that is not connected by then is not there, or is cut off: another is tried, and given more time. */
+const CONNECT_TIMEOUT_MS = 1_500;
+const LONGEST_CONNECT_TIMEOUT_MS = 6_000;
+/** A manager that has not answered by then does not: one without a leader keeps an agent waiting for two seconds. */
+const WELCOME_TIMEOUT_MS = 4_000;
 const FIRST_HEARTBEAT_PERIOD_MS = 1_000;
 
 export interface ManagerSessionOptions {
@@ -23,6 +31,8 @@ export interface ManagerSessionOptions {
   /** @throws ApiaryError when it makes no sense: the session starts anew */
   onMessage(message: ManagerMessage): void;
   onManagers(managers: ManagerAddress[]): void;
+  /** What this node is to be, said at the start of every session and whenever it changes. */
+  onRole(role: 'worker' | 'manager'): void;
   onEnded(manager: string, reason: string): void;
   /** The managers do not know this node any more. No other session is tried. */
   onGone(reason: string): void;
@@ -32,8 +42,9 @@ interface Attempt {
   manager: string;
   client: DispatcherClient;
   stream: ClientDuplexStream<AgentMessage, ManagerMessage>;
+  startedMs: number;
   isWelcome: boolean;
-  /** For the welcome first, then for the next heartbeat. */
+  /** For the connection first, then for the welcome, then for the next heartbeat. */
   timer: Timer;
 }
 
@@ -42,15 +53,15 @@ export class ManagerSession {
   readonly #options: ManagerSessionOptions;
   #current: Attempt | undefined;
   #retry: Timer | undefined;
-  #failures = 0;
-  #next: number;
+  readonly #search: ManagerSearch;
+  /** Attempts in a row that did not get as far as a connection. */
+  #silences = 0;
   #heartbeatPeriodMs = FIRST_HEARTBEAT_PERIOD_MS;
   #stopped = false;
 
   constructor(options: ManagerSessionOptions) {
     this.#options = options;
-    // Agents spread over the managers.
-    this.#next = options.rng.below(1 << 16);
+    this.#search = new ManagerSearch(options.rng);
   }
 
   start(): void {
@@ -89,28 +100,38 @@ export class ManagerSession {
   }
 
   #connect(): void {
-    const addrs = this.#options.managers();
-    const manager = addrs[this.#next++ % Math.max(1, addrs.length)];
+    const { clock } = this.#options;
+    const manager = this.#search.next(this.#options.managers());
     if (manager === undefined) {
-      this.#again();
+      this.#connectIn(this.#search.foundNobody());
       return;
     }
     const { credentials, options } = this.#options.channel();
     const client = new DispatcherClient(manager, credentials, options);
     const stream = client.session();
-    const timer = this.#options.clock.after(WELCOME_TIMEOUT_MS, () => {
-      this.#ended(attempt, `no answer within ${WELCOME_TIMEOUT_MS / 1000} s`);
-    });
-    const attempt: Attempt = { manager, client, stream, isWelcome: false, timer };
+    const timeoutMs = Math.min(CONNECT_TIMEOUT_MS * 2 ** this.#silences, LONGEST_CONNECT_TIMEOUT_MS);
+    const timer = clock.after(timeoutMs, () => this.#awaitWelcome(attempt, timeoutMs));
+    const attempt: Attempt = { manager, client, stream, startedMs: clock.now(), isWelcome: false, timer };
     this.#current = attempt;
     stream.on('data', (message: ManagerMessage) => this.#hear(attempt, message));
     stream.on('end', () => this.#ended(attempt, 'the manager ended the session'));
-    stream.on('error', (error) => {
+    stream.on('error', (error: Partial<ServiceError>) => {
       const { code, message } = fromRpcError(error);
       if (code === 'not-found' && attempt === this.#current) this.#gone(attempt, message);
-      else this.#ended(attempt, message);
+      else this.#ended(attempt, message, error.metadata?.get(LEADER_ADDR_KEY)[0]?.toString());
     });
     stream.write(this.#options.hello());
+  }
+
+  #awaitWelcome(attempt: Attempt, passedMs: number): void {
+    if (attempt.client.getChannel().getConnectivityState(false) !== connectivityState.READY) {
+      this.#silences++;
+      this.#ended(attempt, `no connection within ${passedMs / 1000} s`);
+      return;
+    }
+    attempt.timer = this.#options.clock.after(Math.max(0, WELCOME_TIMEOUT_MS - passedMs), () => {
+      this.#ended(attempt, `no answer within ${WELCOME_TIMEOUT_MS / 1000} s`);
+    });
   }
 
   #hear(attempt: Attempt, message: ManagerMessage): void {
@@ -124,6 +145,7 @@ export class ManagerSession {
         this.#beatLater(attempt);
         // None would leave this node with nobody to ask.
         if (update.managers.length > 0) this.#options.onManagers(update.managers);
+        if (update.role === 'worker' || update.role === 'manager') this.#options.onRole(update.role);
       }
       this.#options.onMessage(message);
     } catch (error) {
@@ -136,6 +158,7 @@ export class ManagerSession {
       throw new ApiaryError('internal', `the manager takes this node for ${nodeId}; it is ${this.#options.nodeId}`);
     }
     attempt.isWelcome = true;
+    this.#silences = 0;
     this.#beatLater(attempt);
     this.#options.onWelcome(attempt.manager);
   }
@@ -144,17 +167,20 @@ export class ManagerSession {
     attempt.timer.cancel();
     attempt.timer = this.#options.clock.after(this.#heartbeatPeriodMs, () => {
       // Not at the welcome: one that ends soon after it, each time, must not be asked for without a pause.
-      this.#failures = 0;
+      this.#search.succeeded();
       attempt.stream.write({ body: { $case: 'heartbeat', value: {} } });
       this.#beatLater(attempt);
     });
   }
 
-  #ended(attempt: Attempt, reason: string): void {
+  /** @param leaderAddr  as the manager said: empty when it knows no leader, undefined when it says nothing of it */
+  #ended(attempt: Attempt, reason: string, leaderAddr?: string): void {
     if (attempt !== this.#current) return;
     this.#close(attempt);
-    this.#options.onEnded(attempt.manager, reason);
-    this.#again();
+    const { manager, isWelcome, startedMs } = attempt;
+    this.#options.onEnded(manager, reason);
+    const durationMs = isWelcome ? undefined : this.#options.clock.now() - startedMs;
+    this.#connectIn(this.#search.ended({ manager, leaderAddr, durationMs }));
   }
 
   #gone(attempt: Attempt, reason: string): void {
@@ -171,10 +197,8 @@ export class ManagerSession {
     attempt.client.close();
   }
 
-  #again(): void {
+  #connectIn(waitMs: number): void {
     if (this.#stopped) return;
-    this.#failures++;
-    const { clock, rng } = this.#options;
-    this.#retry = clock.after(backOffMs(this.#failures, RETRY, rng), () => this.#connect());
+    this.#retry = this.#options.clock.after(waitMs, () => this.#connect());
   }
 }

@@ -46,9 +46,9 @@ export function managerChannelOptions(): ChannelOptions {
     'grpc.enable_retries': 0,
     'grpc.initial_reconnect_backoff_ms': 100,
     'grpc.max_reconnect_backoff_ms': 1_000,
-    // A cut link is noticed within seconds also by a node that waits for assignments.
-    'grpc.keepalive_time_ms': 2_000,
-    'grpc.keepalive_timeout_ms': 3_000,
+    // A cut link is noticed soon after the managers have another leader, also by a node that waits for assignments.
+    'grpc.keepalive_time_ms': 1_500,
+    'grpc.keepalive_timeout_ms': 2_000,
     'grpc.max_receive_message_length': MAX_RECEIVED_BYTES,
   };
 }

@@ -38,6 +38,8 @@ export class CertificateRenewal {
   #failures = 0;
   #timer: Timer | undefined;
   #underWay: Promise<void> = Promise.resolve();
+  /** Those who wait for a certificate that was asked for after they came. */
+  #waiting: { resolve: (identity: NodeIdentity) => void; reject: (error: ApiaryError) => void }[] = [];
 
   constructor(options: CertificateRenewalOptions) {
     this.#options = options;
@@ -63,11 +65,30 @@ export class CertificateRenewal {
     );
   }
 
+  /**
+   * Renews now, whatever the certificate's age: when the managers say that this node's role is another. Tries again, as
+   * ever, until it has worked. Resolves with what is shown from then on.
+   *
+   * @throws ApiaryError `unavailable` when it is stopped before
+   */
+  async renewNow(): Promise<NodeIdentity> {
+    if (this.#isStopped) throw stopped();
+    const renewed = new Promise<NodeIdentity>((resolve, reject) => this.#waiting.push({ resolve, reject }));
+    this.#timer?.cancel();
+    // One that is under way may be answered as things were before.
+    this.#underWay = this.#underWay.then(async () => {
+      this.#timer?.cancel();
+      if (!this.#isStopped) await this.#attempt();
+    });
+    return renewed;
+  }
+
   /** Nothing is renewed, nor written, once this has resolved. */
   async stop(): Promise<void> {
     this.#stopping.abort();
     this.#timer?.cancel();
     await this.#underWay;
+    for (const { reject } of this.#waiting.splice(0)) reject(stopped());
   }
 
   #wait(): void {
@@ -81,11 +102,14 @@ export class CertificateRenewal {
 
   async #attempt(): Promise<void> {
     const { logger } = this.#options;
+    const waiting = [...this.#waiting];
     try {
       await this.#renew();
       this.#failures = 0;
       if (this.#isStopped) return;
       this.#wait();
+      this.#waiting = this.#waiting.filter((each) => !waiting.includes(each));
+      for (const { resolve } of waiting) resolve(this.#identity);
       logger.info({ expires: new Date(this.#life.notAfterMs).toISOString() }, 'certificate renewed');
     } catch (error) {
       if (!this.#isStopped) this.#tryAgain(error);
@@ -128,6 +152,10 @@ export class CertificateRenewal {
   get #isStopped(): boolean {
     return this.#stopping.signal.aborted;
   }
+}
+
+function stopped(): ApiaryError {
+  return new ApiaryError('unavailable', 'this node renews its certificate no more: it is stopping, or leaves');
 }
 
 /**
