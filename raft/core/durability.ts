@@ -1,9 +1,9 @@
 import { countVotes } from './election.js';
-import type { HardState } from './entry.js';
+import { entryBytes, type HardState } from './entry.js';
 import type { Persist } from './ready.js';
 import { advanceCommit, handOver } from './replication.js';
 import { becomeFollower } from './roles.js';
-import type { NodeState } from './state.js';
+import type { Leader, NodeState } from './state.js';
 
 /** What is handed to the disk, what came back from it, and what follows from that. */
 
@@ -45,9 +45,14 @@ export function persisted(state: NodeState, number: number): void {
   }
 }
 
-/** The writes under way were refused, all of them. A leader that cannot write leads no more. */
-export function diskFailed(state: NodeState): void {
+/**
+ * The writes under way were refused, all of them. A leader that cannot write leads no more, unless it is alone.
+ *
+ * @returns the first entry that was given up, if any was
+ */
+export function diskFailed(state: NodeState): number | undefined {
   const { disk, log, install, role, tick, options } = state;
+  if (role.type === 'leader' && isAlone(state, role)) return giveUp(state, role);
   disk.health = { type: 'failed', retryTick: tick + options.heartbeatTicks };
   disk.writes = [];
   disk.emitted = disk.stable;
@@ -57,4 +62,26 @@ export function diskFailed(state: NodeState): void {
   state.outbox.sendOnceDurable.length = 0;
   if (role.type === 'leader') handOver(state, role);
   else if (role.type !== 'follower') becomeFollower(state, state.term, undefined);
+  return undefined;
+}
+
+/** Whether no other member can have seen what is not durable here: it is the only one, by an entry that is. */
+function isAlone({ log, memberships, term, disk }: NodeState, leader: Leader): boolean {
+  const isSettled = memberships.currentIndex <= log.stableIndex && leader.firstIndex <= log.stableIndex;
+  return isSettled && disk.stable.term === term && leader.progress.size === 0;
+}
+
+/** There is nobody to lead instead: what was refused is as if it had never been asked for, and the next may fit. */
+function giveUp(state: NodeState, leader: Leader): number | undefined {
+  const { disk, log, outbox } = state;
+  disk.writes = [];
+  disk.emitted = disk.stable;
+  outbox.sendOnceDurable.length = 0;
+  log.giveBack();
+  const first = log.stableIndex + 1;
+  if (first > log.lastIndex) return undefined;
+  const lost = log.slice(first, Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY);
+  for (const entry of lost) leader.uncommittedBytes -= entryBytes(entry);
+  log.truncateFrom(first);
+  return first;
 }

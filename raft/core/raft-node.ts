@@ -255,9 +255,14 @@ export class RaftNode {
     persisted(this.#state, number);
   }
 
-  /** The disk refused a write, and with it all that are under way. They are handed out again in a while. */
-  diskFailed(): void {
-    diskFailed(this.#state);
+  /**
+   * The disk refused a write, and with it all that are under way. They are handed out again in a while, but by a leader
+   * that is the only member: that gives them up and goes on.
+   *
+   * @returns the first entry that was given up, if any was: it and those after it are in no log
+   */
+  diskFailed(): number | undefined {
+    return diskFailed(this.#state);
   }
 
   chunkStored(chunk: SnapshotChunk): void {
@@ -273,6 +278,11 @@ export class RaftNode {
   chunkUnavailable(to: MemberId): void {
     const { role } = this.#state;
     if (role.type === 'leader') chunkUnavailable(role, to);
+  }
+
+  /** The term of an entry; undefined when it is only in a snapshot, or not there. */
+  termAt(index: number): number | undefined {
+    return this.#state.log.termAt(index);
   }
 
   /** What a snapshot of the state after entry `index`, which was applied, has to carry. */

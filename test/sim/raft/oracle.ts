@@ -29,6 +29,14 @@ export class MirrorLog {
     return index === this.#base.index ? this.#base.term : this.#terms[index - this.#base.index - 1];
   }
 
+  get lastIndex(): number {
+    return this.#base.index + this.#terms.length;
+  }
+
+  truncateFrom(index: number): void {
+    this.#terms.length = Math.min(this.#terms.length, index - this.#base.index - 1);
+  }
+
   write({ snapshot, entries }: Persist): void {
     if (snapshot !== undefined) {
       this.#base = snapshot;
@@ -99,6 +107,11 @@ export class Oracle {
       known.previousTerm === undefined || previousTerm === undefined || known.previousTerm === previousTerm,
       `log matching: entry ${key} follows one of term ${previousTerm} in ${id}, and of ${known.previousTerm} elsewhere`,
     );
+  }
+
+  /** The entries from `index` on were refused by the only disk that they were meant for. */
+  forgets(index: number, log: MirrorLog): void {
+    for (let at = index; at <= log.lastIndex; at++) this.#entries.delete(`${at}/${log.termAt(at)}`);
   }
 
   /** What was committed stays so. */

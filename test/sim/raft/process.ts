@@ -203,8 +203,20 @@ export class Process {
     }
     this.#surroundings.tell(`${this.id} cannot write to its disk`);
     this.#writes.length = 0;
-    this.#node.diskFailed();
+    const givenUp = this.#node.diskFailed();
+    if (givenUp !== undefined) this.#forget(givenUp);
     this.pump();
+  }
+
+  /** The only member gave up its entries from `index` on: nobody else has seen them. */
+  #forget(index: number): void {
+    this.#surroundings.oracle.forgets(index, this.#mirror);
+    this.#mirror.truncateFrom(index);
+    for (const [at, { settle }] of this.#proposals) {
+      if (at < index) continue;
+      this.#proposals.delete(at);
+      settle('refused');
+    }
   }
 
   #storeChunk(chunk: SnapshotChunk): void {
