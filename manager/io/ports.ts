@@ -12,7 +12,8 @@ export interface Replica {
   readonly view: View;
   readonly leadership: Leadership;
   /**
-   * Runs `decide` on the state of now and commits what it decides. When a guard no longer holds where the entry
+   * Runs `decide` on the state of now and commits what it decides, on any manager: who does not lead hands it to the
+   * leader, and waits a while for one when there is none. When a guard no longer holds where the entry
    * lands, `decide` runs again on the new state: it throws what the caller should hear.
    *
    * @param options.asLeaderOf  for what a leader decides by itself: refused unless this manager still leads that term

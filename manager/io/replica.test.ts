@@ -1,7 +1,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { Leadership, Log, StateMachine } from '@apiary/raft/core';
+import type { Leadership, Log, MembershipChange, StateMachine } from '@apiary/raft/core';
 import { SingleMemberLog } from '@apiary/raft/io';
 import { ApiaryError, InvariantError, SeededRng, VirtualClock } from '@apiary/std';
 import { pino } from 'pino';
@@ -71,8 +71,19 @@ class MemoryLog implements Log {
     return () => {};
   }
 
-  async changeMembers(_change: unknown, entry: Uint8Array): Promise<number> {
+  readonly steps: MembershipChange[] = [];
+
+  async changeMembers(change: MembershipChange, entry: Uint8Array): Promise<number> {
+    this.steps.push(change);
     return this.propose(entry);
+  }
+
+  snapshot(): Iterable<Uint8Array> {
+    return this.#machine?.snapshot() ?? [];
+  }
+
+  restore(index: number, pieces: Iterable<Uint8Array>): void {
+    this.#machine?.restore(index, pieces);
   }
 
   async transferLeadership(): Promise<void> {}
@@ -145,15 +156,44 @@ t.test('a decision that others always get ahead of is given up', async (t) => {
   t.equal(tries, 20);
 });
 
-t.test('who does not lead says that there is no leader, in the words of Docker', async (t) => {
+t.test('who does not lead hands over what is submitted: who commits it is for the log', async (t) => {
   const log = new MemoryLog();
   const replica = await replicaOn(log);
-  log.leadership = { role: 'follower', term: 2 };
-  await t.rejects(replica.submit(create('web')), {
-    code: 'unavailable',
-    message: /^The swarm does not have a leader\./,
-  });
-  t.equal(log.entries.length, 0);
+  log.leadership = { role: 'follower', term: 2, leaderId: 'm2' };
+  const id = await replica.submit(create('web'));
+  t.match(replica.view.service(id), { spec: { Name: 'web' } });
+  log.failure = new ApiaryError('unavailable', 'The swarm does not have a leader.');
+  await t.rejects(replica.submit(create('db')), log.failure);
+});
+
+t.test('a step of membership carries what changes with it, in one entry', async (t) => {
+  const log = new MemoryLog();
+  const replica = await replicaOn(log);
+  const id = await replica.submit(create('web'));
+  await replica.changeMembers({ type: 'add-learner', member: 'm2' }, [{ type: 'service-delete', id }]);
+  t.equal(log.entries.length, 2);
+  t.same(log.steps, [{ type: 'add-learner', member: 'm2' }]);
+  t.equal(replica.view.service(id), undefined);
+});
+
+t.test('when the whole state is replaced, listeners hear that all was touched that was there or is', async (t) => {
+  const sourceLog = new MemoryLog();
+  const newer = await (await replicaOn(sourceLog)).submit(create('newer'));
+  const log = new MemoryLog();
+  const replica = await replicaOn(log);
+  const older = await replica.submit(create('older'));
+  const heard: Touched[] = [];
+  replica.subscribe((touched) => heard.push(touched));
+  log.restore(7, sourceLog.snapshot());
+  t.same(
+    replica.view.services().map(({ id }) => id),
+    [newer],
+  );
+  t.equal(replica.view.appliedIndex, 7);
+  t.same(
+    heard.map(({ cluster, services }) => ({ cluster, services: [...services].sort() })),
+    [{ cluster: true, services: [newer, older].sort() }],
+  );
 });
 
 t.test('a refusal is made on all that was committed', async (t) => {

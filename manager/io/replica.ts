@@ -51,7 +51,7 @@ export class StoreReplica implements Replica {
     return this.#options.log.open({
       apply: (index, entry) => this.#apply(index, entry),
       snapshot: () => encoded(this.#store.snapshot()),
-      restore: (index, pieces) => this.#store.restore(index, decoded(pieces)),
+      restore: (index, pieces) => this.#restore(index, pieces),
     });
   }
 
@@ -65,7 +65,6 @@ export class StoreReplica implements Replica {
 
   async submit<R>(decide: Decide<R>, options: ProposeOptions = {}): Promise<R> {
     for (let tries = 0; tries < MAX_TRIES; tries++) {
-      if (this.leadership.role !== 'leader') throw noLeader();
       const decision = await this.#decide(decide);
       if (decision.changes.length === 0) return decision.result;
       if (await this.#commit(decision, options)) return decision.result;
@@ -100,8 +99,7 @@ export class StoreReplica implements Replica {
 
   /** The entry has no guards: the membership changes with it in any case, and the state must follow. */
   async changeMembers(change: MembershipChange, changes: Change[], options?: { isForced?: boolean }): Promise<void> {
-    const entry = Buffer.from(encodeEntry({ atMs: this.#options.clock.now(), guards: [], changes }));
-    await this.#options.log.changeMembers(change, entry, options);
+    await this.#options.log.changeMembers(change, this.#entryOf([], changes), options);
   }
 
   transferLeadership(to?: MemberId): Promise<void> {
@@ -127,7 +125,7 @@ export class StoreReplica implements Replica {
 
   /** @returns whether the changes happened: not when a guard did not hold any more */
   async #commit({ guards, changes }: Decision<unknown>, options: ProposeOptions): Promise<boolean> {
-    const entry = Buffer.from(encodeEntry({ atMs: this.#options.clock.now(), guards, changes }));
+    const entry = this.#entryOf(guards, changes);
     this.#proposalsUnderWay++;
     try {
       const index = await this.#options.log.propose(entry, options);
@@ -137,6 +135,21 @@ export class StoreReplica implements Replica {
       // What other members proposed is looked up by nobody here.
       if (this.#proposalsUnderWay === 0) this.#failedGuards.clear();
     }
+  }
+
+  #entryOf(guards: Guard[], changes: Change[]): Uint8Array {
+    return Buffer.from(encodeEntry({ atMs: this.#options.clock.now(), guards, changes }));
+  }
+
+  /** What was known before and what is known now have been touched, all of it: nobody saw what happened between. */
+  #restore(index: number, pieces: Iterable<Uint8Array>): void {
+    const touched = touchedOf(this.#store);
+    this.#store.restore(index, decoded(pieces));
+    const after = touchedOf(this.#store);
+    for (const kind of ['services', 'nodes', 'tasks', 'taskServices', 'assignments'] as const) {
+      for (const id of after[kind]) touched[kind].add(id);
+    }
+    for (const listener of this.#listeners) listener(touched);
   }
 
   #apply(index: number, bytes: Uint8Array): void {
@@ -151,13 +164,19 @@ export class StoreReplica implements Replica {
   }
 }
 
-/** Docker's words. */
-function noLeader(): ApiaryError {
-  return new ApiaryError(
-    'unavailable',
-    "The swarm does not have a leader. It's possible that too few managers are online. " +
-      'Make sure more than half of the managers are online.',
-  );
+function touchedOf(view: View): Touched {
+  const nodes = new Set(view.nodes().map(({ id }) => id));
+  const services = new Set(view.services().map(({ id }) => id));
+  const tasks = view.tasks();
+  const taskServices = new Set(tasks.map(({ serviceId }) => serviceId));
+  return {
+    cluster: true,
+    services,
+    nodes,
+    tasks: new Set(tasks.map(({ id }) => id)),
+    taskServices,
+    assignments: nodes,
+  };
 }
 
 function* encoded(pieces: Iterable<string>): Generator<Uint8Array> {
