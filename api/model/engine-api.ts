@@ -22,7 +22,7 @@ export interface Service extends ObjectMeta {
   UpdateStatus?: { State: UpdateState; StartedAt?: string; CompletedAt?: string; Message: string };
   /** With `GET /services?status=true`. */
   ServiceStatus?: { RunningTasks: number; DesiredTasks: number; CompletedTasks: number };
-  JobStatus?: { JobIteration: { Index: number }; LastExecution?: string };
+  JobStatus?: { JobIteration: { Index?: number }; LastExecution?: string };
 }
 
 export type UpdateState =
@@ -51,7 +51,7 @@ export interface Task extends ObjectMeta {
   DesiredState: DesiredState;
   NetworksAttachments?: unknown[];
   GenericResources?: unknown[];
-  JobIteration?: { Index: number };
+  JobIteration?: { Index?: number };
 }
 
 export type NodeState = 'unknown' | 'down' | 'ready' | 'disconnected';

@@ -170,23 +170,45 @@ t.test('a service carries what it was before and how its update goes', async (t)
 t.test('a service counts its tasks by its mode', async (t) => {
   const spec = (Mode: ServiceSpec['Mode']): ServiceRecord => service('s1', { Name: 'web', TaskTemplate: {}, Mode });
   const done = { ...STATUS, state: 'complete' as const };
-  const tasks = [
-    task('a'),
-    task('b', { desiredState: 'shutdown' }),
-    task('c', { desiredState: 'complete', status: done }),
-  ];
+  const tasks = [task('a'), task('b', { desiredState: 'shutdown' }), task('c', { status: done })];
   t.strictSame(serviceStatus(spec({ Replicated: { Replicas: 5 } }), tasks), {
     RunningTasks: 2,
     DesiredTasks: 5,
     CompletedTasks: 0,
   });
   t.strictSame(serviceStatus(spec({ Global: {} }), tasks), { RunningTasks: 2, DesiredTasks: 2, CompletedTasks: 0 });
-  t.strictSame(serviceStatus(spec({ ReplicatedJob: { MaxConcurrent: 3, TotalCompletions: 9 } }), tasks), {
-    RunningTasks: 2,
-    DesiredTasks: 3,
-    CompletedTasks: 1,
-  });
   t.equal(serviceStatus(spec(undefined), []).DesiredTasks, 1);
+});
+
+t.test('a job counts the tasks of its run, and each slot once; its tasks are to be complete', async (t) => {
+  const job = { iteration: 2, startedAtMs: 1_000 };
+  const complete = { ...STATUS, state: 'complete' as const };
+  const of = (id: string, part: Partial<TaskRecord>): TaskRecord => task(id, { jobIteration: 2, ...part });
+  const tasks = [
+    of('old', { jobIteration: 1, slot: 2, status: complete }),
+    of('a', { slot: 0, status: complete }),
+    of('b', { slot: 0, status: complete, desiredState: 'shutdown' }),
+    of('c', { slot: 1 }),
+  ];
+  const spec = (Mode: ServiceSpec['Mode']): ServiceRecord => ({
+    ...service('s1', { Name: 'web', TaskTemplate: {}, Mode }),
+    job,
+  });
+  const replicated = spec({ ReplicatedJob: { MaxConcurrent: 3, TotalCompletions: 9 } });
+  t.strictSame(serviceStatus(replicated, tasks), { RunningTasks: 1, DesiredTasks: 3, CompletedTasks: 1 });
+  t.match(serviceObject(replicated), {
+    JobStatus: { JobIteration: { Index: 2 }, LastExecution: '1970-01-01T00:00:01Z' },
+  });
+  const nodes = tasks.map((each, i) => ({ ...each, slot: 0, nodeId: `n${i}` }));
+  t.strictSame(serviceStatus(spec({ GlobalJob: {} }), nodes), {
+    RunningTasks: 1,
+    DesiredTasks: 1,
+    CompletedTasks: 2,
+  });
+  const version = { serviceId: 's1', version: 1, serviceName: 'web', serviceLabels: {}, template: {} };
+  t.match(taskObject(of('c', {}), version), { DesiredState: 'complete', JobIteration: { Index: 2 } });
+  t.match(taskObject(of('d', { desiredState: 'shutdown' }), version), { DesiredState: 'shutdown' });
+  t.strictSame(taskObject(of('e', { jobIteration: 0 }), version).JobIteration, {});
 });
 
 t.test('a task says where it is, or leaves the key out', async (t) => {

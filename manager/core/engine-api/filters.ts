@@ -3,6 +3,7 @@ import { ApiaryError } from '@apiary/std';
 import type { NodeRecord, ServiceRecord, TaskRecord } from '../store/records.js';
 import type { View } from '../store/view.js';
 import { findNode, findService } from './reference.js';
+import { shownDesiredState } from './task.js';
 
 /**
  * The filters of a list: for each key its values. An object passes when, for every key, one of the values matches
@@ -94,8 +95,8 @@ export function filterTasks(view: View, filters: Filters, selfId?: string): Task
   return candidates.filter((task) => {
     if (nodes !== undefined && (task.nodeId === undefined || !nodes.includes(task.nodeId))) return false;
     if (!begins(filters, 'id', task.id)) return false;
-    if (!equals(filters, 'desired-state', task.desiredState)) return false;
-    if (upToDate && view.service(task.serviceId)?.specVersion !== task.specVersion) return false;
+    if (!equals(filters, 'desired-state', shownDesiredState(task))) return false;
+    if (upToDate && !isUpToDate(task, view.service(task.serviceId))) return false;
     if (!filters.has('name') && !filters.has('label') && !filters.has('runtime')) return true;
     const spec = view.spec(task.serviceId, task.specVersion);
     return (
@@ -106,9 +107,16 @@ export function filterTasks(view: View, filters: Filters, selfId?: string): Task
   });
 }
 
+function isUpToDate(task: TaskRecord, service: ServiceRecord | undefined): boolean {
+  return service?.specVersion === task.specVersion && service.job?.iteration === task.jobIteration;
+}
+
 export const NODE_FILTERS = ['name', 'id', 'label', 'role', 'membership', 'node.label'] as const;
 
-/** `GET /nodes`. `label` looks at the engine's labels, `node.label` at the node's. A node that is known is accepted. */
+/**
+ * `GET /nodes`. `label` looks at the engine's labels, `node.label` at the node's, `role` at what the node is and not at
+ * what it is wanted as. A node that is known is accepted.
+ */
 export function filterNodes(view: View, filters: Filters): NodeRecord[] {
   oneOf(filters, 'role', ['worker', 'manager']);
   oneOf(filters, 'membership', ['accepted', 'pending']);
@@ -118,7 +126,7 @@ export function filterNodes(view: View, filters: Filters): NodeRecord[] {
       ({ id, spec, role, description }) =>
         begins(filters, 'name', description?.Hostname ?? '') &&
         begins(filters, 'id', id) &&
-        equals(filters, 'role', spec.Role ?? role) &&
+        equals(filters, 'role', role) &&
         equals(filters, 'membership', 'accepted') &&
         labelsMatch(filters, 'label', description?.Engine.Labels) &&
         labelsMatch(filters, 'node.label', spec.Labels),

@@ -1,6 +1,7 @@
 import type { Service } from '@apiary/api/model';
-import type { ServiceRecord, TaskRecord, UpdateProgress } from '../store/records.js';
+import type { JobRun, ServiceRecord, TaskRecord, UpdateProgress } from '../store/records.js';
 import { endpointSpecObject, portObject, serviceSpecObject, withDefaults } from './service-spec.js';
+import { jobIteration } from './task.js';
 import { filled, metaOf, timestampOf } from './timestamp.js';
 
 /** @param options.insertDefaults  fills Docker's defaults into the spec (into `Spec`, never into `PreviousSpec`) */
@@ -12,6 +13,7 @@ export function serviceObject(record: ServiceRecord, options: { insertDefaults?:
     ...(record.previous === undefined ? {} : { PreviousSpec: serviceSpecObject(record.previous.spec) }),
     Endpoint: endpointObject(record),
     ...(record.update === undefined ? {} : { UpdateStatus: updateStatusObject(record.update) }),
+    ...(record.job === undefined ? {} : { JobStatus: jobStatusObject(record.job) }),
   };
 }
 
@@ -32,18 +34,26 @@ function updateStatusObject(update: UpdateProgress): NonNullable<Service['Update
   };
 }
 
+function jobStatusObject({ iteration, startedAtMs }: JobRun): NonNullable<Service['JobStatus']> {
+  return { JobIteration: jobIteration(iteration), LastExecution: timestampOf(startedAtMs) };
+}
+
 /** How far a service is, for `GET /services?status=true`. `tasks` are all of the service's. */
 export function serviceStatus(
-  { spec }: ServiceRecord,
+  { spec, job }: ServiceRecord,
   tasks: readonly TaskRecord[],
 ): NonNullable<Service['ServiceStatus']> {
-  const job = spec.Mode?.ReplicatedJob ?? spec.Mode?.GlobalJob;
-  const global = spec.Mode?.Global ?? spec.Mode?.GlobalJob;
-  const wanted = tasks.filter((task) => task.desiredState === 'running' || task.desiredState === 'complete');
+  const onEachNode = (spec.Mode?.Global ?? spec.Mode?.GlobalJob) !== undefined;
+  // What ended in an earlier run of a job counts no more.
+  const counted = job === undefined ? tasks : tasks.filter((task) => task.jobIteration === job.iteration);
+  const isComplete = (task: TaskRecord): boolean => task.status.state === 'complete';
+  // After a partition, more than one may have ended well in a slot.
+  const completions = new Set(counted.filter(isComplete).map(({ slot, nodeId }) => (onEachNode ? nodeId : slot)));
+  const wanted = counted.filter((task) => task.desiredState === 'running' && !(job !== undefined && isComplete(task)));
   return {
-    RunningTasks: tasks.filter((task) => task.status.state === 'running').length,
-    DesiredTasks: global === undefined ? desiredReplicas(spec) : wanted.length,
-    CompletedTasks: job === undefined ? 0 : tasks.filter((task) => task.status.state === 'complete').length,
+    RunningTasks: counted.filter((task) => task.status.state === 'running').length,
+    DesiredTasks: onEachNode ? wanted.length : desiredReplicas(spec),
+    CompletedTasks: job === undefined ? 0 : completions.size,
   };
 }
 

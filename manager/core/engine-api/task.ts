@@ -1,4 +1,4 @@
-import type { Task, TaskStatus } from '@apiary/api/model';
+import type { DesiredState, Task, TaskStatus } from '@apiary/api/model';
 import type { SpecVersion, TaskRecord } from '../store/records.js';
 import { taskTemplateObject } from './service-spec.js';
 import { filled, metaOf, timestampOf } from './timestamp.js';
@@ -13,8 +13,19 @@ export function taskObject(record: TaskRecord, spec: SpecVersion): Task {
     Slot: filled(record.slot),
     NodeID: record.nodeId,
     Status: statusObject(record.status),
-    DesiredState: record.desiredState,
+    DesiredState: shownDesiredState(record),
+    ...(record.jobIteration !== undefined && { JobIteration: jobIteration(record.jobIteration) }),
   };
+}
+
+/** What a task should come to: one of a job is to run until it has ended well, and Docker says so. */
+export function shownDesiredState({ desiredState, jobIteration }: TaskRecord): DesiredState {
+  return jobIteration !== undefined && desiredState === 'running' ? 'complete' : desiredState;
+}
+
+/** Docker counts from 0, and leaves that out. */
+export function jobIteration(iteration: number): { Index?: number } {
+  return iteration === 0 ? {} : { Index: iteration };
 }
 
 function statusObject(status: TaskStatus): Task['Status'] {

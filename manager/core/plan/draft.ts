@@ -2,7 +2,7 @@ import type { DesiredState } from '@apiary/api/model';
 import { isTerminal, rankOf } from '@apiary/api/model';
 import { newId, type Rng } from '@apiary/std';
 import type { Change } from '../store/change.js';
-import type { NodeRecord, RestartHistory, ServiceRecord, SpecVersion, TaskRecord } from '../store/records.js';
+import type { NodeRecord, ServiceRecord, SpecVersion, TaskRecord } from '../store/records.js';
 import { sameButForConstraints } from '../store/spec-comparison.js';
 import type { View } from '../store/view.js';
 import { satisfies } from './constraint.js';
@@ -171,7 +171,9 @@ export class Draft {
   create(
     service: ServiceRecord,
     place: { slot: number; nodeId?: string },
-    run: { specVersion: number; desiredState: 'ready' | 'running'; startAtMs?: number; restarts: RestartHistory },
+    run: Pick<TaskRecord, 'specVersion' | 'startAtMs' | 'jobIteration' | 'restarts'> & {
+      desiredState: 'ready' | 'running';
+    },
   ): void {
     this.created.push({
       id: newId(this.rng),
@@ -182,6 +184,7 @@ export class Draft {
       desiredState: run.desiredState,
       status: { state: 'pending', atMs: this.nowMs, message: 'pending task scheduling' },
       ...(run.startAtMs === undefined ? {} : { startAtMs: run.startAtMs }),
+      ...(run.jobIteration === undefined ? {} : { jobIteration: run.jobIteration }),
       restarts: run.restarts,
     });
   }

@@ -3,6 +3,7 @@ import type { ServiceRecord, TaskRecord } from '../store/records.js';
 import { type Draft, isDispatched } from './draft.js';
 import { chooseNodes } from './global.js';
 import { historyLimit, trimHistory } from './history.js';
+import { orchestrateJob } from './job.js';
 import { begin, reconcileSlot } from './reconcile.js';
 import { chooseSlots } from './replicated.js';
 import { advance, Rollout } from './rollout.js';
@@ -16,11 +17,12 @@ export function orchestrate(draft: Draft, serviceId: string): void {
     for (const task of tasks) draft.remove(task);
     return;
   }
-  const isGlobal = service.spec.Mode?.Global !== undefined;
-  const slots = groupBySlot(
-    tasks.map((task) => faceNode(draft, task)).filter((task) => task !== undefined),
-    isGlobal,
-  );
+  const faced = tasks.map((task) => faceNode(draft, task)).filter((task) => task !== undefined);
+  if (service.job !== undefined) {
+    orchestrateJob(draft, service, service.job, faced);
+    return;
+  }
+  const slots = groupBySlot(faced, service.spec.Mode?.Global !== undefined);
   const [current, chosen] = follow(draft, service, slots);
   const rollout = new Rollout(current, draft);
   dropOthers(draft, rollout, slots, new Set(chosen));

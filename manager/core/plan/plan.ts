@@ -33,7 +33,9 @@ function servicesToLookAt(view: View, dirty: Dirty): string[] {
     for (const task of view.tasks()) ids.add(task.serviceId);
   } else if (dirty.nodes.size > 0) {
     for (const nodeId of dirty.nodes) for (const task of view.tasksOfNode(nodeId)) ids.add(task.serviceId);
-    for (const service of view.services()) if (service.spec.Mode?.Global !== undefined) ids.add(service.id);
+    for (const { id, spec } of view.services()) {
+      if (spec.Mode?.Global !== undefined || spec.Mode?.GlobalJob !== undefined) ids.add(id);
+    }
   }
   return [...ids].sort();
 }

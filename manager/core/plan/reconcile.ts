@@ -1,6 +1,6 @@
 import { isTerminal } from '@apiary/api/model';
 import type { RestartHistory, TaskRecord } from '../store/records.js';
-import { type Draft, isDispatched } from './draft.js';
+import type { Draft } from './draft.js';
 import {
   backOffMs,
   endedAtMs,
@@ -11,14 +11,11 @@ import {
   shouldRestart,
 } from './restart.js';
 import type { Rollout } from './rollout.js';
-import { isLive, isRunning, isStopping, lastOf, refresh, type Slot } from './slot.js';
+import { isLive, isRunning, lastOf, refresh, type Slot } from './slot.js';
+import { keepBest, mustLeaveNode, place, startWhenDue } from './slot-task.js';
 
 /** What a slot means to its service's rollout: nothing, one of the places that the parallelism allows, one to begin. */
 export type SlotOutcome = 'settled' | 'taken' | 'to-begin';
-
-/** A replacement stops waiting for its predecessor this long after the predecessor should have ended. */
-const STOP_GRACE_MARGIN_MS = 10_000;
-const STOP_PATIENCE_MS = 60_000;
 
 /**
  * Brings a slot one step towards the one running task that it should have: drops what is too many, replaces what
@@ -50,7 +47,11 @@ export function reconcileSlot(draft: Draft, rollout: Rollout, slot: Slot): SlotO
   if (slot.frozen) return 'settled';
   const last = lastOf(slot);
   if (last === undefined) {
-    place(draft, rollout, slot, { atMs: draft.nowMs, restarts: NO_RESTARTS });
+    place(draft, rollout.service, slot, {
+      specVersion: rollout.targetVersion(slot),
+      atMs: draft.nowMs,
+      restarts: NO_RESTARTS,
+    });
     return 'settled';
   }
   if (!isLive(last) && (draft.isOf(last, target) || old === undefined)) {
@@ -91,7 +92,11 @@ export function begin(draft: Draft, rollout: Rollout, slot: Slot): void {
     refresh(slot, draft);
   }
   const inherits = old !== undefined && draft.isOf(old, rollout.targetVersion(slot));
-  place(draft, rollout, slot, { atMs: draft.nowMs, restarts: inherits ? old.restarts : NO_RESTARTS });
+  place(draft, rollout.service, slot, {
+    specVersion: rollout.targetVersion(slot),
+    atMs: draft.nowMs,
+    restarts: inherits ? old.restarts : NO_RESTARTS,
+  });
 }
 
 /** The slot's last task is over, or lost: by the restart policy it is replaced now, later, or never. */
@@ -103,7 +108,7 @@ function replaceEnded(draft: Draft, rollout: Rollout, slot: Slot, ended: TaskRec
   };
   if (!endedByItself(ended) && rollout.isReplacedElsewhere(slot, ended)) {
     const restarts = sameVersion ? ended.restarts : NO_RESTARTS;
-    place(draft, rollout, slot, { atMs: draft.nowMs, restarts });
+    place(draft, rollout.service, slot, { specVersion: rollout.targetVersion(slot), atMs: draft.nowMs, restarts });
     return outcomeOf(restarts);
   }
   const policy = restartsOf(draft.specOf(ended).template.RestartPolicy);
@@ -112,7 +117,7 @@ function replaceEnded(draft: Draft, rollout: Rollout, slot: Slot, ended: TaskRec
   const restarts = sameVersion ? historyAfter(ended, policy) : NO_RESTARTS;
   const delayMs = backOffMs(restarts.failuresInARow, policy);
   const sinceMs = ended.runningAtMs === undefined ? draft.nowMs : endedAtMs(ended);
-  place(draft, rollout, slot, { atMs: sinceMs + delayMs, restarts });
+  place(draft, rollout.service, slot, { specVersion: rollout.targetVersion(slot), atMs: sinceMs + delayMs, restarts });
   return outcomeOf(restarts);
 }
 
@@ -124,55 +129,4 @@ function endedBeforeItsTime(draft: Draft, rollout: Rollout, slot: Slot, task: Ta
   if (!endedByItself(task) || !draft.isOf(task, rollout.targetVersion(slot))) return false;
   const policy = restartsOf(draft.specOf(task).template.RestartPolicy);
   return (task.startAtMs ?? 0) > draft.nowMs && shouldRestart(task, policy);
-}
-
-/** Makes the slot's next task: one that has to wait is prepared meanwhile. */
-function place(draft: Draft, rollout: Rollout, slot: Slot, run: { atMs: number; restarts: RestartHistory }): void {
-  const later = run.atMs > draft.nowMs;
-  const waits = later || stoppingIn(slot, draft).length > 0;
-  if (later) draft.wake(rollout.service.id, run.atMs);
-  draft.create(
-    rollout.service,
-    { slot: slot.number, ...(slot.nodeId === undefined ? {} : { nodeId: slot.nodeId }) },
-    {
-      specVersion: rollout.targetVersion(slot),
-      desiredState: waits ? 'ready' : 'running',
-      ...(later ? { startAtMs: run.atMs } : {}),
-      restarts: run.restarts,
-    },
-  );
-}
-
-/** Lets a prepared task start when its delay is over and whatever was in its slot before has ended. */
-function startWhenDue(draft: Draft, slot: Slot, task: TaskRecord): void {
-  if (task.desiredState !== 'ready') return;
-  const startAtMs = task.startAtMs ?? 0;
-  if (startAtMs > draft.nowMs) {
-    draft.wake(task.serviceId, startAtMs);
-    return;
-  }
-  const giveUpAtMs = stoppingIn(slot, draft).reduce((latest, stopping) => {
-    const graceMs = (draft.specOf(stopping).template.ContainerSpec?.StopGracePeriod ?? 0) / 1e6;
-    return Math.max(latest, task.meta.createdAtMs + Math.max(STOP_PATIENCE_MS, graceMs + STOP_GRACE_MARGIN_MS));
-  }, 0);
-  if (giveUpAtMs > draft.nowMs) draft.wake(task.serviceId, giveUpAtMs);
-  else draft.setDesired(task, 'running');
-}
-
-function stoppingIn(slot: Slot, draft: Draft): TaskRecord[] {
-  return [...slot.tasks, ...slot.leaving].filter((task) => !draft.isDeleted(task.id) && isStopping(task, draft));
-}
-
-/** Whether a task may not stay where it is, though its node is up: the node is drained, or is none it may run on. */
-function mustLeaveNode(draft: Draft, task: TaskRecord): boolean {
-  const node = task.nodeId === undefined ? undefined : draft.node(task.nodeId);
-  if (node === undefined || !isDispatched(task)) return false;
-  return node.spec.Availability === 'drain' || !draft.satisfiesConstraints(node, draft.specOf(task));
-}
-
-/** Of several live tasks where one should be, keeps one that runs, else the oldest, and stops the others. */
-function keepBest(draft: Draft, tasks: readonly TaskRecord[]): TaskRecord | undefined {
-  const best = tasks.find(isRunning) ?? tasks.at(-1);
-  for (const task of tasks) if (task !== best) draft.stop(task);
-  return best;
 }

@@ -5,7 +5,7 @@ import { endedAtMs, endedByItself } from './restart.js';
 
 /** One of the places that a service's tasks follow each other in: a slot, or for a global service a node. */
 export interface Slot {
-  /** 0 for a global service. */
+  /** From 1; from 0 for a replicated job; 0 for whatever has one task a node. */
   number: number;
   /** Set for a global service. */
   nodeId?: string;
@@ -41,6 +41,7 @@ export function groupBySlot(tasks: readonly TaskRecord[], isGlobal: boolean): Ma
 function newestFirst(a: TaskRecord, b: TaskRecord): number {
   return (
     b.meta.createdAtMs - a.meta.createdAtMs ||
+    (b.jobIteration ?? 0) - (a.jobIteration ?? 0) ||
     Number(isLive(b)) - Number(isLive(a)) ||
     b.specVersion - a.specVersion ||
     b.restarts.attempts - a.restarts.attempts ||

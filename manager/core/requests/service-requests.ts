@@ -63,12 +63,11 @@ export function updateService(
     // An update under way starts anew: the planner says so once it finds tasks of another version.
     return { guards, changes: [{ type: 'service-spec', id, spec, previous: 'keep-as-previous' }], result: id };
   }
+  const rolled = { type: 'service-spec', id, spec: previous.spec, previous: 'keep-as-previous' } as const;
+  // A job is run again as a whole.
+  if (service.job !== undefined) return { guards, changes: [rolled], result: id };
   const update = { state: 'rollback_started', startedAtMs: nowMs, message: 'manually requested rollback' } as const;
-  return {
-    guards,
-    changes: [{ type: 'service-spec', id, spec: previous.spec, previous: 'keep-as-previous', update }],
-    result: id,
-  };
+  return { guards, changes: [{ ...rolled, update }], result: id };
 }
 
 /** @throws ApiaryError `not-found` */

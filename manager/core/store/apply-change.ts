@@ -73,7 +73,9 @@ function changeService(
     // An id is never given twice: tasks of a service that is gone still go by it.
     if (tables.specs.hasAny(change.id) || isNameTaken(tables, change.spec, change.id)) return;
     addSpecVersion(tables, change.id, 1, change.spec);
-    tables.putService({ id: change.id, meta: created(landing), spec: change.spec, specVersion: 1 });
+    const { id, spec } = change;
+    const job = isJob(spec) && { job: { iteration: 0, startedAtMs: landing.atMs } };
+    tables.putService({ id, meta: created(landing), spec, specVersion: 1, ...job });
   } else if (service === undefined) {
     return;
   } else if (change.type === 'service-delete') {
@@ -98,7 +100,7 @@ function putServiceSpec(
     specVersion = (tables.lastSpecVersions.get(service.id) ?? 0) + 1;
     addSpecVersion(tables, service.id, specVersion, change.spec);
   }
-  const { id, spec, meta } = service;
+  const { id, spec, meta, job } = service;
   tables.putService({
     id,
     meta: updated(meta, landing),
@@ -106,7 +108,12 @@ function putServiceSpec(
     specVersion,
     ...(change.previous === 'keep-as-previous' && { previous: { spec, specVersion: service.specVersion } }),
     ...(change.update !== undefined && { update: change.update }),
+    ...(job !== undefined && { job: { iteration: job.iteration + 1, startedAtMs: landing.atMs } }),
   });
+}
+
+function isJob({ Mode }: ServiceSpec): boolean {
+  return Mode?.ReplicatedJob !== undefined || Mode?.GlobalJob !== undefined;
 }
 
 /** The version of the service, current or previous, that `spec` asks the same tasks as; undefined when it is new. */

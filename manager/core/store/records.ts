@@ -79,6 +79,15 @@ export interface ServiceRecord {
   /** What a rollback goes back to. */
   previous?: { spec: ServiceSpec; specVersion: number };
   update?: UpdateProgress;
+  /** Of a job only. */
+  job?: JobRun;
+}
+
+/** How often a job has been run, and since when it does: Docker's `JobStatus`. Every update runs it again. */
+export interface JobRun {
+  /** From 0. */
+  iteration: number;
+  startedAtMs: number;
 }
 
 /** A rolling update or rollback, under way or ended: Docker's `UpdateStatus`, and what the planner must remember. */
@@ -104,8 +113,10 @@ export interface TaskRecord {
   meta: Meta;
   serviceId: string;
   specVersion: number;
-  /** From 1, for a replicated service; 0 for a global one. */
+  /** From 1, for a replicated service; from 0, for a replicated job; 0 for one that has a task on each node. */
   slot: number;
+  /** Of a job's task: which run of the job it is part of. */
+  jobIteration?: number;
   /** Undefined while no node has been found. Set from the start for a task of a global service. */
   nodeId?: string;
   desiredState: DesiredState;
