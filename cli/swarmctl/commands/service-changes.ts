@@ -59,10 +59,7 @@ export const scale: CommandModule = {
         const replicas = replicasOf(arg.slice(at + 1));
         const service = await context.client.service(name);
         const { ID: id, Version: version, Spec: spec } = service;
-        if (spec.Mode?.Replicated === undefined) {
-          throw new CommandError('scale can only be used with replicated or replicated-job mode');
-        }
-        const changed = { ...spec, Mode: { Replicated: { Replicas: replicas } } };
+        const changed = { ...spec, Mode: scaledMode(spec.Mode, replicas) };
         const { Warnings: warnings } = await context.client.updateService(id, version.Index, changed);
         writeWarnings(context, warnings ?? []);
         context.terminal.out(`${name} scaled to ${replicas}\n`);
@@ -100,6 +97,13 @@ async function waitOnEach(context: Context, names: string[], flags: ParsedFlags)
 async function wait(context: Context, service: string, options: WaitOptions): Promise<void> {
   const { waitOnService } = await import('./wait.js');
   await waitOnService(context, service, options);
+}
+
+function scaledMode(mode: ServiceSpec['Mode'], replicas: number): ServiceSpec['Mode'] {
+  if (mode?.Replicated !== undefined) return { Replicated: { Replicas: replicas } };
+  if (mode?.ReplicatedJob !== undefined)
+    return { ReplicatedJob: { ...mode.ReplicatedJob, TotalCompletions: replicas } };
+  throw new CommandError('scale can only be used with replicated or replicated-job mode');
 }
 
 function replicasOf(text: string): number {

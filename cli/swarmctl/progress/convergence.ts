@@ -1,5 +1,6 @@
 import { rankOf, type Service, type Task, type UpdateState } from '@apiary/api/model';
 import { shortId } from '../table/human.js';
+import { isJob, isOfThisRun, jobProgressOf } from './job.js';
 
 /** One line of the progress shown, known by its id: a later one with the same id takes its place. */
 export interface ProgressLine {
@@ -60,6 +61,8 @@ export class Convergence {
   readonly #furthest = new Map<string, number>();
   #started = false;
   #allRan = false;
+  /** Of a job. */
+  #completed = 0;
   #convergedAtMs: number | undefined;
   #progressAtMs: number;
   #updateState: UpdateState | undefined;
@@ -76,6 +79,7 @@ export class Convergence {
     if (this.#last === undefined) return this.#waiting(lines, nowMs);
     const failure = this.#updateStatus(this.#last.service, lines);
     if (failure !== undefined) return { lines, outcome: { kind: 'failed', message: failure }, againAtMs: nowMs };
+    if (isJob(this.#last.service)) return this.#job(this.#last, lines, nowMs);
     const converged = this.#tasks(this.#last, lines, nowMs);
     return converged ? this.#verifying(lines, nowMs) : this.#waiting(lines, nowMs);
   }
@@ -83,11 +87,13 @@ export class Convergence {
   /** Why the service is not where it should be: each error of its current tasks, and of how many. */
   reasons(): string[] {
     if (this.#last === undefined) return ['nothing was heard of it'];
-    const current = this.#last.tasks.filter(this.#last.isCurrent);
+    const { service, tasks, isCurrent } = this.#last;
+    const current = tasks.filter((task) => (isJob(service) ? isOfThisRun(service, task) : isCurrent(task)));
     const counts = new Map<string, number>();
     for (const { Status: status } of current) {
       const isSilent = status.Err === undefined || status.Err === '';
-      if (status.State === 'running' || (isSilent && status.State !== 'complete')) continue;
+      const isFine = status.State === 'running' || (status.State === 'complete' && isJob(service));
+      if (isFine || (isSilent && status.State !== 'complete')) continue;
       const text = oneLine(status.Err || 'ended by itself, with exit code 0');
       counts.set(text, (counts.get(text) ?? 0) + 1);
     }
@@ -146,6 +152,31 @@ export class Convergence {
     if (!this.#allRan) lines.push(this.#overall(running, wanted));
     this.#allRan ||= running === wanted;
     return running === wanted;
+  }
+
+  /** A job is through when each of its slots is; one that has given a slot up has failed. */
+  #job({ service, tasks }: Snapshot, lines: ProgressLine[], nowMs: number): Step {
+    const { total, complete, active, running, givenUp, most } = jobProgressOf(service, tasks);
+    const isGlobal = most === undefined;
+    if (isGlobal && total === 0) {
+      lines.push({ id: 'job progress', text: 'waiting for new tasks' });
+      return this.#waiting(lines, nowMs);
+    }
+    lines.push({ id: 'job progress', text: `${complete} out of ${total} complete` });
+    const wanted = Math.min(most ?? total, total - complete);
+    lines.push({ id: 'active tasks', text: `${active} out of ${wanted} tasks` });
+    if (complete >= total) {
+      lines.push({ id: 'job', text: 'complete' });
+      return { lines, outcome: { kind: 'converged' }, againAtMs: nowMs };
+    }
+    if (complete + givenUp >= total) {
+      const message = `job failed: ${givenUp} of ${total} tasks did not complete: ${this.reasons().join('; ')}`;
+      return { lines, outcome: { kind: 'failed', message }, againAtMs: nowMs };
+    }
+    // What runs gets on, however long it takes.
+    if (running > 0 || complete > this.#completed) this.#progressAtMs = nowMs;
+    this.#completed = complete;
+    return this.#waiting(lines, nowMs);
   }
 
   #overall(running: number, wanted: number): ProgressLine {

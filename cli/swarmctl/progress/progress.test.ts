@@ -225,3 +225,47 @@ t.test('on a terminal a line is redrawn where it stands, and none is longer than
   const narrow = new ProgressDisplay(true, 10);
   t.equal(narrow.render({ id: 'a', text: '0123456789', bar: { current: 1, total: 2 } }), 'a: 012345\n');
 });
+
+t.test('a job', async (t) => {
+  const JobStatus = { JobIteration: { Index: 1 } };
+  const job = (MaxConcurrent: number, TotalCompletions: number) =>
+    serviceOf({ JobStatus }, { Mode: { ReplicatedJob: { MaxConcurrent, TotalCompletions } } });
+  const inRun = (slot: number, state: Task['Status']['State'], more: Parameters<typeof taskOf>[2] = {}) => {
+    const entry = taskOf(slot, state, { desired: 'complete', ...more });
+    return { ...entry, task: { ...entry.task, JobIteration: { Index: 1 } } };
+  };
+
+  t.test('is through when each slot has ended well in this run', async (t) => {
+    const watched = convergence();
+    const service = job(2, 3);
+    const before = taskOf(2, 'complete', { desired: 'complete' });
+    const half = watched.observe(snapshot(service, before, inRun(0, 'complete'), inRun(1, 'running')), 0);
+    t.same(texts(half.lines), ['job progress: 1 out of 3 complete', 'active tasks: 1 out of 2 tasks']);
+    t.equal(half.outcome, undefined);
+    const all = [inRun(0, 'complete'), inRun(1, 'complete'), inRun(2, 'complete')];
+    const end = watched.observe(snapshot(service, before, ...all), 1_000);
+    t.same(texts(end.lines), ['job progress: 3 out of 3 complete', 'active tasks: 0 out of 0 tasks', 'job: complete']);
+    t.same(end.outcome, { kind: 'converged' });
+  });
+
+  t.test('has failed when a slot is given up, and says why; what runs for long is no reason', async (t) => {
+    const watched = convergence({ timeoutMs: 1_000 });
+    const service = job(1, 1);
+    watched.observe(snapshot(service, inRun(0, 'running')), 0);
+    t.equal(watched.observe(undefined, 600_000).outcome, undefined);
+    const failed = inRun(0, 'failed', { desired: 'shutdown', Err: 'task: non-zero exit (1)' });
+    const message = 'job failed: 1 of 1 tasks did not complete: 1 task: task: non-zero exit (1)';
+    t.same(watched.observe(snapshot(service, failed), 600_100).outcome, { kind: 'failed', message });
+  });
+
+  t.test('that is global has as many tasks as nodes take it', async (t) => {
+    const watched = convergence();
+    const service = serviceOf({ JobStatus }, { Mode: { GlobalJob: {} } });
+    t.same(texts(watched.observe(snapshot(service), 0).lines), ['job progress: waiting for new tasks']);
+    const tasks = [inRun(0, 'complete', { node: 'n1' }), inRun(0, 'preparing', { node: 'n2' })];
+    t.same(texts(watched.observe(snapshot(service, ...tasks), 1).lines), [
+      'job progress: 1 out of 2 complete',
+      'active tasks: 1 out of 1 tasks',
+    ]);
+  });
+});

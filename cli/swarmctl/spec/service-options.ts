@@ -37,34 +37,66 @@ function name(): ServiceOption {
   };
 }
 
-function mode(): ServiceOption {
-  const flag = textFlag('mode', 'Service mode ("replicated", "global")', { defaultText: '"replicated"' });
+/** @param rolling  the rows of rolling updates, which a job has not */
+function mode(rolling: readonly ServiceOption[]): ServiceOption {
+  const words = 'Service mode ("replicated", "global", "replicated-job", "global-job")';
+  const flag = textFlag('mode', words, { defaultText: '"replicated"' });
   const replicas = valueFlag('replicas', 'Number of tasks', 'uint', parseUint);
+  const concurrentWords = 'Number of job tasks to run concurrently (default equal to --replicas)';
+  const maxConcurrent = valueFlag('max-concurrent', concurrentWords, 'uint', parseUint);
+  const refuseRolling = (given: ParsedFlags): void => {
+    const isAsked = rolling.some(({ updateFlags }) => updateFlags.some((each) => given.get(each) !== undefined));
+    if (isAsked) throw new SpecError('update and rollback configuration is not supported for jobs');
+  };
   const create = (spec: ServiceSpec, given: ParsedFlags): void => {
     const asked = given.get(flag) ?? 'replicated';
     const count = given.get(replicas);
-    if (asked === 'replicated') {
-      spec.Mode = { Replicated: count === undefined ? {} : { Replicas: count } };
-    } else if (asked === 'global') {
-      if (count !== undefined) throw new SpecError('replicas can only be used with replicated or replicated-job mode');
-      if ((spec.TaskTemplate?.Placement?.MaxReplicas ?? 0) > 0) {
-        throw new SpecError('replicas-max-per-node can only be used with replicated or replicated-job mode');
-      }
-      spec.Mode = { Global: {} };
-    } else {
+    const concurrent = given.get(maxConcurrent);
+    if (!['replicated', 'global', 'replicated-job', 'global-job'].includes(asked)) {
       throw new SpecError(`Unknown mode: ${asked}, only replicated and global supported`);
     }
+    const onEachNode = asked === 'global' || asked === 'global-job';
+    if (onEachNode && (spec.TaskTemplate?.Placement?.MaxReplicas ?? 0) > 0) {
+      throw new SpecError('replicas-max-per-node can only be used with replicated or replicated-job mode');
+    }
+    if (asked !== 'replicated-job' && concurrent !== undefined) {
+      throw new SpecError('max-concurrent can only be used with replicated-job mode');
+    }
+    if (onEachNode && count !== undefined) {
+      throw new SpecError('replicas can only be used with replicated or replicated-job mode');
+    }
+    if (asked.endsWith('-job')) refuseRolling(given);
+    if (asked === 'replicated') spec.Mode = { Replicated: count === undefined ? {} : { Replicas: count } };
+    else if (asked === 'global') spec.Mode = { Global: {} };
+    else if (asked === 'global-job') spec.Mode = { GlobalJob: {} };
+    else spec.Mode = { ReplicatedJob: jobOf(count, concurrent ?? count) };
   };
   return {
-    createFlags: [flag, replicas],
-    updateFlags: [replicas],
+    createFlags: [flag, replicas, maxConcurrent],
+    updateFlags: [replicas, maxConcurrent],
     create,
     update: (spec, given) => {
+      if ((spec.Mode?.ReplicatedJob ?? spec.Mode?.GlobalJob) !== undefined) refuseRolling(given);
       const count = given.get(replicas);
-      if (count === undefined) return;
-      if (spec.Mode?.Replicated === undefined) throw new SpecError('replicas can only be used with replicated mode');
-      spec.Mode.Replicated.Replicas = count;
+      const concurrent = given.get(maxConcurrent);
+      if (count !== undefined) {
+        if (spec.Mode?.Replicated === undefined) throw new SpecError('replicas can only be used with replicated mode');
+        spec.Mode.Replicated.Replicas = count;
+      }
+      if (concurrent !== undefined) {
+        if (spec.Mode?.ReplicatedJob === undefined) {
+          throw new SpecError('max-concurrent can only be used with replicated-job mode');
+        }
+        spec.Mode.ReplicatedJob.MaxConcurrent = concurrent;
+      }
     },
+  };
+}
+
+function jobOf(total: number | undefined, concurrent: number | undefined) {
+  return {
+    ...(concurrent !== undefined && { MaxConcurrent: concurrent }),
+    ...(total !== undefined && { TotalCompletions: total }),
   };
 }
 
@@ -230,6 +262,8 @@ const force: ServiceOption = {
   },
 };
 
+const ROLLING_OPTIONS = [...updateConfig('UpdateConfig', UPDATE), ...updateConfig('RollbackConfig', ROLLBACK)];
+
 /**
  * The one table of what `service create` and `service update` can set. The order matters in one place: `mode` looks at
  * what the rows before it have put into the placement.
@@ -250,9 +284,8 @@ export const SERVICE_OPTIONS: ServiceOption[] = [
       },
     }),
   ),
-  mode(),
-  ...updateConfig('UpdateConfig', UPDATE),
-  ...updateConfig('RollbackConfig', ROLLBACK),
+  mode(ROLLING_OPTIONS),
+  ...ROLLING_OPTIONS,
   endpointMode(),
   publish,
   image,
