@@ -2,6 +2,7 @@
 
 export * from './dispatch/index.js';
 export * from './engine-api/index.js';
+export * from './membership/index.js';
 export * from './plan/index.js';
 export * from './requests/index.js';
 export * from './store/index.js';

@@ -2,4 +2,5 @@
 export * from './assignments.js';
 export * from './liveness.js';
 export * from './observation.js';
+export * from './told-role.js';
 export * from './unseen.js';

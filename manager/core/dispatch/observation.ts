@@ -1,5 +1,6 @@
 import { isTerminal, type NodeDescription, rankOf, type TaskStatus } from '@apiary/api/model';
 import type { Change } from '../store/change.js';
+import { effectiveRole } from '../store/node-role.js';
 import type { NodeRecord } from '../store/records.js';
 import type { View } from '../store/view.js';
 
@@ -7,6 +8,7 @@ import type { View } from '../store/view.js';
 export type Observation =
   | { type: 'status'; nodeId: string; status: NodeRecord['status'] }
   | { type: 'description'; nodeId: string; description: NodeDescription }
+  | { type: 'manager-addr'; nodeId: string; managerAddr: string }
   | { type: 'tasks'; nodeId: string; updates: { taskId: string; status: TaskStatus }[] };
 
 /**
@@ -17,10 +19,12 @@ export type Observation =
 export function changesOf(view: View, observations: Observation[]): Change[] {
   const statuses = new Map<string, NodeRecord['status']>();
   const descriptions = new Map<string, NodeDescription>();
+  const managerAddrs = new Map<string, string>();
   const tasks = new Map<string, TaskStatus[]>();
   for (const observation of observations) {
     if (observation.type === 'status') statuses.set(observation.nodeId, observation.status);
     else if (observation.type === 'description') descriptions.set(observation.nodeId, observation.description);
+    else if (observation.type === 'manager-addr') managerAddrs.set(observation.nodeId, observation.managerAddr);
     else {
       for (const { taskId, status } of observation.updates) {
         const task = view.task(taskId);
@@ -41,6 +45,12 @@ export function changesOf(view: View, observations: Observation[]): Change[] {
     if (node !== undefined && !same(node.description, description)) {
       changes.push({ type: 'node-description', id, description });
     }
+  }
+  for (const [id, managerAddr] of managerAddrs) {
+    const node = view.node(id);
+    // A node that is to be a worker may still have a manager running for a moment.
+    if (node === undefined || effectiveRole(node) === 'worker' || node.managerAddr === managerAddr) continue;
+    changes.push({ type: 'node-manager-addr', id, managerAddr });
   }
   for (const [id, status] of statuses) {
     const node = view.node(id);

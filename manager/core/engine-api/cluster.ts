@@ -1,5 +1,6 @@
-import type { ClusterInfo, ClusterSpec, Swarm, TlsInfo } from '@apiary/api/model';
+import type { ClusterInfo, ClusterSpec, Swarm, SwarmInfo, TlsInfo } from '@apiary/api/model';
 import type { ClusterRecord } from '../store/records.js';
+import type { View } from '../store/view.js';
 import { filled, metaOf } from './timestamp.js';
 
 /** IANA's port of VXLAN, as Docker has it by default. */
@@ -26,6 +27,21 @@ export function clusterObject(record: ClusterRecord, tlsInfo: TlsInfo): ClusterI
 /** `GET /swarm`. */
 export function swarmObject(record: ClusterRecord, tlsInfo: TlsInfo, joinTokens: Swarm['JoinTokens']): Swarm {
   return { ...clusterObject(record, tlsInfo), JoinTokens: joinTokens };
+}
+
+/** What `GET /info` counts: the nodes, and those of them that are members of the managers' log. */
+export function nodeCounts(view: View): Required<Pick<SwarmInfo, 'Nodes' | 'Managers'>> {
+  const nodes = view.nodes();
+  return { Nodes: nodes.length, Managers: nodes.filter(({ role }) => role === 'manager').length };
+}
+
+/** The managers and where they are reached, as `GET /info` of a manager and every session's agent are told. */
+export function managersOf(view: View): { nodeId: string; addr: string }[] {
+  return view
+    .nodes()
+    .flatMap(({ id, role, managerAddr }) =>
+      role === 'manager' && managerAddr !== undefined ? [{ nodeId: id, addr: managerAddr }] : [],
+    );
 }
 
 /** A cluster's spec with the values in force: Docker's defaults for what it leaves open. */

@@ -12,7 +12,9 @@ import {
   findNode,
   findService,
   findTask,
+  managersOf,
   NODE_FILTERS,
+  nodeCounts,
   nodeObject,
   parseFilters,
   SERVICE_FILTERS,
@@ -267,7 +269,15 @@ t.test('a node shows its place among the managers only when it is one', async (t
   });
   const down: NodeRecord['status'] = { state: 'down', message: 'heartbeat failure', addr: '' };
   const lost = nodeObject(node('m2', { ...manager, status: down }), around);
-  t.strictSame(lost.ManagerStatus, { Reachability: 'unreachable', Addr: '10.0.0.1:2377' });
+  t.strictSame(
+    lost.ManagerStatus,
+    { Reachability: 'unknown', Addr: '10.0.0.1:2377' },
+    'what its agent says is another thing',
+  );
+  for (const reachability of ['reachable', 'unreachable'] as const) {
+    const { ManagerStatus } = nodeObject(node('m2', { ...manager, reachability }), around);
+    t.strictSame(ManagerStatus, { Reachability: reachability, Addr: '10.0.0.1:2377' });
+  }
   t.equal(lost.Status.Message, 'heartbeat failure');
   t.equal(nodeObject(node('n3', { description: undefined }), around).Description.Hostname, '');
 });
@@ -316,9 +326,10 @@ const webdb = service('s2', { Name: 'webdb', TaskTemplate: {}, Mode: { Global: {
 const view = viewOf({
   services: [web, webdb],
   nodes: [
-    node('n1', { spec: { Labels: { zone: 'a' } } }),
+    node('n1', { spec: { Labels: { zone: 'a' }, Role: 'manager' }, managerAddr: '10.0.0.1:2377' }),
     node('n2', {
       role: 'manager',
+      managerAddr: '10.0.0.2:2377',
       description: { ...description, Hostname: 'h2', Engine: { EngineVersion: '', Plugins: [] } },
     }),
   ],
@@ -376,6 +387,7 @@ t.test('filters of nodes tell labels of the engine from those of the node', asyn
   const list = (filters: object) => ids(filterNodes(view, parseFilters(JSON.stringify(filters), NODE_FILTERS)));
   t.equal(list({ name: ['h'] }), 'n1 n2');
   t.equal(list({ role: ['manager'] }), 'n2');
+  t.equal(list({ role: ['worker'] }), 'n1', 'what it is counts, not what it is wanted as');
   t.equal(list({ label: ['disk=ssd'] }), 'n1');
   t.equal(list({ 'node.label': ['zone=a'] }), 'n1');
   t.equal(list({ membership: ['accepted'] }), 'n1 n2');
@@ -404,4 +416,9 @@ t.test('a reference is an id, else a name, else the beginning of one id', async 
   t.throws(() => findNode(view, 'self'), { code: 'not-found' });
   t.equal(findTask(view, 'web.2.t2').id, 't2');
   t.throws(() => findTask(view, 'x'), { code: 'not-found', message: 'task x not found' });
+});
+
+t.test('only members of the log are counted and told as managers', async (t) => {
+  t.strictSame(nodeCounts(view), { Nodes: 2, Managers: 1 });
+  t.strictSame(managersOf(view), [{ nodeId: 'n2', addr: '10.0.0.2:2377' }]);
 });

@@ -37,10 +37,10 @@ const UNKNOWN: NodeDescription = {
 };
 
 function managerStatus(
-  { id, status }: NodeRecord,
+  { id, reachability }: NodeRecord,
   addr: string,
   leaderId: string | undefined,
 ): NonNullable<Node['ManagerStatus']> {
   if (id === leaderId) return { Leader: true, Reachability: 'reachable', Addr: addr };
-  return { Reachability: status.state === 'ready' ? 'reachable' : 'unreachable', Addr: addr };
+  return { Reachability: reachability ?? 'unknown', Addr: addr };
 }

@@ -51,6 +51,7 @@ export function initCluster(view: View, init: ClusterInit, rng: Rng): Decision<s
           id: nodeId,
           spec: { Labels: {}, Role: 'manager', Availability: availability },
           role: 'manager',
+          reachability: 'reachable',
           status: { state: 'unknown', message: '', addr },
           managerAddr,
           ...(description !== undefined && { description }),

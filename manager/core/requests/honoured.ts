@@ -8,8 +8,6 @@ import { quoted, unhonoured } from './refusal.js';
  */
 export function refuseUnhonoured(spec: ServiceSpec): void {
   const template = spec.TaskTemplate;
-  if (spec.Mode?.ReplicatedJob !== undefined) throw unhonoured('Mode.ReplicatedJob', 'use a replicated service');
-  if (spec.Mode?.GlobalJob !== undefined) throw unhonoured('Mode.GlobalJob', 'use a global service');
   if (isAsked(spec.Networks)) throw unhonoured('Networks');
   if (isAsked(template.Networks)) throw unhonoured('TaskTemplate.Networks');
   if (template.PluginSpec !== undefined) throw unhonoured('TaskTemplate.PluginSpec');
@@ -61,7 +59,7 @@ const SECOND_NS = 1_000_000_000;
 const DAY_NS = 24 * 3600 * SECOND_NS;
 
 /** The spec of a new cluster, as Docker's `swarm init` makes it. */
-export function defaultClusterSpec(): ClusterSpec & { Raft: object; EncryptionConfig: object } {
+export function defaultClusterSpec() {
   return {
     Name: 'default',
     Labels: {},
@@ -77,7 +75,7 @@ export function defaultClusterSpec(): ClusterSpec & { Raft: object; EncryptionCo
     CAConfig: { NodeCertExpiry: 90 * DAY_NS },
     TaskDefaults: {},
     EncryptionConfig: { AutoLockManagers: false },
-  };
+  } satisfies ClusterSpec;
 }
 
 /**
@@ -101,6 +99,30 @@ function askedOf<T extends object>(values: T): Partial<T> {
   return Object.fromEntries(Object.entries(values).filter(([, value]) => isAsked(value))) as Partial<T>;
 }
 
+/** What a cluster's spec asks of the managers' log. */
+export interface RaftSettings {
+  /** A snapshot is taken when so many entries have been applied since the last. */
+  snapshotEntries: number;
+  /** Snapshots that are kept beside the newest. */
+  oldSnapshots: number;
+  /** Entries before the newest snapshot that stay in the log, so that a member that is behind needs no snapshot. */
+  trailingEntries: number;
+}
+
+/**
+ * The settings of the managers' log, with Docker's defaults for what is left open. Every manager reads them from its own
+ * replica, at its start and whenever the cluster is touched.
+ */
+export function raftSettingsOf(spec: ClusterSpec): RaftSettings {
+  const { Raft } = completeClusterSpec(spec);
+  const defaults = defaultClusterSpec().Raft;
+  return {
+    snapshotEntries: Raft?.SnapshotInterval ?? defaults.SnapshotInterval,
+    oldSnapshots: Raft?.KeepOldSnapshots ?? defaults.KeepOldSnapshots,
+    trailingEntries: Raft?.LogEntriesForSlowFollowers ?? defaults.LogEntriesForSlowFollowers,
+  };
+}
+
 /**
  * Refuses what this version does not honour of a cluster spec. Docker's clients send the whole spec back with each
  * update, so that Docker's own default is always let pass.
@@ -108,10 +130,14 @@ function askedOf<T extends object>(values: T): Partial<T> {
  * @throws ApiaryError `unimplemented`, naming the path
  */
 export function refuseUnhonouredClusterSpec(spec: ClusterSpec): void {
-  const defaults = new Map<string, unknown>(Object.entries(defaultClusterSpec().Raft));
-  for (const [key, value] of Object.entries(spec.Raft ?? {})) {
-    if (!isAsked(value) || value === defaults.get(key)) continue;
-    throw unhonoured(`Raft.${key} ${value}`, `leave it at ${String(defaults.get(key))}`);
+  const { Raft: defaults } = defaultClusterSpec();
+  for (const key of ['ElectionTick', 'HeartbeatTick'] as const) {
+    const value = spec.Raft?.[key];
+    if (!isAsked(value) || value === defaults[key]) continue;
+    throw unhonoured(
+      `Raft.${key} ${value}`,
+      `managers send heartbeats every 100 ms and elect after 1 to 2 s of silence: leave it at ${defaults[key]}`,
+    );
   }
   const { ExternalCAs, SigningCACert, SigningCAKey, ForceRotate } = spec.CAConfig ?? {};
   if (isAsked(ExternalCAs)) throw unhonoured('CAConfig.ExternalCAs');

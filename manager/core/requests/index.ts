@@ -4,7 +4,8 @@
  */
 export * from './cluster-requests.js';
 export type * from './decision.js';
-export { defaultClusterSpec } from './honoured.js';
+export { defaultClusterSpec, type RaftSettings, raftSettingsOf } from './honoured.js';
+export { costOfRemoval, type RemovalCost } from './manager-removal.js';
 export * from './node-requests.js';
 export * from './service-requests.js';
 export { checkConstraints } from './service-spec-check.js';

@@ -15,8 +15,11 @@ import {
   type Decision,
   defaultClusterSpec,
   initCluster,
+  leaveAsManager,
+  raftSettingsOf,
   removeNode,
   removeService,
+  setManagerAddr,
   updateCluster,
   updateNode,
   updateService,
@@ -263,8 +266,6 @@ t.test('what this version does not honour is refused, and the message says where
   const refused: [object, RegExp][] = [
     [spec({ Networks: [{ Target: 'n' }] }), /^Networks is not supported/],
     [spec({}, { Networks: [{ Target: 'n' }] }), /^TaskTemplate.Networks is not supported/],
-    [spec({ Mode: { ReplicatedJob: {} } }), /^Mode.ReplicatedJob /],
-    [spec({ Mode: { GlobalJob: {} } }), /^Mode.GlobalJob /],
     [spec({}, { Runtime: 'plugin', PluginSpec: {} }), /^TaskTemplate.Runtime "plugin"/],
     [spec({}, { PluginSpec: {} }), /^TaskTemplate.PluginSpec/],
     [
@@ -408,11 +409,11 @@ t.test('node updates and removals are refused in the words of Docker', async (t)
   t.throws(() => update('w', { Availability: 'active' }), { code: 'invalid-argument', message: 'invalid Role: ""' });
   t.throws(() => update('w', { Role: 'worker' }), { code: 'invalid-argument', message: 'invalid Availability: ""' });
   t.throws(() => update('w', { Role: 'worker', Availability: 'active' }, 1), { code: 'out-of-sequence' });
-  t.throws(() => update('w', { Role: 'manager', Availability: 'active' }), { code: 'unimplemented' });
   const last = { code: 'failed-precondition', message: 'attempting to demote the last manager of the swarm' };
   t.throws(() => update('m', { Role: 'worker', Availability: 'active' }), last);
+  t.throws(() => remove('m', true), last);
   t.throws(() => remove('x', true), { code: 'not-found', message: 'node x not found' });
-  t.throws(() => remove('m', true), {
+  t.throws(() => remove('m', false), {
     code: 'failed-precondition',
     message: /^node m is a cluster manager and is a member/,
   });
@@ -422,6 +423,105 @@ t.test('node updates and removals are refused in the words of Docker', async (t)
   });
   remove('w', true);
   t.equal(cluster.store.node('w'), undefined);
+});
+
+/** Beside manager `m`: others by id, reachable unless they are named so. */
+function withManagers(...ids: string[]): Cluster {
+  const cluster = withNodes();
+  for (const id of ids) {
+    const status = { state: 'down' as const, message: '', addr: '10.0.0.3' };
+    const spec: NodeSpec = { Role: 'manager', Availability: 'active' };
+    const reachability = id.startsWith('lost') ? ('unreachable' as const) : ('reachable' as const);
+    cluster.apply({ type: 'node-create', node: { id, spec, role: 'manager', status, reachability } });
+  }
+  return cluster;
+}
+
+const AS_WORKER: NodeSpec = { Role: 'worker', Availability: 'active' };
+
+t.test('a manager is demoted and removed in two steps, or by force in one', async (t) => {
+  const cluster = withManagers('b', 'c', 'd');
+  const demote = (id: string, force = false) =>
+    cluster.commit(updateNode(cluster.store, { id, version: cluster.versionOf(id), spec: AS_WORKER, force }));
+  const remove = (id: string, force = false) => cluster.commit(removeNode(cluster.store, { id, force }));
+  const leaves = (id: string) => {
+    const changes: Change[] = [{ type: 'node-role', id, role: 'worker' }];
+    cluster.commit({ guards: [], changes, result: undefined });
+  };
+  cluster.commit(
+    updateNode(cluster.store, {
+      id: 'w',
+      version: cluster.versionOf('w'),
+      spec: { Role: 'manager', Availability: 'active' },
+    }),
+  );
+  t.match(cluster.store.node('w'), { role: 'worker', spec: { Role: 'manager' } }, 'a promotion is a wish');
+  demote('b');
+  t.match(cluster.store.node('b'), { role: 'manager', spec: { Role: 'worker' }, departure: undefined });
+  remove('b');
+  t.match(cluster.store.node('b'), { role: 'manager', departure: { isForced: false, isRemoval: true } });
+  leaves('b');
+  t.equal(cluster.store.node('b'), undefined);
+  demote('c', true);
+  t.match(cluster.store.node('c'), { departure: { isForced: true, isRemoval: false } });
+  leaves('c');
+  t.match(cluster.store.node('c'), { role: 'worker', departure: undefined });
+  remove('d', true);
+  t.match(cluster.store.node('d'), { spec: AS_WORKER, departure: { isForced: true, isRemoval: true } });
+  cluster.commit(
+    updateNode(cluster.store, { id: 'd', version: cluster.versionOf('d'), spec: { ...AS_WORKER, Role: 'manager' } }),
+  );
+  leaves('d');
+  t.match(cluster.store.node('d'), { role: 'worker', departure: undefined }, 'promoted again in time, it stays');
+  t.same(Object.keys(cluster.store.cluster()?.excluded ?? {}), ['b', 'c']);
+});
+
+t.test('a demotion that would lose the quorum says what it costs, and is done by force', async (t) => {
+  const cluster = withManagers('b', 'lost');
+  const demote = (id: string, force = false) =>
+    updateNode(cluster.store, { id, version: cluster.versionOf(id), spec: AS_WORKER, force });
+  t.throws(() => demote('b'), {
+    code: 'failed-precondition',
+    message:
+      "can't remove member from the raft: this would result in a loss of quorum: of the 2 managers left, " +
+      '1 would be reachable where 2 must be, and nothing in the cluster could be changed. ' +
+      'Bring back lost or remove what is lost first; with force it is done all the same',
+  });
+  t.match(demote('b', true).changes, [{ type: 'node-spec', departure: { isForced: true, isRemoval: false } }]);
+  cluster.commit(demote('lost'));
+  cluster.commit(demote('b'));
+  t.throws(() => demote('m', true), { message: /last manager/ }, 'those on their way out do not count');
+});
+
+t.test('a manager leaves in the words of Docker', async (t) => {
+  const cluster = withManagers('b', 'lost');
+  const leave = (id: string, force: boolean) => leaveAsManager(cluster.store, { id, force });
+  const words = (losing: string) =>
+    'You are attempting to leave the swarm on a node that is participating as a manager. ' +
+    `${losing}The only way to restore a swarm that has lost consensus is to reinitialize it with ` +
+    '`--force-new-cluster`. Use `--force` to suppress this message.';
+  t.throws(() => leave('b', false), {
+    code: 'failed-precondition',
+    message: words(
+      'Removing this node leaves 1 managers out of 3. Without a Raft quorum your swarm will be inaccessible. ',
+    ),
+  });
+  t.throws(() => leave('lost', false), { message: words('') });
+  for (const id of ['b', 'lost']) t.equal(cluster.commit(leave(id, true)).isLast, false);
+  t.match(cluster.store.node('b'), { role: 'manager', spec: { Role: 'worker' }, departure: { isForced: true } });
+  t.throws(() => leave('m', false), { message: /^You are .* Removing the last manager erases all .* this message\.$/ });
+  t.same(leave('m', true), { guards: [], changes: [], result: { isLast: true } });
+  t.same(leave('w', false).changes, [], 'a worker has nothing to ask for');
+});
+
+t.test('the address of a manager is written when it is news', async (t) => {
+  const { store } = withNodes();
+  const managerAddr = '10.0.0.9:2377';
+  t.same(setManagerAddr(store, { id: 'm', managerAddr }).changes, [
+    { type: 'node-manager-addr', id: 'm', managerAddr },
+  ]);
+  t.same(setManagerAddr(store, { id: 'm', managerAddr: '10.0.0.1:2377' }).changes, []);
+  t.throws(() => setManagerAddr(store, { id: 'x', managerAddr }), { code: 'not-found' });
 });
 
 t.test('a cluster update rotates the tokens that it is asked to, and refuses what is not honoured', async (t) => {
@@ -443,8 +543,11 @@ t.test('a cluster update rotates the tokens that it is asked to, and refuses wha
     Orchestration: { TaskHistoryRetentionLimit: 3 },
     Dispatcher: { HeartbeatPeriod: 9e9 },
     CAConfig: { NodeCertExpiry: 2_592e12 },
+    Raft: { ...defaultClusterSpec().Raft, SnapshotInterval: 5000, KeepOldSnapshots: 2, LogEntriesForSlowFollowers: 9 },
   };
   t.same(update(changed)?.spec, changed);
+  t.same(raftSettingsOf(changed), { snapshotEntries: 5000, oldSnapshots: 2, trailingEntries: 9 });
+  t.same(raftSettingsOf({}), { snapshotEntries: 10_000, oldSnapshots: 0, trailingEntries: 500 });
   t.same(cluster.store.cluster()?.joinSecrets, before);
   const after = update(changed, { rotateWorkerToken: true })?.joinSecrets;
   t.not(after?.worker, before?.worker);
@@ -456,7 +559,8 @@ t.test('a cluster update rotates the tokens that it is asked to, and refuses wha
   const heartbeat = { code: 'invalid-argument', message: 'heartbeat time period cannot be a negative duration' };
   t.throws(() => update({ Dispatcher: { HeartbeatPeriod: -5 } }), heartbeat);
   const unhonoured: [ClusterSpec, RegExp][] = [
-    [{ Raft: { SnapshotInterval: 5000 } }, /^Raft.SnapshotInterval 5000 .*leave it at 10000/],
+    [{ Raft: { ElectionTick: 5 } }, /^Raft.ElectionTick 5 .*leave it at 10/],
+    [{ Raft: { HeartbeatTick: 2 } }, /^Raft.HeartbeatTick 2 .*leave it at 1/],
     [{ EncryptionConfig: { AutoLockManagers: true } }, /^EncryptionConfig.AutoLockManagers/],
     [{ CAConfig: { ExternalCAs: [{ URL: 'u' }] } }, /^CAConfig.ExternalCAs/],
     [{ CAConfig: { ForceRotate: 1 } }, /^CAConfig.ForceRotate/],

@@ -27,15 +27,35 @@ class NaiveStore {
   tasks: TaskRecord[] = [];
   specs: SpecVersion[] = [];
   versionsMade: { serviceId: string; version: number }[] = [];
+  excluded: { id: string; sinceMs: number }[] = [];
 
   apply(index: number, { atMs, guards, changes }: Entry): Guard | undefined {
     const failed = guards.find((guard) => !this.holds(guard));
     if (failed !== undefined) return failed;
     for (const change of changes) {
+      const before = [...this.nodes];
       this.change(change, { version: index, createdAtMs: atMs, updatedAtMs: atMs });
       this.specs = this.specs.filter(({ serviceId, version }) => this.isNeeded(serviceId, version));
+      this.exclude(before, atMs);
     }
     return undefined;
+  }
+
+  /** Who was a manager, or was to be one, before and is not now may be one no more; and the other way round. */
+  exclude(before: NodeRecord[], atMs: number): void {
+    if (this.cluster === undefined) return;
+    const isManager = ({ spec, role }: NodeRecord) => [spec.Role, role].includes('manager');
+    const ids = (nodes: NodeRecord[]) => nodes.filter(isManager).map(({ id }) => id);
+    const [then, now] = [ids(before), ids(this.nodes)];
+    const gone = then.filter((id) => !now.includes(id));
+    const isBack = now.some((id) => !then.includes(id) && this.excluded.some((each) => each.id === id));
+    if (gone.length === 0 && !isBack) return;
+    this.excluded = this.excluded
+      .filter(({ id, sinceMs }) => !now.includes(id) && !gone.includes(id) && sinceMs > atMs - 90 * 24 * 3600e3)
+      .concat(gone.map((id) => ({ id, sinceMs: atMs })));
+    const excluded = Object.fromEntries(this.excluded.map(({ id, sinceMs }) => [id, sinceMs]));
+    const { excluded: _, ...rest } = this.cluster;
+    this.cluster = this.excluded.length === 0 ? rest : { ...rest, excluded };
   }
 
   holds(guard: Guard): boolean {
@@ -76,23 +96,43 @@ class NaiveStore {
       case 'node-create':
         if (!has(this.nodes, change.node.id)) this.nodes.push({ ...change.node, meta: created });
         return;
-      case 'node-spec':
-        this.nodes = put(this.nodes, change.id, { spec: change.spec });
-        return;
+      case 'node-spec': {
+        const { id, spec, departure } = change;
+        this.nodes = put(this.nodes, id, departure === undefined ? { spec } : { spec, departure });
+        break;
+      }
       case 'node-status':
+        this.nodes = put(this.nodes, change.id, { status: change.status });
         for (const node of this.nodes.filter(({ id }) => id === change.id)) {
-          if (change.status.state === 'ready') delete node.downSinceMs;
           if (change.status.state === 'down') node.downSinceMs ??= created.updatedAtMs;
         }
-        this.nodes = put(this.nodes, change.id, { status: change.status });
-        return;
+        break;
       case 'node-description': {
         const { description, managerAddr } = change;
         this.nodes = put(this.nodes, change.id, managerAddr ? { description, managerAddr } : { description });
         return;
       }
+      case 'node-role': {
+        const { id, role, managerAddr } = change;
+        const node = this.nodes.find((each) => each.id === id);
+        if (role === 'worker' && node?.departure?.isRemoval) {
+          this.nodes = this.nodes.filter((each) => each !== node);
+          return;
+        }
+        const since: Partial<NodeRecord> = node?.role === role ? {} : { reachabilityAtMs: created.updatedAtMs };
+        this.nodes = put(this.nodes, id, { role, ...since, ...(managerAddr && { managerAddr }) });
+        break;
+      }
+      case 'node-reachability': {
+        const { id, reachability } = change;
+        this.nodes = put(this.nodes, id, { reachability, reachabilityAtMs: created.updatedAtMs });
+        break;
+      }
+      case 'node-manager-addr':
+        this.nodes = put(this.nodes, change.id, { managerAddr: change.managerAddr });
+        return;
       case 'node-delete':
-        this.nodes = this.nodes.filter(({ id }) => id !== change.id);
+        this.nodes = this.nodes.filter(({ id, role }) => id !== change.id || role === 'manager');
         return;
       case 'service-create': {
         if (this.specs.some((s) => s.serviceId === change.id) || this.isTaken(change.spec, change.id)) return;
@@ -162,6 +202,19 @@ class NaiveStore {
       case 'task-delete':
         this.tasks = this.tasks.filter(({ id }) => id !== change.id);
         return;
+    }
+    this.dropWhatIsOver();
+  }
+
+  /** A worker is neither reachable nor leaves the managers; a manager that is wanted does not; who is ready is not down. */
+  dropWhatIsOver(): void {
+    for (const node of this.nodes) {
+      if (node.status.state === 'ready') delete node.downSinceMs;
+      if (node.role === 'worker') {
+        delete node.reachability;
+        delete node.reachabilityAtMs;
+      }
+      if (node.role === 'worker' || node.spec.Role !== 'worker') delete node.departure;
     }
   }
 
@@ -308,37 +361,56 @@ const update = fc.record({
   startedAtMs: fc.nat(9),
   message: fc.constant(''),
 });
-const node = fc.record({
-  id: nodeId,
-  spec: fc.constant({}),
-  role: fc.constant('worker' as const),
-  status: nodeStatus,
-});
+const nodeRole = fc.constantFrom('worker' as const, 'manager' as const);
+const nodeSpec = fc.record({ Role: nodeRole, Availability: fc.constant('drain' as const) }, { requiredKeys: [] });
+const node = fc.record({ id: nodeId, spec: nodeSpec, role: nodeRole, status: nodeStatus });
 const description = fc.constant({
   Hostname: 'h',
   Platform: { Architecture: 'x86_64', OS: 'linux' },
   Resources: { NanoCPUs: 1, MemoryBytes: 1 },
   Engine: { EngineVersion: '20.10', Plugins: [] },
 } satisfies NodeDescription as NodeDescription);
-const cluster = fc.constant({
+const CLUSTER = {
   id: 'c',
   spec: {},
   joinSecrets: { worker: 'w', manager: 'm' },
   rootCa: { certificatePem: 'C', keyPem: 'K' },
-});
+};
+const cluster = fc.constant(CLUSTER);
 const type = <T extends string>(name: T) => fc.constant(name);
-const change: fc.Arbitrary<Change> = fc.oneof(
-  fc.record({ type: type('cluster-create'), cluster }),
-  fc.record({ type: type('cluster-spec'), spec: fc.constantFrom({}, { Name: 'default' }) }),
-  fc.record({ type: type('join-secrets'), joinSecrets: fc.constant({ worker: 'w2', manager: 'm2' }) }),
+const nodeChange: fc.Arbitrary<Change> = fc.oneof(
   fc.record({ type: type('node-create'), node }),
-  fc.record({ type: type('node-spec'), id: nodeId, spec: fc.constant({ Availability: 'drain' as const }) }),
+  fc.record(
+    {
+      type: type('node-spec'),
+      id: nodeId,
+      spec: nodeSpec,
+      departure: fc.record({ isForced: fc.boolean(), isRemoval: fc.boolean() }),
+    },
+    { requiredKeys: ['type', 'id', 'spec'] },
+  ),
+  fc.record(
+    { type: type('node-role'), id: nodeId, role: nodeRole, managerAddr: fc.constant('h:2') },
+    { requiredKeys: ['type', 'id', 'role'] },
+  ),
+  fc.record({
+    type: type('node-reachability'),
+    id: nodeId,
+    reachability: fc.constantFrom('reachable' as const, 'unreachable' as const),
+  }),
+  fc.record({ type: type('node-manager-addr'), id: nodeId, managerAddr: fc.constant('h:3') }),
   fc.record({ type: type('node-status'), id: nodeId, status: nodeStatus }),
   fc.record(
     { type: type('node-description'), id: nodeId, description, managerAddr: fc.constant('h:1') },
     { requiredKeys: ['type', 'id', 'description'] },
   ),
   fc.record({ type: type('node-delete'), id: nodeId }),
+);
+const change: fc.Arbitrary<Change> = fc.oneof(
+  fc.record({ type: type('cluster-create'), cluster }),
+  fc.record({ type: type('cluster-spec'), spec: fc.constantFrom({}, { Name: 'default' }) }),
+  fc.record({ type: type('join-secrets'), joinSecrets: fc.constant({ worker: 'w2', manager: 'm2' }) }),
+  { weight: 9, arbitrary: nodeChange },
   { weight: 3, arbitrary: fc.record({ type: type('service-create'), id: serviceId, spec }) },
   {
     weight: 4,
@@ -378,18 +450,11 @@ const guard: fc.Arbitrary<Guard> = fc.oneof(
     { requiredKeys: ['type', 'kind', 'id'] },
   ),
 );
-const entries = fc.array(
-  fc.record({
-    atMs: fc.nat(1000),
-    guards: fc.oneof({ weight: 4, arbitrary: fc.constant<Guard[]>([]) }, fc.array(guard, { maxLength: 2 })),
-    changes: fc.array(change, { maxLength: 5 }),
-  }),
-  { maxLength: 40 },
-);
+const guards = fc.oneof({ weight: 4, arbitrary: fc.constant<Guard[]>([]) }, fc.array(guard, { maxLength: 2 }));
 
-t.test('a store answers as a naive one does, and goes on so when restored from a snapshot', async () => {
+function checkAgainstNaive(log: fc.Arbitrary<Entry[]>, numRuns: number): void {
   fc.assert(
-    fc.property(entries, fc.nat(40), fc.integer({ min: 1, max: 200 }), (log, restoreAt, pieceLength) => {
+    fc.property(log, fc.nat(40), fc.integer({ min: 1, max: 200 }), (log, restoreAt, pieceLength) => {
       let store = new Store();
       const naive = new NaiveStore();
       for (const [i, entry] of log.entries()) {
@@ -401,7 +466,27 @@ t.test('a store answers as a naive one does, and goes on so when restored from a
       }
       check(store, naive);
     }),
-    { numRuns: 150 },
+    { numRuns },
+  );
+}
+
+t.test('a store answers as a naive one does, and goes on so when restored from a snapshot', async () => {
+  const entry = fc.record({ atMs: fc.nat(1000), guards, changes: fc.array(change, { maxLength: 5 }) });
+  checkAgainstNaive(fc.array(entry, { maxLength: 40 }), 150);
+});
+
+t.test('so it does when nodes become managers and workers for months', async () => {
+  const day = 24 * 3600e3;
+  const create: Entry = { atMs: 0, guards: [], changes: [{ type: 'cluster-create', cluster: CLUSTER }] };
+  const entry = fc.record({
+    atMs: fc.nat(300).map((n) => n * day),
+    guards,
+    changes: fc.array(nodeChange, { maxLength: 5 }),
+  });
+  const log = fc.array(entry, { minLength: 5, maxLength: 40, size: 'max' });
+  checkAgainstNaive(
+    log.map((entries) => [create, ...entries]),
+    300,
   );
 });
 

@@ -1,6 +1,7 @@
-import { type JoinToken, type NodeSpec, parseJoinToken } from '@apiary/api/model';
+import { type JoinToken, type NodeSpec, parseHostPort, parseJoinToken } from '@apiary/api/model';
 import { ApiaryError, newId, type Rng } from '@apiary/std';
 import type { Change, Guard } from '../store/change.js';
+import { effectiveRole } from '../store/node-role.js';
 import type { ClusterRecord, NodeRecord } from '../store/records.js';
 import type { View } from '../store/view.js';
 import { type Caller, notOfCluster } from './access.js';
@@ -30,40 +31,50 @@ const DEFAULT_CERTIFICATE_VALIDITY_MS = 90 * 24 * 3600 * 1000;
  *
  * @param request.rootDigest    of the cluster's root certificate, as in its join tokens
  * @param request.availability  empty for `active`
- * @throws ApiaryError `unauthenticated` for a token that is not this cluster's, `unimplemented` for a manager's,
- *   `invalid-argument` for an unknown availability or what is no token at all
+ * @param request.managerAddr   where the others would reach it as a manager, `HOST:PORT`: a manager's token needs it,
+ *   and with a worker's it is passed over, since whoever joins cannot tell one token from the other
+ * @throws ApiaryError `unauthenticated` for a token that is not this cluster's; `invalid-argument` for an unknown
+ *   availability, what is no token at all, or a manager's token without a usable address
  */
 export function enrol(
   view: View,
-  request: { joinToken: string; rootDigest: string; availability: string },
+  request: { joinToken: string; rootDigest: string; availability: string; managerAddr?: string },
   rng: Rng,
 ): EnrolmentDecision {
   const cluster = clusterOf(view);
   const role = roleOfToken(cluster, parseJoinToken(request.joinToken), request.rootDigest);
-  if (role === 'manager') {
-    throw new ApiaryError(
-      'unimplemented',
-      'this version runs a single manager: join with the worker token ("swarmctl join-token worker" shows it)',
-    );
-  }
+  const managerAddr = role === 'manager' ? managerAddrOf(request.managerAddr) : undefined;
   const spec: NodeSpec = { Labels: {}, Role: role, Availability: availabilityOf(request.availability) };
   const id = newId(rng);
   return {
     guards: [{ type: 'unchanged', kind: 'cluster', id: cluster.id, version: cluster.meta.version }],
-    changes: [{ type: 'node-create', node: { id, spec, role, status: { state: 'unknown', message: '', addr: '' } } }],
+    changes: [
+      {
+        type: 'node-create',
+        node: {
+          id,
+          spec,
+          // Until the leader has made it a member of the managers' log.
+          role: 'worker',
+          status: { state: 'unknown', message: '', addr: '' },
+          ...(managerAddr !== undefined && { managerAddr }),
+        },
+      },
+    ],
     result: enrolmentOf(cluster, id, role),
   };
 }
 
 /**
- * What a node gets that renews its certificate: the same id, and the role of its record.
+ * What a node gets that renews its certificate: the same id, and the role that it is to have now, whatever it has been:
+ * a manager's from when it is wanted as one until it is a member of the managers' log no more.
  *
  * @throws ApiaryError `not-found` when the node is gone
  */
 export function renewal(view: View, caller: Pick<Caller, 'nodeId'>): Enrolment {
   const node = view.node(caller.nodeId);
   if (node === undefined) throw notOfCluster(caller.nodeId);
-  return enrolmentOf(clusterOf(view), node.id, node.role);
+  return enrolmentOf(clusterOf(view), node.id, effectiveRole(node));
 }
 
 /** How long certificates are good for, by the cluster's spec (`NodeCertExpiry`, nanoseconds). */
@@ -72,12 +83,14 @@ export function certificateValidityMs(spec: ClusterRecord['spec']): number {
   return expiryNs > 0 ? expiryNs / 1e6 : DEFAULT_CERTIFICATE_VALIDITY_MS;
 }
 
+const SHOW_TOKENS = 'on a manager, "swarmctl join-token worker" (or "manager", to join as one) shows';
+
 function roleOfToken(cluster: ClusterRecord, token: JoinToken, rootDigest: string): NodeRecord['role'] {
   if (!equalInConstantTime(token.rootDigest, rootDigest)) {
     throw new ApiaryError(
       'unauthenticated',
       'invalid join token: it belongs to another cluster, or to this one before its CA was rotated; ' +
-        '"swarmctl join-token worker" on a manager shows the current one',
+        `${SHOW_TOKENS} the current ones`,
     );
   }
   // Both are compared whatever the first says, so that the time taken tells nothing.
@@ -87,8 +100,7 @@ function roleOfToken(cluster: ClusterRecord, token: JoinToken, rootDigest: strin
   if (isWorker) return 'worker';
   throw new ApiaryError(
     'unauthenticated',
-    'invalid join token: its secret is wrong or was rotated; ' +
-      '"swarmctl join-token worker" on a manager shows the current one',
+    `invalid join token: its secret is wrong or was rotated; ${SHOW_TOKENS} the current ones`,
   );
 }
 
@@ -105,6 +117,18 @@ function availabilityOf(text: string): 'active' | 'pause' | 'drain' {
     'invalid-argument',
     `invalid availability ${JSON.stringify(text)}: expected active, pause or drain`,
   );
+}
+
+function managerAddrOf(text: string | undefined): string {
+  if (text === undefined || text === '') {
+    throw new ApiaryError(
+      'invalid-argument',
+      'this join token is for managers, and no address came with it at which the other managers reach this one: ' +
+        'join with --advertise-addr, or as a worker with the token that "swarmctl join-token worker" shows',
+    );
+  }
+  parseHostPort(text, 'manager address');
+  return text;
 }
 
 function enrolmentOf(cluster: ClusterRecord, nodeId: string, role: NodeRecord['role']): Enrolment {

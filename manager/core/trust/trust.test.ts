@@ -36,8 +36,8 @@ function tokenOf(secret: string, rootDigest = ROOT_DIGEST): string {
   return formatJoinToken({ rootDigest, secret });
 }
 
-function join(joinToken: string, availability = '') {
-  return enrol(viewOf([]), { joinToken, rootDigest: ROOT_DIGEST, availability }, new SeededRng(1));
+function join(joinToken: string, availability = '', managerAddr = '') {
+  return enrol(viewOf([]), { joinToken, rootDigest: ROOT_DIGEST, availability, managerAddr }, new SeededRng(1));
 }
 
 function errorOf(act: () => unknown): { code?: string; message: string } {
@@ -81,7 +81,11 @@ t.test('every wrong token is refused in words of its own', async (t) => {
   );
   t.match(
     errorOf(() => join(tokenOf(MANAGER_SECRET))),
-    { code: 'unimplemented', message: /single manager.*worker token/ },
+    { code: 'invalid-argument', message: /for managers.*--advertise-addr.*"swarmctl join-token worker"/ },
+  );
+  t.match(
+    errorOf(() => join(tokenOf(MANAGER_SECRET), '', 'a b')),
+    { code: 'invalid-argument', message: /invalid manager address "a b"/ },
   );
   t.match(
     errorOf(() => join(tokenOf(WORKER_SECRET), 'asleep')),
@@ -89,9 +93,27 @@ t.test('every wrong token is refused in words of its own', async (t) => {
   );
 });
 
-t.test('a renewal keeps the id and takes the role of the record', async (t) => {
-  const caller: Caller = { nodeId: 'n1', role: 'manager', clusterId: 'c1', validUntilMs: 10 };
-  t.match(renewal(viewOf([node('n1', 'worker')]), caller), { nodeId: 'n1', role: 'worker' });
+t.test(
+  'the manager token makes a node that is a manager by its certificate, and not yet by its membership',
+  async (t) => {
+    const { changes, result } = join(tokenOf(MANAGER_SECRET), '', '10.0.0.2:2377');
+    t.match(changes, [
+      { type: 'node-create', node: { role: 'worker', spec: { Role: 'manager' }, managerAddr: '10.0.0.2:2377' } },
+    ]);
+    t.match(result, { role: 'manager', clusterId: 'c1' });
+    const worker = join(tokenOf(WORKER_SECRET), '', '10.0.0.2:2377');
+    t.notMatch(worker.changes, [{ node: { managerAddr: /./ } }], 'who joins does not know which token it has');
+  },
+);
+
+t.test('a renewal keeps the id, and is for a manager while the node is wanted as one or is one', async (t) => {
+  const caller = { nodeId: 'n1' };
+  const roleOf = (role: NodeRecord['role'], wanted: NodeRecord['role']) =>
+    renewal(viewOf([{ ...node('n1', role), spec: { Role: wanted } }]), caller).role;
+  t.equal(roleOf('worker', 'worker'), 'worker');
+  t.equal(roleOf('worker', 'manager'), 'manager');
+  t.equal(roleOf('manager', 'worker'), 'manager');
+  t.equal(roleOf('manager', 'manager'), 'manager');
   t.match(
     errorOf(() => renewal(viewOf([]), caller)),
     { code: 'not-found' },
@@ -114,6 +136,7 @@ t.test('who may call follows from the certificate and from the record, the lesse
     nodeId,
     role,
     clusterId: 'c1',
+    issuedMs: 0,
     validUntilMs: 1_000,
     ...more,
   });
