@@ -9,13 +9,30 @@ import type { Entry, MemberId, Membership, Position } from './entry.js';
 const TYPES = { empty: 0, command: 1, membership: 2 } as const;
 
 export function encodeEntry(entry: Entry): Uint8Array {
-  const membership = entry.type === 'membership' ? encodeMembership(entry.membership) : new Uint8Array(0);
-  const data = entry.type === 'empty' ? new Uint8Array(0) : entry.data;
-  const bytes = new Uint8Array(1 + membership.length + data.length);
-  bytes[0] = TYPES[entry.type];
-  bytes.set(membership, 1);
-  bytes.set(data, 1 + membership.length);
+  const bytes = new Uint8Array(encodedEntryBytes(entry));
+  writeEntry(entry, bytes, 0);
   return bytes;
+}
+
+/** How many bytes `writeEntry` writes. */
+export function encodedEntryBytes(entry: Entry): number {
+  switch (entry.type) {
+    case 'empty':
+      return 1;
+    case 'command':
+      return 1 + entry.data.length;
+    case 'membership':
+      return 1 + encodedMembershipBytes(entry.membership) + entry.data.length;
+  }
+}
+
+/** Writes what `encodeEntry` gives into `target`, from `at` on. */
+export function writeEntry(entry: Entry, target: Uint8Array, at: number): void {
+  target[at] = TYPES[entry.type];
+  if (entry.type === 'empty') return;
+  const membership = entry.type === 'membership' ? encodeMembership(entry.membership) : new Uint8Array(0);
+  target.set(membership, at + 1);
+  target.set(entry.data, at + 1 + membership.length);
 }
 
 /**
@@ -43,7 +60,7 @@ export function decodeEntry({ index, term }: Position, bytes: Uint8Array): Entry
 
 export function encodeMembership({ voters, learners }: Membership): Uint8Array {
   const members = [...voters, ...learners];
-  const bytes = new Uint8Array(members.reduce((sum, id) => sum + 1 + id.length, 4));
+  const bytes = new Uint8Array(encodedMembershipBytes({ voters, learners }));
   const view = viewOf(bytes);
   view.setUint16(0, voters.length, true);
   view.setUint16(2, learners.length, true);
@@ -54,6 +71,10 @@ export function encodeMembership({ voters, learners }: Membership): Uint8Array {
     at += 1 + id.length;
   }
   return bytes;
+}
+
+export function encodedMembershipBytes({ voters, learners }: Membership): number {
+  return [...voters, ...learners].reduce((sum, id) => sum + 1 + id.length, 4);
 }
 
 /** @returns the membership, and how many of `bytes` it takes */

@@ -6,6 +6,7 @@ export * from './entry-codec.js';
 export * from './file-header.js';
 export type * from './log.js';
 export * from './membership.js';
+export * from './message-codec.js';
 export type * from './messages.js';
 export * from './options.js';
 export * from './quorum.js';
