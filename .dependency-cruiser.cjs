@@ -1,7 +1,8 @@
 /** Who may import whom. The layers are those of docs/ARCHITECTURE.md. */
-const packages = ['std', 'api', 'raft', 'manager', 'worker', 'cli', 'test', 'bench'];
+const packages = ['std', 'agent-native', 'api', 'raft', 'manager', 'worker', 'cli', 'test', 'bench'];
 const mayImport = {
   std: [],
+  'agent-native': ['std'],
   api: ['std'],
   raft: ['std'],
   manager: ['std', 'api', 'raft'],

@@ -35,6 +35,10 @@ const PACKAGES = [
   ['util-linux', () => has('unshare') && has('nsenter') && has('setpriv') && has('flock')],
   ['perl-base', () => has('perl')],
   ['openssl', () => has('openssl')],
+  // To compile the native addon.
+  ['g++', () => has('g++')],
+  ['make', () => has('make')],
+  ['python3', () => has('python3')],
 ];
 
 /** @returns {string[]} the Debian packages that must be installed first */

@@ -1,0 +1,36 @@
+import { binding } from './binding.js';
+import { rethrow } from './kernel-error.js';
+
+/** A namespace: the file that stands for it (`/run/netns/web`), or a process that is in it. */
+export type NamespaceRef = { readonly path: string } | { readonly pid: number };
+
+/** The file that stands for the namespace of a kind. */
+export function namespacePath(ref: NamespaceRef, kind: 'net' | 'mnt'): string {
+  return 'pid' in ref ? `/proc/${pidOf(ref.pid)}/ns/${kind}` : ref.path;
+}
+
+function pidOf(pid: number): number {
+  if (!Number.isInteger(pid) || pid <= 0 || pid > 2 ** 22) throw new TypeError(`a process id is wanted, not ${pid}`);
+  return pid;
+}
+
+/**
+ * Makes a network namespace that lives until it is deleted, mounted on a new file at `path`.
+ *
+ * The folder must exist. It should be a mount point with shared propagation, as `ip netns` makes /run/netns: elsewhere a
+ * mount namespace made meanwhile keeps a copy of the mount, and with it the namespace, after it was deleted here.
+ *
+ * @throws KernelError: `EEXIST` when there is such a file
+ */
+export async function createNetworkNamespace(path: string): Promise<void> {
+  await binding.createNetworkNamespace(path).catch((error) => rethrow(error));
+}
+
+/**
+ * Takes the name away from a network namespace; it ends when no process, socket or descriptor is in it any more.
+ *
+ * @throws KernelError: `ENOENT` when there is none
+ */
+export async function deleteNetworkNamespace(path: string): Promise<void> {
+  await binding.deleteNetworkNamespace(path).catch((error) => rethrow(error));
+}

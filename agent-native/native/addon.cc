@@ -1,0 +1,15 @@
+#include <napi.h>
+
+#include "modules.h"
+
+static Napi::Object Init(Napi::Env env, Napi::Object exports) {
+  env.SetInstanceData(new agent::Instance(env));
+  agent::ExportNetlink(env, exports);
+  agent::ExportMonitor(env, exports);
+  agent::ExportSystem(env, exports);
+  agent::ExportBpf(env, exports);
+  agent::ExportBpfMap(env, exports);
+  return exports;
+}
+
+NODE_API_MODULE(agent_native, Init)

@@ -1,0 +1,189 @@
+// Mounts, network namespaces and sysctls, optionally inside the namespaces of somebody else.
+#include <fcntl.h>
+#include <sched.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <system_error>
+#include <thread>
+
+#include "arguments.h"
+#include "modules.h"
+#include "namespaces.h"
+
+namespace agent {
+
+namespace {
+
+struct Mounting {
+  std::string source, target, type, data, space;
+  uint32_t flags, then_flags;
+};
+
+Failure Mount(const Mounting& asked) {
+  const char* type = asked.type.empty() ? nullptr : asked.type.c_str();
+  const char* data = asked.data.empty() ? nullptr : asked.data.c_str();
+  if (mount(asked.source.c_str(), asked.target.c_str(), type, asked.flags, data) != 0) {
+    return LastFailure("mount " + asked.target);
+  }
+  if (asked.then_flags == 0) return {};
+  if (mount("none", asked.target.c_str(), nullptr, asked.then_flags, nullptr) == 0) return {};
+  const Failure failure = LastFailure("remount " + asked.target);
+  (void)umount2(asked.target.c_str(), MNT_DETACH);
+  return failure;
+}
+
+Spaces MountSpace(const std::string& path) {
+  Spaces spaces;
+  if (!path.empty()) spaces.mount = path;
+  return spaces;
+}
+
+/** mount(source, target, type, flags, thenFlags, data, mountNamespacePath) */
+Napi::Value MountJs(const Napi::CallbackInfo& info) {
+  Mounting asked;
+  asked.source = ReadOptionalText(info[0], "source").value_or("none");
+  asked.target = ReadText(info[1], "target");
+  asked.type = ReadOptionalText(info[2], "type").value_or("");
+  asked.flags = ReadUint32(info[3], "flags");
+  asked.then_flags = ReadUint32(info[4], "thenFlags");
+  asked.data = ReadOptionalText(info[5], "data").value_or("");
+  asked.space = ReadOptionalText(info[6], "namespacePath").value_or("");
+  return PostState<Mounting>(info.Env().GetInstanceData<Instance>()->system, info.Env(), std::move(asked),
+                             [](Mounting& state) {
+                               return RunIn(MountSpace(state.space), [&] { return Mount(state); });
+                             });
+}
+
+struct Unmounting {
+  std::string target, space;
+  uint32_t flags;
+};
+
+/** unmount(target, flags, mountNamespacePath) */
+Napi::Value UnmountJs(const Napi::CallbackInfo& info) {
+  Unmounting asked;
+  asked.target = ReadText(info[0], "target");
+  asked.flags = ReadUint32(info[1], "flags");
+  asked.space = ReadOptionalText(info[2], "namespacePath").value_or("");
+  return PostState<Unmounting>(info.Env().GetInstanceData<Instance>()->system, info.Env(), std::move(asked),
+                               [](Unmounting& state) {
+                                 return RunIn(MountSpace(state.space), [&]() -> Failure {
+                                   if (umount2(state.target.c_str(), static_cast<int>(state.flags)) == 0) return {};
+                                   return LastFailure("unmount " + state.target);
+                                 });
+                               });
+}
+
+/** Runs `work` on a thread that ends with it. */
+Failure RunApart(const std::function<Failure()>& work) {
+  Failure failure;
+  try {
+    std::thread([&] { failure = work(); }).join();
+  } catch (const std::system_error& error) {
+    return FailureOf(EAGAIN, "start a thread", error.what());
+  }
+  return failure;
+}
+
+Failure CreateNetworkNamespace(std::string& path) {
+  Descriptor file(open(path.c_str(), O_RDONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0));
+  if (!file) return LastFailure("create " + path);
+  const Failure failure = RunApart([&]() -> Failure {
+    if (unshare(CLONE_NEWNET) != 0) return LastFailure("make network namespace");
+    if (mount("/proc/thread-self/ns/net", path.c_str(), "none", MS_BIND, nullptr) == 0) return {};
+    return LastFailure("mount network namespace at " + path);
+  });
+  if (failure) (void)unlink(path.c_str());
+  return failure;
+}
+
+Failure DeleteNetworkNamespace(std::string& path) {
+  if (umount2(path.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW) != 0) {
+    const int number = errno;
+    struct stat status {};
+    // An empty file is what a creation that was cut short leaves.
+    const bool is_left_over = number == EINVAL && lstat(path.c_str(), &status) == 0 && S_ISREG(status.st_mode) && status.st_size == 0;
+    if (!is_left_over) return FailureOf(number, "unmount network namespace " + path);
+  }
+  if (unlink(path.c_str()) != 0) return LastFailure("remove " + path);
+  return {};
+}
+
+Napi::Value CreateNetworkNamespaceJs(const Napi::CallbackInfo& info) {
+  return PostState<std::string>(info.Env().GetInstanceData<Instance>()->system, info.Env(), ReadText(info[0], "path"),
+                                CreateNetworkNamespace);
+}
+
+Napi::Value DeleteNetworkNamespaceJs(const Napi::CallbackInfo& info) {
+  return PostState<std::string>(info.Env().GetInstanceData<Instance>()->system, info.Env(), ReadText(info[0], "path"),
+                                DeleteNetworkNamespace);
+}
+
+struct Sysctls {
+  std::vector<std::string> paths, values;
+  Spaces spaces;
+};
+
+Spaces NetworkSpace(Napi::Value path) {
+  Spaces spaces;
+  spaces.network = ReadOptionalText(path, "namespacePath");
+  return spaces;
+}
+
+Failure ReadSysctls(Sysctls& asked) {
+  for (const std::string& path : asked.paths) {
+    const Descriptor file = Descriptor::Open(path, O_RDONLY);
+    if (!file) return LastFailure("open " + path);
+    char text[4096];
+    const ssize_t size = read(file.Number(), text, sizeof text);
+    if (size < 0) return LastFailure("read " + path);
+    asked.values.emplace_back(text, static_cast<size_t>(size));
+  }
+  return {};
+}
+
+Failure WriteSysctls(Sysctls& asked) {
+  for (size_t i = 0; i < asked.paths.size(); i++) {
+    const Descriptor file = Descriptor::Open(asked.paths[i], O_WRONLY);
+    if (!file) return LastFailure("open " + asked.paths[i]);
+    const std::string& value = asked.values[i];
+    if (write(file.Number(), value.data(), value.size()) < 0) return LastFailure("write " + asked.paths[i]);
+  }
+  return {};
+}
+
+/** readSysctls(paths, networkNamespacePath) */
+Napi::Value ReadSysctlsJs(const Napi::CallbackInfo& info) {
+  Sysctls asked{ReadTextArray(info[0], "paths"), {}, NetworkSpace(info[1])};
+  return PostState<Sysctls>(
+      info.Env().GetInstanceData<Instance>()->system, info.Env(), std::move(asked),
+      [](Sysctls& state) { return RunIn(state.spaces, [&] { return ReadSysctls(state); }); },
+      [](Napi::Env env, Sysctls& state) -> Napi::Value {
+        auto values = Napi::Array::New(env, state.values.size());
+        for (uint32_t i = 0; i < state.values.size(); i++) values.Set(i, state.values[i]);
+        return values;
+      });
+}
+
+/** writeSysctls(paths, values, networkNamespacePath) */
+Napi::Value WriteSysctlsJs(const Napi::CallbackInfo& info) {
+  Sysctls asked{ReadTextArray(info[0], "paths"), ReadTextArray(info[1], "values"), NetworkSpace(info[2])};
+  if (asked.paths.size() != asked.values.size()) throw Napi::TypeError::New(info.Env(), "values must be as many as paths");
+  return PostState<Sysctls>(info.Env().GetInstanceData<Instance>()->system, info.Env(), std::move(asked),
+                            [](Sysctls& state) { return RunIn(state.spaces, [&] { return WriteSysctls(state); }); });
+}
+
+}  // namespace
+
+void ExportSystem(Napi::Env env, Napi::Object exports) {
+  exports.Set("mount", Napi::Function::New<MountJs>(env, "mount"));
+  exports.Set("unmount", Napi::Function::New<UnmountJs>(env, "unmount"));
+  exports.Set("createNetworkNamespace", Napi::Function::New<CreateNetworkNamespaceJs>(env, "createNetworkNamespace"));
+  exports.Set("deleteNetworkNamespace", Napi::Function::New<DeleteNetworkNamespaceJs>(env, "deleteNetworkNamespace"));
+  exports.Set("readSysctls", Napi::Function::New<ReadSysctlsJs>(env, "readSysctls"));
+  exports.Set("writeSysctls", Napi::Function::New<WriteSysctlsJs>(env, "writeSysctls"));
+}
+
+}  // namespace agent
