@@ -1,4 +1,5 @@
 import { ApiaryError } from '@apiary/std';
+import type { Guard } from '../store/change.js';
 import { isWantedManager } from '../store/node-role.js';
 import type { View } from '../store/view.js';
 
@@ -14,6 +15,8 @@ export interface RemovalCost {
   needed: number;
   /** Those that stay and are not reachable: their hostnames. */
   unreachable: string[];
+  /** That those that stay do so still: or else two removals, decided at once, could be one too many. */
+  guards: Guard[];
 }
 
 /**
@@ -28,7 +31,15 @@ export function costOfRemoval(view: View, id: string): RemovalCost {
   const left = staying.length;
   const needed = Math.floor(left / 2) + 1;
   const reachable = left - unreachable.length;
-  return { isLast: left === 0, losesQuorum: reachable < needed, left, reachable, needed, unreachable };
+  return {
+    isLast: left === 0,
+    losesQuorum: reachable < needed,
+    left,
+    reachable,
+    needed,
+    unreachable,
+    guards: staying.map(({ id, meta }) => ({ type: 'unchanged', kind: 'node', id, version: meta.version })),
+  };
 }
 
 /** SwarmKit's words. */

@@ -1,5 +1,6 @@
 import type { NodeSpec } from '@apiary/api/model';
 import { ApiaryError } from '@apiary/std';
+import type { Guard } from '../store/change.js';
 import { effectiveRole, isWantedManager } from '../store/node-role.js';
 import type { Departure, NodeRecord } from '../store/records.js';
 import type { View } from '../store/view.js';
@@ -26,10 +27,10 @@ export function updateNode(
   if (spec.Availability === undefined) throw invalid('invalid Availability: ""');
   if (node.meta.version !== version) throw new ApiaryError('out-of-sequence', 'update out of sequence');
   const isDemotion = node.role === 'manager' && spec.Role === 'worker' && isWantedManager(node);
-  if (isDemotion) checkDemotion(view, node, force);
-  const departure = force &&
-    spec.Role === 'worker' && { isForced: true, isRemoval: node.departure?.isRemoval ?? false };
-  return changeSpec(node, spec, departure || undefined);
+  const guards = isDemotion ? checkDemotion(view, node, force) : [];
+  const isRemoval = node.departure?.isRemoval ?? false;
+  const departure = force && spec.Role === 'worker' ? { isForced: true, isRemoval } : undefined;
+  return changeSpec(node, spec, { departure, guards });
 }
 
 /**
@@ -43,6 +44,7 @@ export function updateNode(
 export function removeNode(view: View, request: { id: string; force: boolean }): Decision<string> {
   const node = nodeOf(view, request.id);
   const { force } = request;
+  let guards: Guard[] = [];
   if (node.role === 'manager' && isWantedManager(node)) {
     if (!force) {
       throw new ApiaryError(
@@ -51,12 +53,13 @@ export function removeNode(view: View, request: { id: string; force: boolean }):
           'It must be demoted to worker before removal',
       );
     }
-    checkDemotion(view, node, true);
+    guards = checkDemotion(view, node, true);
   }
   if (node.status.state === 'ready' && !force) {
     throw new ApiaryError('failed-precondition', `node ${node.id} is not down and can't be removed`);
   }
-  return { ...removalOf(node, force), result: node.id };
+  const removal = removalOf(node, force);
+  return { ...removal, guards: [...removal.guards, ...guards], result: node.id };
 }
 
 /**
@@ -67,7 +70,7 @@ export function removeNode(view: View, request: { id: string; force: boolean }):
 export function removalOf(node: NodeRecord, isForced: boolean): Pick<Decision<unknown>, 'guards' | 'changes'> {
   if (node.role === 'manager') {
     const departure = { isForced: isForced || (node.departure?.isForced ?? false), isRemoval: true };
-    return changeSpec(node, { ...node.spec, Role: 'worker' }, departure);
+    return changeSpec(node, { ...node.spec, Role: 'worker' }, { departure });
   }
   return {
     guards: [{ type: 'unchanged', kind: 'node', id: node.id, version: node.meta.version }],
@@ -89,7 +92,8 @@ export function leaveAsManager(view: View, request: { id: string; force: boolean
   if (!request.force) throw leaveRefusal(cost);
   if (cost.isLast) return { guards: [], changes: [], result: { isLast: true } };
   const departure = { isForced: true, isRemoval: node.departure?.isRemoval ?? false };
-  return { ...changeSpec(node, { ...node.spec, Role: 'worker' }, departure), result: { isLast: false } };
+  const { guards } = cost;
+  return { ...changeSpec(node, { ...node.spec, Role: 'worker' }, { departure, guards }), result: { isLast: false } };
 }
 
 /** Docker has no other end for these words than `--force`, which they name. */
@@ -123,15 +127,21 @@ export function setManagerAddr(view: View, request: { id: string; managerAddr: s
   return { guards: [], changes: isKnown ? [] : [{ type: 'node-manager-addr', id, managerAddr }], result: id };
 }
 
-function checkDemotion(view: View, node: NodeRecord, force: boolean): void {
+/** @returns what must still hold where the demotion lands */
+function checkDemotion(view: View, node: NodeRecord, force: boolean): Guard[] {
   const cost = costOfRemoval(view, node.id);
   if (cost.isLast) throw new ApiaryError('failed-precondition', LAST_MANAGER);
   if (cost.losesQuorum && !force) throw quorumRefusal(cost);
+  return cost.guards;
 }
 
-function changeSpec({ id, meta }: NodeRecord, spec: NodeSpec, departure: Departure | undefined): Decision<string> {
+function changeSpec(
+  { id, meta }: NodeRecord,
+  spec: NodeSpec,
+  { departure, guards = [] }: { departure?: Departure | undefined; guards?: Guard[] },
+): Decision<string> {
   return {
-    guards: [{ type: 'unchanged', kind: 'node', id, version: meta.version }],
+    guards: [{ type: 'unchanged', kind: 'node', id, version: meta.version }, ...guards],
     changes: [{ type: 'node-spec', id, spec, ...(departure !== undefined && { departure }) }],
     result: id,
   };

@@ -493,6 +493,20 @@ t.test('a demotion that would lose the quorum says what it costs, and is done by
   t.throws(() => demote('m', true), { message: /last manager/ }, 'those on their way out do not count');
 });
 
+t.test('of managers that are demoted, removed and leave at once, one stays', async (t) => {
+  const { store } = withManagers('b', 'c');
+  const decisions: Decision<unknown>[] = [
+    updateNode(store, { id: 'm', version: store.node('m')?.meta.version ?? 0, spec: AS_WORKER, force: true }),
+    removeNode(store, { id: 'b', force: true }),
+    leaveAsManager(store, { id: 'c', force: true }),
+  ];
+  const outcomes = decisions.map(({ guards, changes }) => {
+    const { result } = store.apply(store.appliedIndex + 1, { atMs: NOW_MS, guards, changes });
+    return result.ok;
+  });
+  t.same(outcomes, [true, false, false], 'the others are decided anew');
+});
+
 t.test('a manager leaves in the words of Docker', async (t) => {
   const cluster = withManagers('b', 'lost');
   const leave = (id: string, force: boolean) => leaveAsManager(cluster.store, { id, force });
