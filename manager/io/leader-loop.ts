@@ -116,7 +116,7 @@ export class LeaderLoop {
       try {
         // A new leader may still be behind what was committed before its time.
         if (this.#dirty.all) await replica.barrier();
-        if (term !== this.#term) continue;
+        if (term === undefined || term !== this.#term) continue;
         dirty = this.#dirty;
         this.#dirty = new DirtySet();
         await this.#pass(dirty, term);
@@ -132,13 +132,14 @@ export class LeaderLoop {
     }
   }
 
-  async #pass(dirty: Dirty, term: number | undefined): Promise<void> {
+  async #pass(dirty: Dirty, term: number): Promise<void> {
     const { replica, clock, rng } = this.#options;
     const { changes, wakes } = this.#options.plan(replica.view, dirty, clock.now(), rng);
     for (const { serviceId, atMs } of wakes) this.#wakeAt(serviceId, atMs);
     for (const part of inEntries(changes)) {
       if (term !== this.#term) return;
-      await replica.submit(() => ({ guards: [], changes: part, result: undefined }));
+      // What was planned on one term's state is never another leader's to commit.
+      await replica.submit(() => ({ guards: [], changes: part, result: undefined }), { asLeaderOf: term });
     }
   }
 

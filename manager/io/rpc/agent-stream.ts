@@ -1,7 +1,7 @@
-import { rpcStatusOf } from '@apiary/api/client';
+import { LEADER_ADDR_KEY, rpcStatusOf } from '@apiary/api/client';
 import type { AgentMessage, ManagerMessage } from '@apiary/api/rpc';
 import { ApiaryError, type Clock, type Timer } from '@apiary/std';
-import type { ServerDuplexStream } from '@grpc/grpc-js';
+import { Metadata, type ServerDuplexStream } from '@grpc/grpc-js';
 
 export type AgentCall = ServerDuplexStream<AgentMessage, ManagerMessage>;
 
@@ -77,12 +77,21 @@ export class AgentStream {
     });
   }
 
-  /** Ends the stream, with the status of `error` when there is one. What was sent before still arrives. */
-  end(error?: ApiaryError): void {
+  /**
+   * Ends the stream, with the status of `error` when there is one. What was sent before still arrives.
+   *
+   * @param leaderAddr  where the agent is to go from here, or empty when it has to look for a leader
+   */
+  end(error?: ApiaryError, leaderAddr?: string): void {
     if (this.#isOver) return;
     this.#finish();
-    if (error === undefined) this.#call.end();
-    else this.#call.emit('error', rpcStatusOf(error));
+    if (error === undefined) {
+      this.#call.end();
+      return;
+    }
+    const metadata = new Metadata();
+    if (leaderAddr !== undefined) metadata.set(LEADER_ADDR_KEY, leaderAddr);
+    this.#call.emit('error', { ...rpcStatusOf(error), metadata });
   }
 
   #finish(): void {

@@ -1,6 +1,6 @@
 import { isIP } from 'node:net';
 import { isDeepStrictEqual } from 'node:util';
-import { parseHostPort } from '@apiary/api/model';
+import { formatHostPort, parseHostPort } from '@apiary/api/model';
 import {
   type AgentMessage,
   type DescriptionUpdate,
@@ -12,13 +12,17 @@ import {
 import { ApiaryError, type Clock, invariant, messageOf, type Timer } from '@apiary/std';
 import type { Logger } from 'pino';
 import { assignmentsFor, type Sent } from '../../core/dispatch/assignments.js';
-import { heartbeatPeriodMs, Liveness, MISSED_HEARTBEATS } from '../../core/dispatch/liveness.js';
+import { heartbeatPeriodMs, MISSED_HEARTBEATS } from '../../core/dispatch/liveness.js';
 import type { Observation } from '../../core/dispatch/observation.js';
+import { roleToTell } from '../../core/dispatch/told-role.js';
+import { managersOf } from '../../core/engine-api/index.js';
 import type { Touched } from '../../core/store/change.js';
+import type { NodeRecord } from '../../core/store/records.js';
 import { notOfCluster } from '../../core/trust/access.js';
 import type { Replica } from '../ports.js';
 import { type AgentCall, AgentStream } from './agent-stream.js';
 import { callerOf } from './caller.js';
+import { HeartbeatWatch } from './heartbeat-watch.js';
 import { assignmentsMessage, bounded, readDescription, readReport } from './messages.js';
 import { Recorder } from './recorder.js';
 import type { RpcService } from './server.js';
@@ -26,14 +30,19 @@ import { UnseenNodes } from './unseen-nodes.js';
 
 /** How long after a new leader, or a manager's restart, agents have to find it before any is declared down. */
 const NEW_LEADER_GRACE_MS = 10_000;
+/** How long a session waits for this manager to learn of a leader, before its agent is sent to ask elsewhere. */
+const LEADER_PATIENCE_MS = 2_000;
+/** When a new leader could not find out what was committed: until it tries again. */
+const BARRIER_RETRY_MS = 200;
 /** How long an engine may be away before its node is declared down: a restart of the engine moves no tasks. */
 const ENGINE_GRACE_MS = 5_000;
-/** A check that comes this late, or early, says that the manager itself stood still, or that its clock was set. */
-const STALL_MS = 250;
 /** How long a stream may be open before the agent says Hello. */
 const HELLO_TIMEOUT_MS = 10_000;
 /** Reports of one session that wait to be committed before its agent is left unread. */
 const MAX_REPORTS_UNDER_WAY = 32;
+
+/** What every session is told alike. */
+type SharedUpdate = Omit<SessionUpdate, 'role'>;
 
 interface Session {
   nodeId: string;
@@ -42,12 +51,13 @@ interface Session {
   peerAddr: string;
   addr: string;
   phase: 'silent' | 'introduced' | 'welcome';
-  /** Ends the session when no Hello comes. */
+  /** Ends the session when no Hello comes, or before that, no leader is found. */
   helloTimer: Timer;
   sent: Sent | undefined;
   /** Whether something was committed that the agent may have to be told. */
   isBehind: boolean;
-  update: SessionUpdate | undefined;
+  update: SharedUpdate | undefined;
+  role: NodeRecord['role'] | undefined;
   /** The agent has said its last word; the session is over once that is recorded. */
   isHalfClosed: boolean;
   workUnderWay: number;
@@ -59,15 +69,17 @@ interface Session {
 
 /**
  * Hands tasks to agents and hears what becomes of them, while this manager leads. What it learns goes through the
- * recorder into the log; what agents are told follows from committed state, entry by entry.
+ * recorder into the log; what agents are told follows from committed state, entry by entry. While another leads, agents
+ * are sent there; while nobody does, they wait a little, so that they are there as soon as somebody does.
  */
 export class Dispatcher {
   readonly service: RpcService;
   readonly #replica: Replica;
   readonly #clock: Clock;
   readonly #log: Logger;
-  readonly #recorder: Recorder;
-  readonly #liveness = new Liveness();
+  /** Of the term that is led, while it is. */
+  #recorder: Recorder | undefined;
+  readonly #heartbeats: HeartbeatWatch;
   readonly #unseen: UnseenNodes;
   readonly #sessions = new Map<string, Session>();
   /** Streams on which no Hello was said yet. */
@@ -75,19 +87,21 @@ export class Dispatcher {
   readonly #dirty = new Set<Session>();
   readonly #unsubscribe: (() => void)[];
   #isFlushScheduled = false;
-  #isLeading = false;
-  #update: SessionUpdate = { heartbeatPeriodMs: heartbeatPeriodMs({}, 0), managers: [], role: '' };
-  /** Until then, agents may still beat at the period before. */
-  #oldPeriodUntilMs = 0;
-  #check: { timer: Timer; dueMs: number } | undefined;
-  #lastHeardMs = 0;
+  #term: number | undefined;
+  #barrierRetry: Timer | undefined;
+  #update: SharedUpdate = { heartbeatPeriodMs: heartbeatPeriodMs({}, 0), managers: [] };
 
   constructor({ replica, clock, log }: { replica: Replica; clock: Clock; log: Logger }) {
     this.#replica = replica;
     this.#clock = clock;
     this.#log = log;
-    this.#recorder = new Recorder(replica);
     this.#unseen = new UnseenNodes({ replica, clock, log });
+    this.#heartbeats = new HeartbeatWatch({
+      clock,
+      periodMs: this.#update.heartbeatPeriodMs,
+      isExcused: (nodeId) => this.#sessions.get(nodeId)?.stream.isPaused ?? false,
+      onSilence: (nodeId) => void this.#onSilence(nodeId),
+    });
     const implementation: DispatcherServer = { session: (call) => this.#accept(call) };
     this.service = { definition: DispatcherService, implementation, access: 'node' };
     this.#unsubscribe = [
@@ -100,39 +114,64 @@ export class Dispatcher {
   /** Ends every session. Nodes stay as they are: their agents find the next leader, or this manager again. */
   close(): void {
     for (const unsubscribe of this.#unsubscribe) unsubscribe();
-    this.#stopLeading('the manager is stopping');
+    this.#stopLeading();
+    this.#endAll('the manager is stopping');
   }
 
   async #onLeadership(): Promise<void> {
     const { role, term } = this.#replica.leadership;
-    if (this.#isLeading) this.#stopLeading('this manager is not the leader any more');
-    if (role !== 'leader') return;
-    try {
-      await this.#replica.barrier();
-    } catch (error) {
-      this.#log.warn({ err: error }, 'not dispatching: leadership was lost at once');
+    if (role !== 'leader') {
+      if (this.#term !== undefined) this.#log.info({ term: this.#term }, 'not dispatching any more: another leads');
+      this.#stopLeading();
+      const leaderAddr = this.#leaderAddr();
+      if (leaderAddr !== '') this.#endAll('this manager does not lead: its leader does', leaderAddr);
+      else for (const session of this.#sessions.values()) session.stream.end(noLeader(), '');
       return;
     }
-    const now = this.#replica.leadership;
-    if (now.role !== 'leader' || now.term !== term || this.#isLeading) return;
-    this.#isLeading = true;
-    this.#refreshUpdate();
-    const dueMs = this.#clock.now() + NEW_LEADER_GRACE_MS;
-    const nodes = this.#replica.view.nodes();
-    for (const node of nodes) if (node.status.state === 'ready') this.#liveness.expect(node.id, dueMs);
-    this.#unseen.watch(nodes.map(({ id }) => id));
-    this.#armCheck();
+    if (term === this.#term) return;
+    this.#stopLeading();
+    try {
+      await this.#replica.barrier();
+      const now = this.#replica.leadership;
+      if (now.role === 'leader' && now.term === term) this.#lead(term);
+    } catch (error) {
+      this.#log.warn({ err: error, term }, 'not dispatching yet: what was committed is not known');
+      this.#barrierRetry?.cancel();
+      this.#barrierRetry = this.#clock.after(BARRIER_RETRY_MS, () => void this.#onLeadership());
+    }
   }
 
-  #stopLeading(why: string): void {
-    this.#isLeading = false;
-    this.#check?.timer.cancel();
-    this.#check = undefined;
-    this.#liveness.clear();
+  #lead(term: number): void {
+    if (this.#term === term) return;
+    this.#term = term;
+    this.#recorder = new Recorder(this.#replica, term);
+    this.#refreshUpdate();
+    const nodes = this.#replica.view.nodes();
+    const ready = nodes.filter(({ status }) => status.state === 'ready').map(({ id }) => id);
+    this.#heartbeats.expectWithin(ready, NEW_LEADER_GRACE_MS);
+    this.#unseen.watch(nodes.map(({ id }) => id));
+    for (const session of this.#silent) this.#awaitHello(session);
+  }
+
+  #stopLeading(): void {
+    this.#term = undefined;
+    this.#recorder = undefined;
+    this.#barrierRetry?.cancel();
+    this.#heartbeats.clear();
     this.#unseen.clear();
+  }
+
+  #endAll(why: string, leaderAddr?: string): void {
     for (const session of [...this.#sessions.values(), ...this.#silent]) {
-      session.stream.end(new ApiaryError('unavailable', why));
+      session.stream.end(new ApiaryError('unavailable', why), leaderAddr);
     }
+  }
+
+  /** Where the leader is, when it is another manager; empty when there is none, or it is not known. */
+  #leaderAddr(): string {
+    const { leadership, view } = this.#replica;
+    if (leadership.role === 'leader' || leadership.leaderId === undefined) return '';
+    return view.node(leadership.leaderId)?.managerAddr ?? '';
   }
 
   #accept(call: AgentCall): void {
@@ -157,12 +196,11 @@ export class Dispatcher {
       peerAddr: hostOf(call.getPeer().replace(/:\d+$/, '')),
       addr: '',
       phase: 'silent',
-      helloTimer: this.#clock.after(HELLO_TIMEOUT_MS, () => {
-        stream.end(new ApiaryError('failed-precondition', `node ${nodeId}: no Hello within ${HELLO_TIMEOUT_MS} ms`));
-      }),
+      helloTimer: { cancel: () => {} },
       sent: undefined,
       isBehind: true,
       update: undefined,
+      role: undefined,
       isHalfClosed: false,
       workUnderWay: 0,
       reportsUnderWay: 0,
@@ -170,8 +208,25 @@ export class Dispatcher {
       engineTimer: undefined,
     };
     this.#silent.add(session);
-    if (!this.#isLeading)
-      stream.end(new ApiaryError('unavailable', 'this manager does not lead: try another, or later'));
+    const leaderAddr = this.#leaderAddr();
+    if (this.#term !== undefined) this.#awaitHello(session);
+    else if (leaderAddr !== '') stream.end(new ApiaryError('unavailable', 'this manager does not lead'), leaderAddr);
+    else this.#awaitLeader(session);
+  }
+
+  /** What the agent says meanwhile stays unread. */
+  #awaitLeader(session: Session): void {
+    session.stream.pause();
+    session.helloTimer = this.#clock.after(LEADER_PATIENCE_MS, () => session.stream.end(noLeader(), ''));
+  }
+
+  #awaitHello(session: Session): void {
+    session.helloTimer.cancel();
+    session.helloTimer = this.#clock.after(HELLO_TIMEOUT_MS, () => {
+      const message = `node ${session.nodeId}: no Hello within ${HELLO_TIMEOUT_MS} ms`;
+      session.stream.end(new ApiaryError('failed-precondition', message));
+    });
+    session.stream.resume();
   }
 
   #onOver(session: Session): void {
@@ -200,7 +255,7 @@ export class Dispatcher {
         this.#onReport(session, body.value);
         return;
       case 'description':
-        this.#guarded(session, async () => this.#recorder.record(this.#observe(session, body.value)));
+        this.#guarded(session, async () => this.#record(this.#observe(session, body.value)));
         return;
       case 'goodbye':
         this.#onGoodbye(session, body.value.reason);
@@ -219,12 +274,12 @@ export class Dispatcher {
     older?.stream.end(new ApiaryError('failed-precondition', `node ${session.nodeId} opened a newer session`));
     this.#heard(session);
     this.#guarded(session, async () => {
-      await this.#recorder.record(this.#observe(session, description));
+      await this.#record(this.#observe(session, description));
       if (session.stream.isOver) return;
       const clusterId = this.#replica.view.cluster()?.id ?? '';
       session.phase = 'welcome';
-      session.update = this.#update;
-      session.stream.send({ $case: 'welcome', value: { nodeId: session.nodeId, clusterId, update: this.#update } });
+      const update = this.#updateFor(session);
+      session.stream.send({ $case: 'welcome', value: { nodeId: session.nodeId, clusterId, update } });
       this.#log.info({ nodeId: session.nodeId, addr: session.addr }, 'session opened');
       this.#flush(session);
     });
@@ -235,7 +290,7 @@ export class Dispatcher {
     if (faults.length > 0) this.#log.warn({ nodeId: session.nodeId, faults }, 'status updates that make no sense');
     if (++session.reportsUnderWay >= MAX_REPORTS_UNDER_WAY) session.stream.pause();
     this.#guarded(session, async () => {
-      await this.#recorder.record([{ type: 'tasks', nodeId: session.nodeId, updates }]);
+      await this.#record([{ type: 'tasks', nodeId: session.nodeId, updates }]);
       session.stream.send({ $case: 'statusAck', value: { sequence: report.sequence } });
       if (--session.reportsUnderWay < MAX_REPORTS_UNDER_WAY && session.stream.isPaused) {
         this.#heard(session);
@@ -245,11 +300,11 @@ export class Dispatcher {
   }
 
   #onGoodbye(session: Session, reason: string): void {
-    this.#liveness.forget(session.nodeId);
+    this.#heartbeats.forget(session.nodeId);
     this.#log.info({ nodeId: session.nodeId, reason: bounded(reason) }, 'node says goodbye');
     const message = reason === '' ? 'the node left' : bounded(reason);
     this.#guarded(session, async () => {
-      await this.#recorder.record([downObservation(session.nodeId, message, session.addr)]);
+      await this.#record([downObservation(session.nodeId, message, session.addr)]);
       session.stream.end();
     });
   }
@@ -260,6 +315,10 @@ export class Dispatcher {
     const observations: Observation[] = [];
     const description = readDescription(update);
     if (description !== undefined) observations.push({ type: 'description', nodeId, description });
+    if (update.managerAddr !== '') {
+      const managerAddr = formatHostPort(parseHostPort(bounded(update.managerAddr), 'manager address'));
+      observations.push({ type: 'manager-addr', nodeId, managerAddr });
+    }
     session.addr = update.advertiseAddr === '' ? session.peerAddr : hostOf(update.advertiseAddr);
     session.engineError = bounded(update.engineError);
     if (session.engineError === '') {
@@ -276,8 +335,14 @@ export class Dispatcher {
     const message = `engine unavailable: ${session.engineError}`;
     this.#log.warn({ nodeId: session.nodeId, engineError: session.engineError }, 'node is down: its engine is away');
     this.#guarded(session, async () => {
-      await this.#recorder.record([downObservation(session.nodeId, message, session.addr)]);
+      await this.#record([downObservation(session.nodeId, message, session.addr)]);
     });
+  }
+
+  /** @throws ApiaryError as `Recorder.record`; `unavailable` when this manager has ceased to lead */
+  async #record(observations: Observation[]): Promise<void> {
+    if (this.#recorder === undefined) throw noLeader();
+    await this.#recorder.record(observations);
   }
 
   /** Does `work` for a session, which is over when it fails: the agent comes back, and says again what is not recorded. */
@@ -301,62 +366,33 @@ export class Dispatcher {
   }
 
   #heard(session: Session): void {
-    if (this.#sessions.get(session.nodeId) === session) this.#expect(session.nodeId);
+    if (this.#sessions.get(session.nodeId) === session) this.#heartbeats.heard(session.nodeId);
   }
 
-  #expect(nodeId: string): void {
-    const periodMs = this.#update.heartbeatPeriodMs;
-    const nowMs = this.#clock.now();
-    // Set back, the clock would give those that are silent the time that it has to go once more.
-    if (nowMs < this.#lastHeardMs - STALL_MS) {
-      this.#oldPeriodUntilMs = 0;
-      this.#liveness.expectAll(nowMs + MISSED_HEARTBEATS * periodMs);
-    }
-    this.#lastHeardMs = nowMs;
-    const dueMs = Math.max(nowMs + MISSED_HEARTBEATS * periodMs, this.#oldPeriodUntilMs);
-    this.#liveness.expect(nodeId, dueMs);
-    if (this.#check === undefined || dueMs < this.#check.dueMs) this.#armCheck();
-  }
-
-  #armCheck(): void {
-    this.#check?.timer.cancel();
-    const dueMs = this.#liveness.nextDueMs();
-    if (dueMs === undefined) this.#check = undefined;
-    else this.#check = { dueMs, timer: this.#clock.after(dueMs - this.#clock.now(), () => this.#checkLiveness(dueMs)) };
-  }
-
-  #checkLiveness(dueMs: number): void {
-    const nowMs = this.#clock.now();
-    if (Math.abs(nowMs - dueMs) > STALL_MS) {
-      this.#liveness.expectAll(nowMs + MISSED_HEARTBEATS * this.#update.heartbeatPeriodMs);
-    }
-    for (const nodeId of this.#liveness.takeOverdue(nowMs)) {
-      const session = this.#sessions.get(nodeId);
-      if (session?.stream.isPaused) this.#expect(nodeId);
-      else void this.#onSilence(nodeId, session);
-    }
-    this.#armCheck();
-  }
-
-  async #onSilence(nodeId: string, session: Session | undefined): Promise<void> {
+  async #onSilence(nodeId: string): Promise<void> {
+    const session = this.#sessions.get(nodeId);
     session?.stream.end(new ApiaryError('unavailable', `node ${nodeId} missed ${MISSED_HEARTBEATS} heartbeats`));
     const node = this.#replica.view.node(nodeId);
     if (node === undefined) return;
     this.#log.warn({ nodeId }, 'node is down: heartbeat failure');
     try {
-      await this.#recorder.record([downObservation(nodeId, 'heartbeat failure', node.status.addr)]);
+      await this.#record([downObservation(nodeId, 'heartbeat failure', node.status.addr)]);
     } catch (error) {
       this.#log.error({ nodeId, error: messageOf(error) }, 'cannot record that a node is down: trying again');
-      if (this.#isLeading && !this.#sessions.has(nodeId)) this.#expect(nodeId);
+      if (this.#term !== undefined && !this.#sessions.has(nodeId)) this.#heartbeats.heard(nodeId);
     }
   }
 
   #onTouched(touched: Touched): void {
-    if (!this.#isLeading) return;
+    if (this.#term === undefined) return;
     this.#unseen.watch(touched.nodes);
     for (const nodeId of touched.nodes) {
-      if (this.#replica.view.node(nodeId) !== undefined) continue;
-      this.#liveness.forget(nodeId);
+      if (this.#replica.view.node(nodeId) !== undefined) {
+        const session = this.#sessions.get(nodeId);
+        if (session !== undefined && session.role !== this.#roleOf(session)) this.#markBehind(session);
+        continue;
+      }
+      this.#heartbeats.forget(nodeId);
       for (const session of [this.#sessions.get(nodeId), ...this.#silent]) {
         if (session?.nodeId === nodeId) session.stream.end(notOfCluster(nodeId));
       }
@@ -371,24 +407,26 @@ export class Dispatcher {
   /** What every session is told besides its tasks. */
   #refreshUpdate(): void {
     const { view } = this.#replica;
-    const nodes = view.nodes();
-    const managers = nodes.flatMap((node) =>
-      node.managerAddr === undefined ? [] : [{ nodeId: node.id, addr: node.managerAddr }],
-    );
     const update = {
-      heartbeatPeriodMs: heartbeatPeriodMs(view.cluster()?.spec ?? {}, nodes.length),
-      managers,
-      role: '',
+      heartbeatPeriodMs: heartbeatPeriodMs(view.cluster()?.spec ?? {}, view.nodes().length),
+      managers: managersOf(view),
     };
     if (isDeepStrictEqual(update, this.#update)) return;
-    if (update.heartbeatPeriodMs !== this.#update.heartbeatPeriodMs) {
-      const slowest = Math.max(update.heartbeatPeriodMs, this.#update.heartbeatPeriodMs);
-      this.#oldPeriodUntilMs = this.#clock.now() + MISSED_HEARTBEATS * slowest;
-      this.#liveness.expectAll(this.#oldPeriodUntilMs);
-      this.#armCheck();
-    }
+    this.#heartbeats.setPeriod(update.heartbeatPeriodMs);
     this.#update = update;
     for (const session of this.#sessions.values()) this.#markBehind(session);
+  }
+
+  /** What a session is to be told of the cluster and of its node's role; it counts as told. */
+  #updateFor(session: Session): SessionUpdate {
+    session.update = this.#update;
+    session.role = this.#roleOf(session);
+    return { ...this.#update, role: session.role ?? '' };
+  }
+
+  #roleOf({ nodeId }: Session): NodeRecord['role'] | undefined {
+    const node = this.#replica.view.node(nodeId);
+    return node && roleToTell(node);
   }
 
   #markBehind(session: Session): void {
@@ -413,14 +451,17 @@ export class Dispatcher {
   #flush(session: Session): void {
     if (session.stream.isOver || session.phase !== 'welcome') return;
     session.isBehind = false;
-    if (session.update !== this.#update) {
-      session.update = this.#update;
-      session.stream.send({ $case: 'update', value: this.#update });
+    if (session.update !== this.#update || session.role !== this.#roleOf(session)) {
+      session.stream.send({ $case: 'update', value: this.#updateFor(session) });
     }
     const { assignments, sent } = assignmentsFor(this.#replica.view, session.nodeId, session.sent);
     session.sent = sent;
     if (assignments !== undefined) session.stream.send(assignmentsMessage(assignments));
   }
+}
+
+function noLeader(): ApiaryError {
+  return new ApiaryError('unavailable', 'the managers have no leader now: try another, or later');
 }
 
 function downObservation(nodeId: string, message: string, addr: string): Observation {

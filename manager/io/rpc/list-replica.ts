@@ -22,6 +22,9 @@ export class ListReplica implements Replica {
   /** While it is set, entries wait for it before they are applied. */
   gate: Promise<void> | undefined;
   refusal: ApiaryError | undefined;
+  /** What others committed arrives. */
+  beforeBarrier: (() => void) | undefined;
+  barrierFailure: ApiaryError | undefined;
   readonly #clock: Clock;
   readonly #rng = new SeededRng(7);
   readonly #listeners = new Set<(touched: Touched) => void>();
@@ -54,7 +57,10 @@ export class ListReplica implements Replica {
     for (const listener of this.#listeners) listener(touched);
   }
 
-  async barrier(): Promise<void> {}
+  async barrier(): Promise<void> {
+    this.beforeBarrier?.();
+    if (this.barrierFailure !== undefined) throw this.barrierFailure;
+  }
 
   subscribe(listener: (touched: Touched) => void): () => void {
     this.#listeners.add(listener);

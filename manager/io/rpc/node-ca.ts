@@ -21,7 +21,10 @@ interface Context {
   log: Logger;
 }
 
-/** Certificates for nodes: the one service that anybody may call. A wrong token costs no more than to compare it. */
+/**
+ * Certificates for nodes: the one service that anybody may call, on every manager. A refusal, and a role, count only on
+ * all that was committed when the call came, so that a manager that is behind turns away nobody that the others know.
+ */
 export function nodeCaService(context: Context): RpcService {
   const implementation: NodeCaServer = {
     getRootCertificate: (_call, callback) => {
@@ -49,6 +52,7 @@ async function issue(
       const message = 'neither a join token nor a valid certificate of this cluster was shown: join with a token';
       throw new ApiaryError('unauthenticated', message);
     }
+    await replica.barrier();
     const refusal = refusalOf(replica.view, caller, 'node', nowMs);
     if (refusal !== undefined) throw refusal;
     enrolment = renewal(replica.view, caller);
@@ -65,6 +69,7 @@ async function join({ replica }: Context, request: IssueCertificateRequest): Pro
     joinToken: request.joinToken,
     rootDigest: rootDigestOfPem(rootPem),
     availability: request.availability,
+    managerAddr: request.managerAddr,
   };
   return replica.submit((view, { rng }) => {
     const decision = enrol(view, order, rng);

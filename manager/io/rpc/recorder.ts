@@ -11,16 +11,18 @@ interface Waiting {
 }
 
 /**
- * Commits what the dispatcher observes, in order. The first observation is proposed at once; what comes in while it
+ * Commits what the dispatcher observes as the leader of one term, in order. The first observation is proposed at once; what comes in while it
  * is under way goes into the next entry together. So there is no delay when little happens, and few entries when much does.
  */
 export class Recorder {
   readonly #replica: Replica;
+  readonly #term: number;
   #waiting: Waiting[] = [];
   #isBusy = false;
 
-  constructor(replica: Replica) {
+  constructor(replica: Replica, term: number) {
     this.#replica = replica;
+    this.#term = term;
   }
 
   /** Resolves once the observations are committed, or found to be known. Rejects with what `submit` threw. */
@@ -38,11 +40,10 @@ export class Recorder {
       const observations = batch.flatMap((waiting) => waiting.observations);
       try {
         if (changesOf(this.#replica.view, observations).length > 0) {
-          await this.#replica.submit((view) => ({
-            guards: [],
-            changes: changesOf(view, observations),
-            result: undefined,
-          }));
+          await this.#replica.submit(
+            (view) => ({ guards: [], changes: changesOf(view, observations), result: undefined }),
+            { asLeaderOf: this.#term },
+          );
         }
         for (const { resolve } of batch) resolve();
       } catch (error) {

@@ -51,8 +51,10 @@ export class UnseenNodes {
   async #onDue(nodeId: string): Promise<void> {
     const { replica, log } = this.#options;
     const due = this.#timers.get(nodeId);
+    // Whoever leads after this manager gives the node its time anew.
+    const asLeaderOf = replica.leadership.term;
     try {
-      const isRemoved = await replica.submit((view) => removeUnseen(view, nodeId));
+      const isRemoved = await replica.submit((view) => removeUnseen(view, nodeId), { asLeaderOf });
       if (isRemoved) log.warn({ nodeId }, 'node removed: it joined and never opened a session');
     } catch (error) {
       log.warn({ nodeId, error: messageOf(error) }, 'cannot remove a node that was never heard of: trying again');

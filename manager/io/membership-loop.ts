@@ -1,0 +1,205 @@
+import type { Leadership } from '@apiary/raft/core';
+import { ApiaryError, type Clock, type Timer } from '@apiary/std';
+import type { Logger } from 'pino';
+import { type MembershipPlan, type MembershipStep, planMembership } from '../core/membership/index.js';
+import type { Touched } from '../core/store/change.js';
+import type { Replica } from './ports.js';
+
+export interface MembershipLoopOptions {
+  replica: Replica;
+  /** This manager. */
+  selfId: string;
+  clock: Clock;
+  logger: Logger;
+  /** A bug of ours came to light. The loop has stopped, and the process should end. */
+  onFatal: (error: unknown) => void;
+  /** In place of the planner. */
+  plan?: typeof planMembership;
+}
+
+const FIRST_RETRY_MS = 100;
+const LAST_RETRY_MS = 5_000;
+/** While something waits, it is looked at so often whatever is heard of the others. */
+const WAITING_MS = 1_000;
+
+/**
+ * While this manager leads: makes the members of the managers' log those that are wanted as managers, one step at a
+ * time, and writes down how they are heard of. Looks again after each step and each change of what it goes by.
+ */
+export class MembershipLoop {
+  readonly #options: Required<MembershipLoopOptions>;
+  readonly #unsubscribe: (() => void)[];
+  /** The term that is led, while it is. */
+  #term: number | undefined;
+  /** The term in which all that was committed before is known to be in the view. */
+  #knownTerm: number | undefined;
+  /** Something may have to be done. */
+  #isDue = false;
+  #isStopped = false;
+  #passes: Promise<void> | undefined;
+  #wake: Timer | undefined;
+  #retry: { timer: Timer; resolve: () => void } | undefined;
+  /** What was said of those who wait, by member. */
+  #said = new Map<string, string>();
+
+  constructor(options: MembershipLoopOptions) {
+    this.#options = { plan: planMembership, ...options };
+    const { replica } = options;
+    this.#unsubscribe = [
+      replica.subscribe((touched) => this.#onTouched(touched)),
+      replica.onMembers(() => this.#look()),
+      replica.onLeadership((leadership) => this.#onLeadership(leadership)),
+    ];
+    this.#onLeadership(replica.leadership);
+  }
+
+  /** Resolves when no step is under way any more. */
+  async close(): Promise<void> {
+    this.#isStopped = true;
+    for (const unsubscribe of this.#unsubscribe) unsubscribe();
+    this.#rest();
+    await this.#passes;
+  }
+
+  #onLeadership(leadership: Leadership): void {
+    const term = leadership.role === 'leader' ? leadership.term : undefined;
+    if (term === this.#term) return;
+    this.#rest();
+    this.#term = term;
+    this.#look();
+  }
+
+  #onTouched({ nodes, cluster }: Touched): void {
+    if (cluster || nodes.size > 0) this.#look();
+  }
+
+  #look(): void {
+    if (this.#term === undefined) return;
+    this.#isDue = true;
+    this.#run();
+  }
+
+  #rest(): void {
+    this.#term = undefined;
+    this.#knownTerm = undefined;
+    this.#isDue = false;
+    this.#said = new Map();
+    this.#wake?.cancel();
+    this.#retry?.timer.cancel();
+    this.#retry?.resolve();
+  }
+
+  #run(): void {
+    this.#passes ??= this.#passUntilDone()
+      .catch((error: unknown) => {
+        this.#isStopped = true;
+        this.#rest();
+        this.#options.onFatal(error);
+      })
+      .finally(() => {
+        this.#passes = undefined;
+        // What came between the last look and here.
+        if (this.#hasWork()) this.#run();
+      });
+  }
+
+  #hasWork(): boolean {
+    return !this.#isStopped && this.#term !== undefined && this.#isDue;
+  }
+
+  async #passUntilDone(): Promise<void> {
+    let delayMs = FIRST_RETRY_MS;
+    // Whatever else is applied in the same turn belongs to the same look.
+    await Promise.resolve();
+    while (this.#hasWork()) {
+      const term = this.#term;
+      if (term === undefined) return;
+      try {
+        await this.#pass(term);
+        delayMs = FIRST_RETRY_MS;
+      } catch (error) {
+        if (!(error instanceof ApiaryError)) throw error;
+        if (term !== this.#term) continue;
+        this.#isDue = true;
+        this.#options.logger.warn({ code: error.code, delayMs }, `managers: ${error.message}`);
+        await this.#pause(delayMs);
+        delayMs = Math.min(2 * delayMs, LAST_RETRY_MS);
+      }
+    }
+  }
+
+  async #pass(term: number): Promise<void> {
+    const { replica, selfId, clock, plan } = this.#options;
+    if (this.#knownTerm !== term) {
+      // A record that is only late would pass for one that is gone.
+      await replica.barrier();
+      if (term !== this.#term) return;
+      this.#knownTerm = term;
+    }
+    this.#isDue = false;
+    this.#wake?.cancel();
+    const { members, peers } = replica;
+    const planned = plan(replica.view, { members, peers, selfId }, clock.now());
+    this.#tellWaiting(planned);
+    this.#wakeFor(planned);
+    const { changes, step } = planned;
+    if (changes.length > 0) {
+      await replica.submit(() => ({ guards: [], changes, result: undefined }), { asLeaderOf: term });
+      this.#isDue = true;
+    } else if (step !== undefined) {
+      // Between the plan and its step nothing else is done, so that the term is the same.
+      await this.#take(step);
+      this.#isDue = true;
+    }
+  }
+
+  async #take(step: MembershipStep): Promise<void> {
+    const { replica, logger } = this.#options;
+    if (step.type === 'transfer') {
+      logger.info({ to: step.to }, `handing leadership to ${step.to}: this node is to be a manager no more`);
+      await replica.transferLeadership(step.to);
+      return;
+    }
+    const { type, member, changes } = step;
+    const isForced = step.type === 'remove' && step.isForced;
+    await replica.changeMembers({ type, member }, changes, { isForced });
+    logger.info({ nodeId: member, voters: replica.members.voters.length }, wordsOf(step));
+  }
+
+  /** Says once what is waited for. */
+  #tellWaiting({ waiting }: MembershipPlan): void {
+    const said = new Map(waiting.map(({ member, reason }) => [member, reason]));
+    for (const [member, reason] of said) {
+      if (this.#said.get(member) === reason) continue;
+      this.#options.logger.warn({ nodeId: member }, `node ${member} is still a manager: ${reason}`);
+    }
+    this.#said = said;
+  }
+
+  #wakeFor({ waiting, againAtMs }: MembershipPlan): void {
+    const { clock } = this.#options;
+    const delays = [
+      ...(waiting.length > 0 ? [WAITING_MS] : []),
+      ...(againAtMs === undefined ? [] : [Math.max(0, againAtMs - clock.now())]),
+    ];
+    if (delays.length > 0) this.#wake = clock.after(Math.min(...delays), () => this.#look());
+  }
+
+  async #pause(delayMs: number): Promise<void> {
+    await new Promise<void>((resolve) => {
+      this.#retry = { timer: this.#options.clock.after(delayMs, resolve), resolve };
+    });
+    this.#retry = undefined;
+  }
+}
+
+function wordsOf({ type, member }: Exclude<MembershipStep, { type: 'transfer' }>): string {
+  switch (type) {
+    case 'add-learner':
+      return `node ${member} receives the managers' log, to become a manager`;
+    case 'promote':
+      return `node ${member} is a manager now`;
+    case 'remove':
+      return `node ${member} is a manager no more`;
+  }
+}
