@@ -228,8 +228,8 @@ t.test('a wrong token is refused, and the message says what is wrong with it', a
     message: /^invalid join token: its secret is wrong or was rotated/,
   });
   await t.rejects(enrol({ remoteAddr: addr, joinToken: formatJoinToken({ rootDigest, secret: 'm'.repeat(25) }) }), {
-    code: 'unimplemented',
-    message: /single manager/,
+    code: 'invalid-argument',
+    message: /^this join token is for managers, and no address came with it/,
   });
   await t.rejects(enrol({ remoteAddr: addr, joinToken: anyToken }), {
     code: 'unauthenticated',
