@@ -5,6 +5,7 @@
 export { createHttpApi } from './http/index.js';
 export * from './leader-loop.js';
 export { type Manager, startManager } from './manager.js';
+export * from './membership-loop.js';
 export type * from './ports.js';
 export * from './replica.js';
 export * from './rpc/index.js';

@@ -4,6 +4,7 @@ import type { Logger } from 'pino';
 import { type ClusterInit, initCluster } from '../core/requests/index.js';
 import { renewal } from '../core/trust/index.js';
 import { LeaderLoop } from './leader-loop.js';
+import { MembershipLoop } from './membership-loop.js';
 import type { Replica } from './ports.js';
 import { StoreReplica } from './replica.js';
 import { Dispatcher, nodeCaService, type RpcServer, type ServerIdentity, startRpcServer } from './rpc/index.js';
@@ -65,6 +66,15 @@ export async function startManager(options: ManagerOptions): Promise<Manager> {
     if (create !== undefined) await replica.submit((view) => initCluster(view, create, rng));
     const loop = new LeaderLoop({ replica, clock, rng, logger: logger.child({ part: 'planner' }), onFatal });
     closers.push(() => loop.close());
+    const selfId = identity.nodeId;
+    const membership = new MembershipLoop({
+      replica,
+      selfId,
+      clock,
+      logger: logger.child({ part: 'members' }),
+      onFatal,
+    });
+    closers.push(() => membership.close());
     const server = await serve(options, replica, closers);
     logger.info({ addr: server.addr }, 'manager: listening for nodes');
     const issueOwnCertificate = (csrPem: string) =>
