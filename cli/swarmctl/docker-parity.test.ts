@@ -218,6 +218,7 @@ async function main(): Promise<void> {
       'node rm --force host9',
       'swarm update --task-history-limit 3 --cert-expiry 2h30m --dispatcher-heartbeat 3s',
       'swarm update --task-history-limit -1',
+      'swarm update --snapshot-interval 5 --max-snapshots 2',
       'swarm init --task-history-limit 3 --cert-expiry 2h --dispatcher-heartbeat 3s --availability drain',
       'swarm init --force-new-cluster --advertise-addr 10.0.0.1 --listen-addr 10.0.0.1',
       'swarm join --token x 1.2.3.4:2377',
@@ -313,6 +314,7 @@ async function main(): Promise<void> {
       'swarm update foo',
       'swarm update --cert-expiry x',
       'swarm update --dispatcher-heartbeat 5',
+      'swarm update --max-snapshots -1',
       'swarm update --task-history-limit 99999999999999999999',
       'foo',
     ];

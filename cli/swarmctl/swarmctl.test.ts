@@ -190,6 +190,11 @@ t.test('the settings of the swarm are changed where they are named, and shown ho
     Raft: { SnapshotInterval: 7 },
     CAConfig: { NodeCertExpiry: 7.2e12, ForceRotate: 2 },
   });
+  t.equal(await ctl.run('swarm update --max-snapshots 3 --task-history-limit 1'), 0);
+  t.match(ctl.requests.at(-1)?.body, {
+    Raft: { SnapshotInterval: 7, KeepOldSnapshots: 3 },
+    Orchestration: { TaskHistoryRetentionLimit: 1 },
+  });
 });
 
 t.test('create shows its progress until the service has converged', async (t) => {
@@ -315,7 +320,7 @@ t.test('failures are told in the words of who failed', async (t) => {
 
 t.test('what is not supported is an unknown flag', async (t) => {
   const ctl = await session(t, () => undefined);
-  for (const flag of ['--network', '--secret', '--config', '--with-registry-auth', '--max-concurrent']) {
+  for (const flag of ['--network', '--secret', '--config', '--with-registry-auth']) {
     ctl.stderr = '';
     t.equal(await ctl.run(`service create ${flag} x nginx`), 125);
     t.match(ctl.stderr, new RegExp(`^unknown flag: ${flag}\n\nUsage: .*\n\nRun 'swarmctl service create --help'`));

@@ -1,5 +1,5 @@
 import type { ClusterSpec } from '@apiary/api/model';
-import { type Flag, type ParsedFlags, parseDuration, parseInt64, valueFlag } from '../command-line/index.js';
+import { type Flag, type ParsedFlags, parseDuration, parseInt64, parseUint, valueFlag } from '../command-line/index.js';
 import type { CommandModule } from './context.js';
 
 /** Settings of the cluster that `init` and `update` share: those that the daemon honours. Durations in nanoseconds. */
@@ -21,20 +21,38 @@ const dispatcherHeartbeat = valueFlag(
   parseDuration,
   { defaultText: '5s' },
 );
+const snapshotInterval = valueFlag(
+  'snapshot-interval',
+  'Number of log entries between Raft snapshots',
+  'uint',
+  parseUint,
+  { defaultText: '10000' },
+);
+const maxSnapshots = valueFlag('max-snapshots', 'Number of additional Raft snapshots to retain', 'uint', parseUint);
 
-export const SETTINGS_FLAGS: Flag<unknown>[] = [taskHistoryLimit, certExpiry, dispatcherHeartbeat];
+export const SETTINGS_FLAGS: Flag<unknown>[] = [
+  taskHistoryLimit,
+  certExpiry,
+  dispatcherHeartbeat,
+  snapshotInterval,
+  maxSnapshots,
+];
 
 /** `spec` with what the flags say put in; what they do not name stays. */
 export function withSettings(spec: ClusterSpec, flags: ParsedFlags): ClusterSpec {
   const historyLimit = flags.get(taskHistoryLimit);
   const expiryNs = flags.get(certExpiry);
   const heartbeatNs = flags.get(dispatcherHeartbeat);
+  const interval = flags.get(snapshotInterval);
+  const keptSnapshots = flags.get(maxSnapshots);
   const changed = { ...spec };
   if (historyLimit !== undefined) {
     changed.Orchestration = { ...spec.Orchestration, TaskHistoryRetentionLimit: historyLimit };
   }
   if (expiryNs !== undefined) changed.CAConfig = { ...spec.CAConfig, NodeCertExpiry: expiryNs };
   if (heartbeatNs !== undefined) changed.Dispatcher = { ...spec.Dispatcher, HeartbeatPeriod: heartbeatNs };
+  if (interval !== undefined) changed.Raft = { ...changed.Raft, SnapshotInterval: interval };
+  if (keptSnapshots !== undefined) changed.Raft = { ...changed.Raft, KeepOldSnapshots: keptSnapshots };
   return changed;
 }
 
