@@ -26,7 +26,7 @@ export const LOG_CONFORMANCE: readonly { name: string; run(fixture: LogFixture):
     run: refusesLarge,
   },
   { name: 'a barrier passes once what was acknowledged is applied', run: passesBarrier },
-  { name: 'each opening leads in a later term and says so', run: leads },
+  { name: 'each opening is led in a later term, by itself or another, and says so', run: leads },
   { name: 'a closed log applies nothing and refuses proposals and barriers', run: refusesWhenClosed },
 ];
 
@@ -35,42 +35,42 @@ export class Ledger implements StateMachine {
   entries: { index: number; text: string }[] = [];
   restores = 0;
   applies = 0;
-  #isBusy = false;
 
   get texts(): string[] {
     return this.entries.map(({ text }) => text);
   }
 
   apply(index: number, entry: Uint8Array): void {
-    assert.equal(this.#isBusy, false, 'applied while another call was going on');
     assert.ok(index > (this.entries.at(-1)?.index ?? 0), `entry ${index} after entry ${this.entries.at(-1)?.index}`);
     this.applies++;
     this.entries.push({ index, text: Buffer.from(entry).toString('latin1') });
   }
 
-  *snapshot(): Iterable<Uint8Array> {
-    this.#isBusy = true;
-    try {
-      yield Buffer.from(String(this.entries.length));
-      for (const entry of this.entries) yield Buffer.from(JSON.stringify(entry));
-    } finally {
-      this.#isBusy = false;
+  /** As of the call, whatever is applied until the pieces are drawn. */
+  snapshot(): Iterable<Uint8Array> {
+    const entries = [...this.entries];
+    function* pieces() {
+      yield Buffer.from(String(entries.length));
+      for (const entry of entries) yield Buffer.from(JSON.stringify(entry));
     }
+    return pieces();
   }
 
   restore(index: number, pieces: Iterable<Uint8Array>): void {
     const [count, ...entries] = [...pieces].map((piece) => JSON.parse(Buffer.from(piece).toString()));
     assert.equal(entries.length, count);
-    assert.equal(entries.at(-1)?.index, index);
+    assert.ok((entries.at(-1)?.index ?? 0) <= index);
     this.entries = entries;
     this.restores++;
   }
 }
 
+/** With all that was committed before: a member that is not alone has to be told. */
 async function opened(fixture: LogFixture): Promise<{ log: Log; ledger: Ledger }> {
   const log = fixture.newLog();
   const ledger = new Ledger();
   await log.open(ledger);
+  await log.barrier();
   return { log, ledger };
 }
 
@@ -175,13 +175,14 @@ async function leads(fixture: LogFixture): Promise<void> {
     assert.deepEqual([log.leadership.role, heard], ['follower', []]);
     await log.open(new Ledger());
     await log.propose(text('x'));
-    const { role, term } = heard.at(-1) ?? { role: 'none', term: 0 };
-    assert.deepEqual(log.leadership, { role, term });
-    assert.equal(role, 'leader');
+    const { leadership } = log;
+    const { term } = leadership;
+    assert.deepEqual(heard.at(-1), leadership);
+    assert.ok(leadership.role === 'leader' || leadership.leaderId !== undefined, 'nobody leads');
     assert.ok(term > lastTerm, `term ${term} after term ${lastTerm}`);
     lastTerm = term;
     await log.close();
-    assert.deepEqual(heard.at(-1), { role: 'follower', term });
+    if (leadership.role === 'leader') assert.deepEqual(heard.at(-1), { role: 'follower', term });
   }
 }
 
