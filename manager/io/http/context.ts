@@ -1,6 +1,8 @@
+import { ApiaryError } from '@apiary/std';
 import type { View } from '../../core/store/view.js';
 import type { LocalNode, Replica } from '../ports.js';
 import type { EngineEndpoint } from './engine-endpoint.js';
+import { asClusterRequest } from './error-reply.js';
 
 /** What all routes lean on. */
 export interface ApiContext {
@@ -11,13 +13,28 @@ export interface ApiContext {
 }
 
 /**
- * The cluster's state with all that was committed before this call: what a client has been told is done is seen.
+ * This manager's copy of the state, once it has one.
  *
- * @throws ApiaryError `not-manager`, `unavailable` when there is no leader
+ * @throws ApiaryError `not-manager`, with Docker's words, also while this node is still becoming a manager
  */
-export async function currentView({ node }: ApiContext): Promise<View> {
+export function replicaOf({ node }: ApiContext): Replica {
   const replica = node.replica();
-  await replica.barrier();
+  if (replica.view.cluster() !== undefined) return replica;
+  throw new ApiaryError(
+    'not-manager',
+    'This node is not a swarm manager. Manager is being prepared or has trouble connecting to the cluster.',
+  );
+}
+
+/**
+ * The cluster's state with all that was committed before this call, wherever that was: what a client has been told is
+ * done is seen, also by a client of another manager.
+ *
+ * @throws ApiaryError `not-manager`; ReplyError when there is no leader, in the form that Docker gives it
+ */
+export async function currentView(context: ApiContext): Promise<View> {
+  const replica = replicaOf(context);
+  await asClusterRequest(() => replica.barrier());
   return replica.view;
 }
 

@@ -39,7 +39,8 @@ const GRPC_NAME: Record<ErrorCode, string> = {
   internal: 'Internal',
   unimplemented: 'Unimplemented',
   'not-manager': 'Unavailable',
-  unavailable: 'Unavailable',
+  // SwarmKit gives no code to what keeps a manager from answering: above all, that there is no leader.
+  unavailable: 'Unknown',
 };
 
 /** A failure whose status or words are not those that its code alone would give. */

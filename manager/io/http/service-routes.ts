@@ -16,7 +16,7 @@ import {
   removeService,
   updateService,
 } from '../../core/requests/index.js';
-import { type ApiContext, currentView } from './context.js';
+import { type ApiContext, currentView, replicaOf } from './context.js';
 import { asClusterRequest, withoutGrpcCode } from './error-reply.js';
 import { bodyJson, pathParameter, queryText, queryVersion, strictQueryFlag } from './request-reading.js';
 import type { ServiceWatches } from './service-watch.js';
@@ -42,7 +42,7 @@ export function serviceRoutes(app: FastifyInstance, context: ApiContext, watches
 
   app.post('/services/create', async (request, reply) => {
     const body = bodyJson(request);
-    const replica = node.replica();
+    const replica = replicaOf(context);
     const spec = readSpec(body);
     const id = await asClusterRequest(() => replica.submit((view, { rng }) => createService(view, spec, rng)));
     return reply.code(201).send({ ID: id, ...warnings(request) });
@@ -56,14 +56,14 @@ export function serviceRoutes(app: FastifyInstance, context: ApiContext, watches
     const spec = readSpec(body);
     const { id } = findService(view, pathParameter(request, 'id'));
     await asClusterRequest(() =>
-      node.replica().submit((now, { nowMs }) => updateService(now, { id, version, spec, rollback }, nowMs)),
+      replicaOf(context).submit((now, { nowMs }) => updateService(now, { id, version, spec, rollback }, nowMs)),
     );
     return warnings(request);
   });
 
   app.delete('/services/:id', async (request, reply) => {
     const { id } = findService(await currentView(context), pathParameter(request, 'id'));
-    await asClusterRequest(() => node.replica().submit((view) => removeService(view, id)));
+    await asClusterRequest(() => replicaOf(context).submit((view) => removeService(view, id)));
     return reply.code(200).send();
   });
 
@@ -81,7 +81,7 @@ export function serviceRoutes(app: FastifyInstance, context: ApiContext, watches
       throw new ApiaryError('invalid-argument', 'watch: name what to watch: ?service=ID');
     }
     const { id } = findService(await currentView(context), reference);
-    watches.start(node.replica(), id, reply.raw);
+    watches.start(node, id, reply.raw);
     reply.hijack();
   });
 }

@@ -1,12 +1,15 @@
 import type { ServerResponse } from 'node:http';
 import { ApiaryError } from '@apiary/std';
 import { serviceObject, taskObject } from '../../core/engine-api/index.js';
-import type { Replica } from '../ports.js';
+import type { LocalNode, Replica } from '../ports.js';
 
 /** Each watcher costs a snapshot per change: more than this many are refused. */
 const MOST_WATCHERS = 512;
 /** Changes come in bursts (a batch of status reports after another): one snapshot shows them all. */
 const GATHER_MS = 20;
+
+/** How often it is looked whether this node is still a manager. */
+const MANAGER_CHECK_MS = 1_000;
 
 /** The streams of `GET /apiary/v1/watch`. */
 export class ServiceWatches {
@@ -14,14 +17,16 @@ export class ServiceWatches {
 
   /**
    * Writes the service with its tasks now, and again after every change of either, one JSON object a line. A client
-   * that reads slowly gets fewer, newer snapshots; never a queue of old ones. Ends when the service is removed.
+   * that reads slowly gets fewer, newer snapshots; never a queue of old ones. Ends when the service is removed, and when
+   * this node is a manager no more; who leads makes no difference.
    *
    * @throws ApiaryError `resource-exhausted` when too many watch already
    */
-  start(replica: Replica, serviceId: string, response: ServerResponse): void {
+  start(node: Pick<LocalNode, 'replica'>, serviceId: string, response: ServerResponse): void {
     if (this.#open.size >= MOST_WATCHERS) {
       throw new ApiaryError('resource-exhausted', `too many watchers (${MOST_WATCHERS}) on this node: try another one`);
     }
+    const replica = node.replica();
     this.#open.add(response);
     let timer: NodeJS.Timeout | undefined;
     let clogged = false;
@@ -40,6 +45,9 @@ export class ServiceWatches {
       if (timer !== undefined) return;
       if (touched.services.has(serviceId) || touched.taskServices.has(serviceId)) timer = setTimeout(send, GATHER_MS);
     });
+    const check = setInterval(() => {
+      if (!isManagedBy(node, replica)) response.end();
+    }, MANAGER_CHECK_MS);
     response.on('drain', () => {
       clogged = false;
       if (changed && timer === undefined) send();
@@ -47,6 +55,7 @@ export class ServiceWatches {
     response.once('close', () => {
       unsubscribe();
       clearTimeout(timer);
+      clearInterval(check);
       this.#open.delete(response);
     });
     response.writeHead(200, { 'content-type': 'application/x-ndjson' });
@@ -56,6 +65,16 @@ export class ServiceWatches {
   /** Ends all streams, when the server stops. */
   close(): void {
     for (const response of this.#open) response.end();
+  }
+}
+
+/** Whether what the node knows is still this copy of the state. */
+function isManagedBy(node: Pick<LocalNode, 'replica'>, replica: Replica): boolean {
+  try {
+    return node.replica() === replica;
+  } catch (error) {
+    if (error instanceof ApiaryError) return false;
+    throw error;
   }
 }
 

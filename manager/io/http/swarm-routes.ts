@@ -1,9 +1,9 @@
 import { ClusterSpecSchema, type InitRequest, InitRequestSchema, JoinRequestSchema, read } from '@apiary/api/model';
-import { ApiaryError } from '@apiary/std';
+import { ApiaryError, invariant } from '@apiary/std';
 import type { FastifyInstance } from 'fastify';
 import { swarmObject } from '../../core/engine-api/index.js';
 import { updateCluster } from '../../core/requests/index.js';
-import { type ApiContext, currentView } from './context.js';
+import { type ApiContext, currentView, replicaOf } from './context.js';
 import { asClusterRequest, asMembershipRequest, ReplyError } from './error-reply.js';
 import { bodyJson, queryFlag, queryVersion, strictQueryFlag } from './request-reading.js';
 import { joinTokensOf, tlsInfoOf } from './trust-objects.js';
@@ -13,7 +13,7 @@ export function swarmRoutes(app: FastifyInstance, context: ApiContext): void {
 
   app.get('/swarm', async () => {
     const cluster = (await currentView(context)).cluster();
-    if (cluster === undefined) throw new ApiaryError('unavailable', 'this manager has no cluster yet: try again');
+    invariant(cluster !== undefined, 'a manager that answers has a cluster');
     return swarmObject(cluster, tlsInfoOf(cluster), joinTokensOf(cluster));
   });
 
@@ -45,9 +45,9 @@ export function swarmRoutes(app: FastifyInstance, context: ApiContext): void {
     }
     const spec = read(ClusterSpecSchema, bodyJson(request), 'swarm spec');
     await asClusterRequest(() =>
-      node
-        .replica()
-        .submit((view, { rng }) => updateCluster(view, { version, spec, rotateWorkerToken, rotateManagerToken }, rng)),
+      replicaOf(context).submit((view, { rng }) =>
+        updateCluster(view, { version, spec, rotateWorkerToken, rotateManagerToken }, rng),
+      ),
     );
     return reply.code(200).send();
   });

@@ -1,9 +1,12 @@
 import { arch, hostname, release } from 'node:os';
 import type { SwarmInfo } from '@apiary/api/model';
+import { ApiaryError } from '@apiary/std';
 import type { FastifyInstance } from 'fastify';
-import { clusterObject } from '../../core/engine-api/index.js';
+import { clusterObject, managersOf, nodeCounts } from '../../core/engine-api/index.js';
+import type { Replica } from '../ports.js';
 import { commonVersion, OLDEST_API_VERSION } from './api-version.js';
 import type { ApiContext } from './context.js';
+import { asClusterRequest, ReplyError } from './error-reply.js';
 import { tlsInfoOf } from './trust-objects.js';
 
 /** Docker's names of architectures, by Node's. */
@@ -102,14 +105,30 @@ async function swarmInfo(context: ApiContext): Promise<SwarmInfo> {
       remoteManagers.length === 0 ? null : remoteManagers.map(({ nodeId, addr }) => ({ NodeID: nodeId, Addr: addr })),
   };
   if (!status.controlAvailable) return info;
-  // Without a barrier: what this manager knows is what `info` is asked for, above all while there is no leader.
-  const { view } = context.node.replica();
+  const replica = context.node.replica();
+  // Docker's manager is none yet while it waits for the others to send it the state.
+  if (replica.view.cluster() === undefined) return { ...info, ControlAvailable: false };
+  const error = await leaderTrouble(replica);
+  const { view } = replica;
   const cluster = view.cluster();
-  const nodes = view.nodes();
+  const managers = managersOf(view).map(({ nodeId, addr }) => ({ NodeID: nodeId, Addr: addr }));
   return {
     ...info,
-    Nodes: nodes.length,
-    Managers: nodes.filter((node) => node.role === 'manager').length,
+    Error: info.Error || error,
+    RemoteManagers: managers.length === 0 ? info.RemoteManagers : managers,
+    // Counted only when it is known that they are right, as Docker does.
+    ...(error === '' ? nodeCounts(view) : {}),
     ...(cluster === undefined ? {} : { Cluster: clusterObject(cluster, tlsInfoOf(cluster)) }),
   };
+}
+
+/** Why this manager cannot say what is committed, in the words of a request that fails for it; empty when it can. */
+async function leaderTrouble(replica: Replica): Promise<string> {
+  try {
+    await asClusterRequest(() => replica.barrier());
+    return '';
+  } catch (error) {
+    if (error instanceof ApiaryError || error instanceof ReplyError) return error.message;
+    throw error;
+  }
 }
