@@ -7,6 +7,8 @@ import type { View } from '../store/view.js';
 import { assignmentsFor, type Sent } from './assignments.js';
 import { heartbeatPeriodMs, Liveness } from './liveness.js';
 import { changesOf, type Observation } from './observation.js';
+import { roleToTell } from './told-role.js';
+import { isUnseen, removeUnseen } from './unseen.js';
 
 const meta = { version: 1, createdAtMs: 0, updatedAtMs: 0 };
 
@@ -212,4 +214,28 @@ t.test('a node that is not heard of in time is overdue once', async (t) => {
   t.equal(liveness.nextDueMs(), 900);
   liveness.forget('c');
   t.equal(liveness.nextDueMs(), undefined);
+});
+
+t.test('a node hears that it is to be a manager before it is one, and that it is none once it is none', async (t) => {
+  const told = (role: NodeRecord['role'], Role: NodeRecord['role']) => roleToTell({ role, spec: { Role } });
+  t.equal(told('worker', 'worker'), 'worker');
+  t.equal(told('worker', 'manager'), 'manager');
+  t.equal(told('manager', 'manager'), 'manager');
+  t.equal(told('manager', 'worker'), 'manager');
+});
+
+t.test('what joined as a manager and was never heard of goes with its membership', async (t) => {
+  const joined: NodeRecord = { ...node('n'), role: 'manager', spec: { Role: 'manager' }, managerAddr: '10.0.0.9:2377' };
+  const guards = [{ type: 'unchanged', kind: 'node', id: 'n', version: 1 }];
+  t.same(removeUnseen(viewOf([], [joined]), 'n'), {
+    guards,
+    changes: [
+      { type: 'node-spec', id: 'n', spec: { Role: 'worker' }, departure: { isForced: false, isRemoval: true } },
+    ],
+    result: true,
+  });
+  t.notOk(isUnseen({ ...joined, reachability: 'reachable' }), 'the managers hear from it');
+  const notYetMember = { ...joined, role: 'worker' as const };
+  t.match(removeUnseen(viewOf([], [notYetMember]), 'n'), { guards, changes: [{ type: 'node-delete', id: 'n' }] });
+  t.same(removeUnseen(viewOf([]), 'n'), { guards: [], changes: [], result: false });
 });
