@@ -1,7 +1,10 @@
 import { isIP } from 'node:net';
-import { networkInterfaces } from 'node:os';
+import { type NetworkInterfaceInfo, networkInterfaces } from 'node:os';
 import { CLUSTER_PORT, parseHostPort } from '@apiary/api/model';
 import { ApiaryError } from '@apiary/std';
+
+/** This host's interfaces and their addresses, as `os.networkInterfaces()` tells them. */
+export type Interfaces = NodeJS.Dict<NetworkInterfaceInfo[]>;
 
 /**
  * The address that other nodes reach this one by: what was asked for (an address, or the name of an interface), or
@@ -9,9 +12,12 @@ import { ApiaryError } from '@apiary/std';
  *
  * @throws ApiaryError `invalid-argument`, with Docker's words when there are several to choose from
  */
-export function resolveAdvertiseAddr(asked: string | undefined): { host: string; port: number } {
+export function resolveAdvertiseAddr(
+  asked: string | undefined,
+  interfaces: Interfaces = networkInterfaces(),
+): { host: string; port: number } {
   if (asked !== undefined && asked !== '') {
-    const address = resolveAddr(asked, 'advertise address');
+    const address = resolveAddr(asked, 'advertise address', interfaces);
     if (isWildcard(address.host)) {
       throw new ApiaryError(
         'invalid-argument',
@@ -20,7 +26,7 @@ export function resolveAdvertiseAddr(asked: string | undefined): { host: string;
     }
     return address;
   }
-  const found = hostAddresses();
+  const found = hostAddresses(interfaces);
   const [first, second] = found;
   if (first === undefined) {
     throw new ApiaryError(
@@ -43,8 +49,16 @@ export function resolveAdvertiseAddr(asked: string | undefined): { host: string;
  *
  * @throws ApiaryError `invalid-argument`
  */
-export function resolveListenAddr(asked: string | undefined): { host: string; port: number } {
-  return resolveAddr(asked || '0.0.0.0', 'listen address');
+export function resolveListenAddr(
+  asked: string | undefined,
+  interfaces: Interfaces = networkInterfaces(),
+): { host: string; port: number } {
+  return resolveAddr(asked || '0.0.0.0', 'listen address', interfaces);
+}
+
+/** Whether `host` is an address of this host's own. */
+export function isLocalAddress(host: string, interfaces: Interfaces = networkInterfaces()): boolean {
+  return Object.values(interfaces).some((addresses) => addresses?.some(({ address }) => address === host));
 }
 
 /**
@@ -60,16 +74,16 @@ function isWildcard(host: string): boolean {
   return isIP(host) !== 0 && /^[0:.]+$/.test(host);
 }
 
-function resolveAddr(asked: string, what: string): { host: string; port: number } {
+function resolveAddr(asked: string, what: string, interfaces: Interfaces): { host: string; port: number } {
   const { host, port } = parseHostPort(asked, what);
   if (port === 0) {
     throw new ApiaryError('invalid-argument', `invalid ${what} "${asked}": port 0 is none that others could call`);
   }
-  return { host: isIP(host) === 0 ? addressOfInterface(host, what) : host, port };
+  return { host: isIP(host) === 0 ? addressOfInterface(host, what, interfaces) : host, port };
 }
 
-function addressOfInterface(name: string, what: string): string {
-  const address = (networkInterfaces()[name] ?? []).find(({ family }) => family === 'IPv4')?.address;
+function addressOfInterface(name: string, what: string, interfaces: Interfaces): string {
+  const address = ipv4Of(name, interfaces);
   if (address === undefined) {
     throw new ApiaryError(
       'invalid-argument',
@@ -79,9 +93,14 @@ function addressOfInterface(name: string, what: string): string {
   return address;
 }
 
+/** The IPv4 address of the interface of that name. */
+export function ipv4Of(name: string, interfaces: Interfaces): string | undefined {
+  return (interfaces[name] ?? []).find(({ family }) => family === 'IPv4')?.address;
+}
+
 /** IPv4 addresses of this host that are not loopback and not an engine's bridge. */
-function hostAddresses(): string[] {
-  return Object.entries(networkInterfaces())
+export function hostAddresses(interfaces: Interfaces): string[] {
+  return Object.entries(interfaces)
     .filter(([name]) => !/^(docker\d|br-|veth)/.test(name))
     .flatMap(([, addresses]) => addresses ?? [])
     .filter(({ family, internal }) => family === 'IPv4' && !internal)

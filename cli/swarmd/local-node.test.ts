@@ -4,12 +4,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { connect } from 'node:tls';
 import { issueCertificate, SystemClock, SystemRng } from '@apiary/manager/io';
-import { ApiaryError } from '@apiary/std';
 import {
   createKeyAndCsr,
   dockerEngine,
   type Engine,
-  type HostDescription,
   nodeIdentityOf,
   readCredentials,
   writeCredentials,
@@ -18,40 +16,7 @@ import { pino } from 'pino';
 import t, { type Test } from 'tap';
 import { SwarmNode } from './local-node.js';
 import { markLeaving, writeNodeFile } from './node-file.js';
-
-const HOST: HostDescription = {
-  Hostname: 'h1',
-  Platform: { Architecture: 'x86_64', OS: 'linux' },
-  Resources: { NanoCPUs: 2e9, MemoryBytes: 1e9 },
-  Engine: { EngineVersion: '1', Plugins: [] },
-};
-
-/** An engine that has one container of a node's, and can do no more than stop and remove it. */
-function engineWith(containers: Map<string, { nodeId: string; state: 'running' | 'exited' }>): Engine {
-  const seen = (id: string) => {
-    const container = containers.get(id);
-    if (container === undefined) return undefined;
-    return { id, taskId: `task-of-${id}`, pid: 0, exitCode: 0, oomKilled: false, error: '', ports: [], ...container };
-  };
-  const never = async () => {
-    throw new ApiaryError('unimplemented', 'not asked for in these tests');
-  };
-  return {
-    ping: async () => {},
-    describe: async () => HOST,
-    adopt: async () => [...containers.keys()].flatMap((id) => seen(id) ?? []),
-    inspect: async (id) => seen(id),
-    stop: async (id) => {
-      const container = containers.get(id);
-      if (container !== undefined) container.state = 'exited';
-    },
-    remove: async (id) => void containers.delete(id),
-    watch: async () => ({ close: () => {} }),
-    pull: never,
-    create: never,
-    start: never,
-  };
-}
+import { type Containers, engineWith } from './testing/nodes.js';
 
 function setUp(t: Test, engine?: Engine) {
   const dataRoot = mkdtempSync(join(tmpdir(), 'swarm-node-'));
@@ -111,7 +76,7 @@ t.test('an init that fails leaves a node that is in no cluster and can be asked 
 });
 
 t.test('a leave that was cut short goes on at the next start, before the node joins anything else', async (t) => {
-  const containers = new Map<string, { nodeId: string; state: 'running' | 'exited' }>();
+  const containers: Containers = new Map();
   const { dataRoot, start } = setUp(t, engineWith(containers));
   const first = start();
   const nodeId = await first.init(INIT);
@@ -209,7 +174,10 @@ t.test('a worker that was off for too long says what to do, and touches no conta
     nodeId: 'w1',
     clusterId,
     role: 'worker' as const,
+    advertise: '',
     advertiseAddr: '127.0.0.1',
+    isAdvertisedLocal: true,
+    advertisePort: 2377,
     listenAddr: '',
     managers,
   };

@@ -1,5 +1,3 @@
-import { rm } from 'node:fs/promises';
-import { join } from 'node:path';
 import { formatHostPort, type InitRequest, type JoinRequest, parseHostPort } from '@apiary/api/model';
 import { type ClusterInit, certificateValidityMs } from '@apiary/manager/core';
 import {
@@ -9,26 +7,25 @@ import {
   type LocalNodeStatus,
   type Manager,
   type Replica,
-  startManager,
 } from '@apiary/manager/io';
-import { ApiaryError, type Clock, messageOf, newId, type Rng } from '@apiary/std';
+import { ApiaryError, messageOf, newId } from '@apiary/std';
 import {
   type Agent,
-  CertificateRenewal,
   createKeyAndCsr,
-  type Engine,
   enrol,
   type NodeIdentity,
   nodeIdentityOf,
   readCredentials,
   removeCredentials,
-  renewAtAny,
   startAgent,
   writeCredentials,
 } from '@apiary/worker/io';
-import type { Logger } from 'pino';
-import { localAddr, resolveAdvertiseAddr, resolveListenAddr } from './address.js';
+import { advertisementOf, readvertise } from './advertisement.js';
+import { within } from './deadline.js';
+import { resign } from './departure.js';
+import { type LogStart, removeLog, startManagerOf } from './manager-start.js';
 import {
+  managerAddrOf,
   markLeaving,
   type NodeFile,
   readLeavingFile,
@@ -36,26 +33,10 @@ import {
   removeLeavingFile,
   writeNodeFile,
 } from './node-file.js';
+import { agentOptionsOf, Place } from './place.js';
+import type { SwarmNodeOptions } from './swarm-node-options.js';
 
-export interface SwarmNodeOptions {
-  dataRoot: string;
-  engine: Engine;
-  clock: Clock;
-  rng: Rng;
-  logger: Logger;
-  /** Something that must hold does not: the process cannot go on. */
-  onFatal: (error: unknown) => void;
-}
-
-/** A node that belongs to a cluster. */
-interface Membership {
-  file: NodeFile;
-  agent: Agent;
-  manager: Manager | undefined;
-  renewal: CertificateRenewal;
-  /** Empty, or why this node cannot take part although it is a member. */
-  error: string;
-}
+export type { SwarmNodeOptions };
 
 const NO_SWARM =
   'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to swarm and try again.';
@@ -64,9 +45,19 @@ const WORKER =
   'Please run this command on a manager node or promote the current node to a manager.';
 const MEMBER =
   'This node is already part of a swarm. Use "docker swarm leave" to leave this swarm and join another one.';
-const LAST_MANAGER =
-  'You are attempting to leave the swarm on a node that is participating as a manager. ' +
-  'Removing the last manager erases all current state of the swarm. Use `--force` to ignore this message.';
+const JOINS_ON =
+  'Timeout was reached before node joined. The attempt to join the swarm will continue in the background. ' +
+  'Use the "docker info" command to see the current swarm status of your node.';
+const LEAVES_ON =
+  'Timeout was reached before node left. Its containers are still being stopped and removed, which goes on in the ' +
+  'background: the log of swarmd says what is in the way.';
+
+/** How long a node that joins as a manager may take to become a voter before the caller is told to look later. */
+const JOIN_TIMEOUT_MS = 20_000;
+/** How long a node that leaves may take to stop its containers before the caller is told that it goes on without. */
+const LEAVE_TIMEOUT_MS = 60_000;
+
+type Work = 'init' | 'join' | 'leave';
 
 /**
  * This host's place in a cluster: none, a worker's, or a manager's with a worker beside it. Puts the parts together
@@ -76,10 +67,9 @@ const LAST_MANAGER =
  */
 export class SwarmNode implements LocalNode {
   readonly #options: SwarmNodeOptions;
-  #membership: Membership | undefined;
+  #place: Place | undefined;
   /** What is being done to the membership: one thing at a time. */
-  #underWay: { what: 'init' | 'join' | 'leave'; settled: Promise<unknown> } | undefined;
-  #remembering: Promise<void> = Promise.resolve();
+  #underWay: { what: Work; settled: Promise<unknown> } | undefined;
 
   constructor(options: SwarmNodeOptions) {
     this.#options = options;
@@ -87,18 +77,42 @@ export class SwarmNode implements LocalNode {
 
   /** Takes up the place that this node had when the daemon stopped. */
   async resume(): Promise<void> {
-    const file = await readNodeFile(this.#options.dataRoot);
-    if (file === undefined) return this.#resumeLeave();
-    const identity = await readCredentials(this.#options.dataRoot);
+    const { dataRoot } = this.#options;
+    const kept = await readNodeFile(dataRoot);
+    if (kept === undefined) return this.#resumeLeave();
+    const identity = await this.#identityOf(kept);
+    const file = await readvertise(this.#options, kept);
+    if (file.role === 'worker') {
+      // A demotion may have been cut short before the log was gone.
+      await removeLog(dataRoot);
+      this.#place = new Place(this.#options, file, identity, undefined);
+      return;
+    }
+    const manager = await startManagerOf(this.#options, file, identity, {
+      start: file.log === 'kept' ? 'resume' : 'join',
+    });
+    this.#place = new Place(this.#options, file, identity, manager);
+  }
+
+  async #identityOf(file: NodeFile): Promise<NodeIdentity> {
+    const { dataRoot } = this.#options;
+    const identity = await readCredentials(dataRoot);
     if (identity === undefined) {
       throw new ApiaryError(
         'failed-precondition',
-        `${this.#options.dataRoot}/certificates is missing, but this node belongs to cluster ${file.clusterId}: ` +
+        `${dataRoot}/certificates is missing, but this node belongs to cluster ${file.clusterId}: ` +
           'restore it, or remove the data root to start afresh',
       );
     }
-    const manager = file.role === 'manager' ? await this.#startManager(file, identity) : undefined;
-    this.#membership = this.#member(file, identity, manager);
+    if (identity.clusterId !== file.clusterId || identity.nodeId !== file.nodeId) {
+      throw new ApiaryError(
+        'failed-precondition',
+        `${dataRoot} is not of one making: its node.json is of node ${file.nodeId} of cluster ${file.clusterId}, ` +
+          `its certificate of node ${identity.nodeId} of cluster ${identity.clusterId}: restore what belongs together, ` +
+          'or remove the data root to start afresh',
+      );
+    }
+    return identity;
   }
 
   /** Goes on with a leave that was cut short, beside whatever else: until it is done, this node joins nothing. */
@@ -112,7 +126,7 @@ export class SwarmNode implements LocalNode {
     const agent =
       identity &&
       startAgent({
-        ...this.#agentOptions(file),
+        ...agentOptionsOf(this.#options, file),
         identity: () => identity,
         managers: () => [],
       });
@@ -123,47 +137,31 @@ export class SwarmNode implements LocalNode {
 
   /** Stops what runs in this process. Containers run on. A leave that is under way is finished at the next start. */
   async stop(): Promise<void> {
-    if (this.#underWay?.what !== 'leave') await this.#underWay?.settled;
-    const membership = this.#membership;
-    this.#membership = undefined;
-    await this.#remembering;
-    await membership?.renewal.stop();
-    await membership?.agent.stop();
-    await membership?.manager?.close();
+    if (this.#underWay?.what === 'init') await this.#underWay.settled;
+    const place = this.#place;
+    this.#place = undefined;
+    await place?.stop();
   }
 
   status(): LocalNodeStatus {
-    if (this.#membership === undefined) {
-      const state = this.#underWay === undefined ? 'inactive' : 'pending';
-      return { nodeId: '', nodeAddr: '', state, controlAvailable: false, error: '', remoteManagers: [] };
-    }
-    const { file, manager, renewal } = this.#membership;
-    const error = this.#membership.error || renewal.error;
-    return {
-      nodeId: file.nodeId,
-      nodeAddr: file.advertiseAddr,
-      state: error === '' ? 'active' : 'error',
-      controlAvailable: manager !== undefined,
-      error,
-      remoteManagers: file.managers,
-    };
+    if (this.#place !== undefined) return this.#place.status();
+    const state = this.#underWay === undefined ? 'inactive' : 'pending';
+    return { nodeId: '', nodeAddr: '', state, controlAvailable: false, error: '', remoteManagers: [] };
   }
 
   replica(): Replica {
-    const manager = this.#membership?.manager;
-    if (manager === undefined) throw new ApiaryError('not-manager', this.#membership === undefined ? NO_SWARM : WORKER);
+    const manager = this.#place?.manager;
+    if (manager === undefined) throw new ApiaryError('not-manager', this.#place === undefined ? NO_SWARM : WORKER);
     return manager.replica;
   }
 
+  /** @returns the id of this node */
   init(request: InitRequest): Promise<string> {
+    if (request.ForceNewCluster === true) return this.#exclusively('init', () => this.#forceNewCluster(request));
     return this.#exclusively('init', async () => {
       this.#refuseMember();
       const { dataRoot, clock, rng } = this.#options;
-      const advertise = resolveAdvertiseAddr(request.AdvertiseAddr);
-      const listen = resolveListenAddr(request.ListenAddr);
-      // A listen port of one's own is what others must call, unless the advertised address names another.
-      const hasPort = /:\d+$/.test(request.AdvertiseAddr ?? '');
-      const addr = formatHostPort({ host: advertise.host, port: hasPort ? advertise.port : listen.port });
+      const advertisement = advertisementOf(request);
       const nodeId = newId(rng);
       const clusterId = newId(rng);
       const rootCa = createRootCa(clock.now());
@@ -176,35 +174,31 @@ export class SwarmNode implements LocalNode {
         nodeId,
         clusterId,
         role: 'manager',
-        advertiseAddr: advertise.host,
-        listenAddr: formatHostPort(listen),
-        managers: [{ nodeId, addr }],
+        log: 'kept',
+        ...advertisement,
+        managers: [{ nodeId, addr: managerAddrOf(advertisement) }],
       };
       // What an init that was cut short left behind.
-      await this.#removeLog();
+      await removeLog(dataRoot);
       await writeCredentials(dataRoot, identity);
       const availability = availabilityOf(request.Availability);
-      const manager = await this.#startManager(file, identity, {
-        rootCa,
-        ...(request.Spec && { spec: request.Spec }),
-        availability,
-      });
-      try {
-        await writeNodeFile(dataRoot, file);
-      } catch (error) {
-        await manager.close();
-        throw error;
-      }
-      this.#membership = this.#member(file, identity, manager);
+      const create = { rootCa, ...(request.Spec && { spec: request.Spec }), availability };
+      await this.#takePlace(file, identity, await this.#startManager(file, identity, { start: 'bootstrap', create }));
       return nodeId;
     });
   }
 
-  join(request: JoinRequest): Promise<void> {
-    return this.#exclusively('join', async () => {
+  /**
+   * Joins the cluster of the manager that the request names; as what, its token says. As a manager, resolves once this
+   * node is a voter.
+   *
+   * @throws ApiaryError `unavailable` in Docker's words when that takes its time: it goes on then
+   */
+  async join(request: JoinRequest): Promise<void> {
+    const place = await this.#exclusively('join', async () => {
       this.#refuseMember();
-      const advertise = resolveAdvertiseAddr(request.AdvertiseAddr);
-      const listen = resolveListenAddr(request.ListenAddr);
+      const { dataRoot } = this.#options;
+      const advertisement = advertisementOf(request);
       const [remoteAddr] = request.RemoteAddrs ?? [];
       if (remoteAddr === undefined) {
         throw new ApiaryError('invalid-argument', 'at least 1 RemoteAddr is required to join');
@@ -213,54 +207,88 @@ export class SwarmNode implements LocalNode {
         remoteAddr,
         joinToken: request.JoinToken ?? '',
         availability: request.Availability ?? '',
+        managerAddr: managerAddrOf(advertisement),
       });
-      const addr = formatHostPort(parseHostPort(remoteAddr, 'remote address'));
       const file: NodeFile = {
         nodeId: identity.nodeId,
         clusterId: identity.clusterId,
         role: identity.role,
-        advertiseAddr: advertise.host,
-        listenAddr: formatHostPort(listen),
-        managers: [{ nodeId: '', addr }],
+        ...advertisement,
+        managers: [{ nodeId: '', addr: formatHostPort(parseHostPort(remoteAddr, 'remote address')) }],
       };
-      await writeCredentials(this.#options.dataRoot, identity);
-      await writeNodeFile(this.#options.dataRoot, file);
-      this.#membership = this.#member(file, identity, undefined);
+      await removeLog(dataRoot);
+      await writeCredentials(dataRoot, identity);
+      if (identity.role === 'worker') return this.#takePlace(file, identity, undefined);
+      const joining: NodeFile = { ...file, log: 'empty' };
+      return this.#takePlace(joining, identity, await this.#startManager(joining, identity, { start: 'join' }));
     });
+    if (place.manager === undefined) return;
+    await within(this.#options.clock, JOIN_TIMEOUT_MS, JOINS_ON, place.voting());
   }
 
+  /**
+   * @throws ApiaryError `failed-precondition` for a manager without `force`, in Docker's words; `unavailable` when the
+   *   containers take their time to stop: it goes on then
+   */
   leave(force: boolean): Promise<void> {
-    return this.#exclusively('leave', async () => {
-      const membership = this.#membership;
-      if (membership === undefined) throw new ApiaryError('not-manager', 'This node is not part of a swarm');
-      if (membership.manager !== undefined && !force) throw new ApiaryError('failed-precondition', LAST_MANAGER);
+    const leaving = this.#exclusively('leave', async () => {
+      const place = this.#place;
+      if (place === undefined) throw new ApiaryError('not-manager', 'This node is not part of a swarm');
+      const { dataRoot, clock, logger } = this.#options;
+      if (place.manager !== undefined) {
+        const cost = await resign(place, place.manager, { force, clock });
+        if (cost !== undefined) logger.warn(cost);
+      }
       // Whoever forgets the membership writes no node file any more.
-      this.#membership = undefined;
+      this.#place = undefined;
       try {
-        await this.#remembering;
-        await markLeaving(this.#options.dataRoot);
+        await place.holdFile();
+        await markLeaving(dataRoot);
       } catch (error) {
-        this.#membership = membership;
+        this.#place = place;
+        place.releaseFile();
         throw new ApiaryError('internal', `cannot leave: ${messageOf(error)}`, { cause: error });
       }
-      await membership.renewal.stop();
-      await this.#finishLeave(membership.agent, membership.manager);
+      await place.settle();
+      await this.#finishLeave(place.agent, place.manager);
     });
+    return within(this.#options.clock, LEAVE_TIMEOUT_MS, LEAVES_ON, leaving);
+  }
+
+  async #forceNewCluster(_request: InitRequest): Promise<string> {
+    throw new ApiaryError('unimplemented', 'swarm init: ForceNewCluster: not supported by this version');
   }
 
   async #finishLeave(agent: Agent | undefined, manager: Manager | undefined): Promise<void> {
+    const { dataRoot } = this.#options;
     await agent?.leave();
     await manager?.close();
-    await removeCredentials(this.#options.dataRoot);
-    await this.#removeLog();
-    await removeLeavingFile(this.#options.dataRoot);
+    await removeCredentials(dataRoot);
+    await removeLog(dataRoot);
+    await removeLeavingFile(dataRoot);
+  }
+
+  #startManager(file: NodeFile, identity: NodeIdentity, log: LogStart): Promise<Manager> {
+    return startManagerOf(this.#options, file, identity, log);
+  }
+
+  /** From when the node file is written, this node is one of the cluster. */
+  async #takePlace(file: NodeFile, identity: NodeIdentity, manager: Manager | undefined): Promise<Place> {
+    try {
+      await writeNodeFile(this.#options.dataRoot, file);
+    } catch (error) {
+      await manager?.close();
+      throw error;
+    }
+    this.#place = new Place(this.#options, file, identity, manager);
+    return this.#place;
   }
 
   #refuseMember(): void {
-    if (this.#membership !== undefined) throw new ApiaryError('not-manager', MEMBER);
+    if (this.#place !== undefined) throw new ApiaryError('not-manager', MEMBER);
   }
 
-  #exclusively<R>(what: 'init' | 'join' | 'leave', work: () => Promise<R>): Promise<R> {
+  #exclusively<R>(what: Work, work: () => Promise<R>): Promise<R> {
     const underWay = this.#underWay;
     if (underWay !== undefined) {
       const message = `swarm ${what}: a swarm ${underWay.what} is under way on this node: try again`;
@@ -272,96 +300,6 @@ export class SwarmNode implements LocalNode {
     this.#underWay = { what, settled: working.catch(() => undefined) };
     return working;
   }
-
-  #startManager(
-    file: NodeFile,
-    identity: NodeIdentity,
-    create?: Pick<ClusterInit, 'rootCa' | 'spec' | 'availability'>,
-  ): Promise<Manager> {
-    const { clock, rng, logger, onFatal } = this.#options;
-    return startManager({
-      directory: this.#logDirectory(),
-      identity,
-      listenAddr: file.listenAddr,
-      create: create && {
-        ...create,
-        clusterId: file.clusterId,
-        nodeId: file.nodeId,
-        addr: file.advertiseAddr,
-        managerAddr: file.managers[0]?.addr ?? '',
-      },
-      clock,
-      rng,
-      logger,
-      onFatal,
-    });
-  }
-
-  #member(file: NodeFile, identity: NodeIdentity, manager: Manager | undefined): Membership {
-    const renewal = this.#renewalOf(identity, manager, () => managersToCall(membership));
-    const agent = startAgent({
-      ...this.#agentOptions(file),
-      identity: () => renewal.identity,
-      managers: () => managersToCall(membership),
-      onManagers: (managers) => {
-        membership.file = { ...membership.file, managers };
-        this.#remember(membership.file);
-      },
-      onGone: (reason) => {
-        membership.error = `${reason}; run "swarmctl leave", then join again`;
-        void renewal.stop();
-      },
-    });
-    const membership: Membership = { file, manager, agent, renewal, error: '' };
-    return membership;
-  }
-
-  /** A manager signs for itself, even if it was off for longer than its certificate; a worker asks whoever answers. */
-  #renewalOf(identity: NodeIdentity, manager: Manager | undefined, managers: () => string[]): CertificateRenewal {
-    const { dataRoot, clock, rng, logger } = this.#options;
-    return new CertificateRenewal({
-      identity,
-      dataRoot,
-      renew: async (current, signal) => {
-        if (manager === undefined) return renewAtAny(managers(), { identity: current, signal, rng });
-        const { keyPem, csrPem } = createKeyAndCsr();
-        return nodeIdentityOf(manager.issueOwnCertificate(csrPem), keyPem, current.rootPem);
-      },
-      onRenewed: (renewed) => manager?.rotate(renewed),
-      clock,
-      rng,
-      logger: logger.child({ part: 'certificate' }),
-    });
-  }
-
-  #agentOptions({ advertiseAddr }: NodeFile) {
-    const { engine, clock, rng, logger } = this.#options;
-    return { advertiseAddr, engine, clock, rng, logger: logger.child({ part: 'agent' }) };
-  }
-
-  /** What the managers said of where they are is kept for the next start; to lose it costs a detour, no more. */
-  #remember(file: NodeFile): void {
-    this.#remembering = this.#remembering
-      .then(async () => {
-        if (this.#membership?.file === file) await writeNodeFile(this.#options.dataRoot, file);
-      })
-      .catch((error: unknown) => this.#options.logger.warn({ err: error }, 'cannot write the node file'));
-  }
-
-  #logDirectory(): string {
-    return join(this.#options.dataRoot, 'raft');
-  }
-
-  async #removeLog(): Promise<void> {
-    await rm(this.#logDirectory(), { recursive: true, force: true });
-  }
-}
-
-/** The managers, `HOST:PORT`; this node's own is called where it listens. */
-function managersToCall({ file, manager }: Pick<Membership, 'file' | 'manager'>): string[] {
-  if (manager === undefined) return file.managers.map(({ addr }) => addr);
-  const own = formatHostPort(localAddr(parseHostPort(file.listenAddr, 'listen address')));
-  return [own, ...file.managers.filter(({ nodeId }) => nodeId !== file.nodeId).map(({ addr }) => addr)];
 }
 
 function availabilityOf(word: string | undefined): ClusterInit['availability'] {

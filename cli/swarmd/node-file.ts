@@ -1,5 +1,6 @@
 import { open, readFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { formatHostPort } from '@apiary/api/model';
 import { ApiaryError, systemCodeOf } from '@apiary/std';
 
 /**
@@ -9,9 +10,18 @@ import { ApiaryError, systemCodeOf } from '@apiary/std';
 export interface NodeFile {
   nodeId: string;
   clusterId: string;
+  /** What this node does. Its certificate, and what lies in the log's folder, follow. */
   role: 'worker' | 'manager';
-  /** The address that the other nodes reach this one by, without a port. */
+  /** For a manager: `empty` until it has become a voter. From then on, a log that is gone is a log that was lost. */
+  log?: 'empty' | 'kept' | undefined;
+  /** What the user asked to be advertised: an address or an interface, with an optional port; empty to have it found. */
+  advertise: string;
+  /** The address that the other nodes reach this one by, as it was last resolved, without a port. */
   advertiseAddr: string;
+  /** Whether that was an address of this host's own: if not (a router's, say), it is never looked for again. */
+  isAdvertisedLocal: boolean;
+  /** The port of this node's manager, as the others call it. */
+  advertisePort: number;
   /** Where a manager's gRPC listens, `HOST:PORT`. */
   listenAddr: string;
   /** The managers as last heard of, `HOST:PORT`. */
@@ -48,9 +58,12 @@ async function readAt(path: string): Promise<NodeFile | undefined> {
 }
 
 function isNodeFile(value: unknown): value is NodeFile {
-  const texts = ['nodeId', 'clusterId', 'advertiseAddr', 'listenAddr'];
+  const texts = ['nodeId', 'clusterId', 'advertise', 'advertiseAddr', 'listenAddr'];
   return (
     hasTexts(value, texts) &&
+    typeof Reflect.get(value, 'isAdvertisedLocal') === 'boolean' &&
+    typeof Reflect.get(value, 'advertisePort') === 'number' &&
+    [undefined, 'empty', 'kept'].includes(Reflect.get(value, 'log')) &&
     'role' in value &&
     (value.role === 'worker' || value.role === 'manager') &&
     'managers' in value &&
@@ -78,6 +91,14 @@ export async function writeNodeFile(dataRoot: string, node: NodeFile): Promise<v
   }
   await rename(aside, path);
   await syncDirectory(dataRoot);
+}
+
+/** Where this node's manager is reached by the others, `HOST:PORT`. */
+export function managerAddrOf({
+  advertiseAddr,
+  advertisePort,
+}: Pick<NodeFile, 'advertiseAddr' | 'advertisePort'>): string {
+  return formatHostPort({ host: advertiseAddr, port: advertisePort });
 }
 
 /** The node begins to leave its cluster. Takes no space: one may leave with a full disk. */

@@ -89,7 +89,10 @@ t.test('a node remembers its cluster, in one file that is whole', async (t) => {
     nodeId: 'n1',
     clusterId: 'c1',
     role: 'worker',
+    advertise: 'eth0',
     advertiseAddr: '10.0.0.2',
+    isAdvertisedLocal: true,
+    advertisePort: 2377,
     listenAddr: '0.0.0.0:2377',
     managers: [{ nodeId: 'm1', addr: '10.0.0.1:2377' }],
   };

@@ -15,8 +15,12 @@ export interface ManagerOptions {
   directory: string;
   /** The manager's own; the data of another cluster or member is refused. */
   identity: ServerIdentity & { clusterId: string; nodeId: string };
+  /** How the log begins: as that of a new cluster, empty until the leader sends what it has, or as it is on disk. */
+  start: 'bootstrap' | 'join' | 'resume';
   /** Where nodes are listened for, `HOST:PORT`. */
   listenAddr: string;
+  /** Where the other managers and the agents reach this one, `HOST:PORT`. */
+  managerAddr: string;
   /** Makes the cluster before anybody is listened for: for the first manager, at `init`. */
   create?: ClusterInit | undefined;
   clock: Clock;

@@ -55,6 +55,8 @@ export interface Agent {
   state(): AgentState;
   /** Tells the managers of this node what has changed: where its own manager is reached. */
   describe(): void;
+  /** Begins the session anew, with the certificate that this node has by now. */
+  reconnect(): void;
   /** Ends the agent. Containers run on, and the next agent of this node adopts them. */
   stop(): Promise<void>;
   /** Says goodbye to the managers, and stops and removes every container of this node's tasks. */
@@ -155,6 +157,10 @@ class WorkerAgent implements Agent {
 
   describe(): void {
     this.#describe();
+  }
+
+  reconnect(): void {
+    this.#session.renew();
   }
 
   async stop(): Promise<void> {

@@ -78,6 +78,13 @@ export class ManagerSession {
     if (this.#current?.isWelcome) this.#current.stream.write(message);
   }
 
+  /** Ends the session, if there is one, for another to begin: with the certificate that the node has by now. */
+  renew(): void {
+    const attempt = this.#current;
+    // It is no fault of the manager's, who leads as far as anybody knows.
+    if (attempt !== undefined) this.#ended(attempt, 'begun anew with another certificate', attempt.manager);
+  }
+
   /** Ends the session for good, after what was said has been sent. */
   async stop(last?: AgentMessage): Promise<void> {
     this.#stopped = true;

@@ -1,0 +1,261 @@
+import type { LocalNodeStatus, Manager } from '@apiary/manager/io';
+import { ApiaryError } from '@apiary/std';
+import {
+  type Agent,
+  CertificateRenewal,
+  createKeyAndCsr,
+  type NodeIdentity,
+  nodeIdentityOf,
+  renewAtAny,
+  startAgent,
+} from '@apiary/worker/io';
+import { managersToCall, removeLog, startManagerOf } from './manager-start.js';
+import { managerAddrOf, type NodeFile, writeNodeFile } from './node-file.js';
+import { RoleKeeper } from './role-keeper.js';
+import type { SwarmNodeOptions } from './swarm-node-options.js';
+
+/**
+ * This node's place in its cluster, at work: the agent, the certificate and, while the node is a manager, the manager.
+ * What the leader says of the node's role, of the managers' addresses and of the end of its membership is followed here,
+ * and kept in the node file.
+ */
+export class Place {
+  readonly #options: SwarmNodeOptions;
+  readonly #agent: Agent;
+  readonly #renewal: CertificateRenewal;
+  readonly #roles: RoleKeeper;
+  #file: NodeFile;
+  #manager: Manager | undefined;
+  /** Empty, or why this node cannot take part although it is a member. */
+  #gone = '';
+  #writing: Promise<void> = Promise.resolve();
+  /** Whether the node file is left alone. */
+  #isFileHeld = false;
+  readonly #roleListeners = new Set<() => void>();
+  readonly #votingListeners: (() => void)[] = [];
+
+  constructor(options: SwarmNodeOptions, file: NodeFile, identity: NodeIdentity, manager: Manager | undefined) {
+    this.#options = options;
+    this.#file = file;
+    const { dataRoot, clock, rng, logger } = options;
+    this.#renewal = new CertificateRenewal({
+      identity,
+      dataRoot,
+      renew: (current, signal) => this.#renew(current, signal),
+      onRenewed: (renewed) => this.#manager?.rotate(renewed),
+      clock,
+      rng,
+      logger: logger.child({ part: 'certificate' }),
+    });
+    this.#roles = new RoleKeeper({
+      facts: () => ({
+        kept: this.#file.role,
+        certified: this.#renewal.identity.role,
+        runs: this.#manager !== undefined,
+      }),
+      steps: {
+        renew: () => this.#renewForRole(),
+        'become-manager': () => this.#becomeManager(),
+        'become-worker': () => this.#becomeWorker(),
+      },
+      clock,
+      rng,
+      logger: logger.child({ part: 'role' }),
+    });
+    if (manager !== undefined) this.#adopt(manager);
+    this.#agent = startAgent({
+      ...agentOptionsOf(options, file),
+      identity: () => this.#renewal.identity,
+      managers: () => this.#managersToCall(),
+      managerAddr: () => (this.#manager === undefined ? '' : managerAddrOf(this.#file)),
+      onManagers: (managers) => this.#remember(managers),
+      onRole: (role) => {
+        this.#roles.tell(role);
+        for (const listener of this.#roleListeners) listener();
+      },
+      onGone: (reason) => this.#goneFrom(reason),
+    });
+  }
+
+  get file(): NodeFile {
+    return this.#file;
+  }
+
+  get manager(): Manager | undefined {
+    return this.#manager;
+  }
+
+  get agent(): Agent {
+    return this.#agent;
+  }
+
+  /** What the leader said last of what this node is to be. */
+  get told(): 'worker' | 'manager' | undefined {
+    return this.#roles.told;
+  }
+
+  get identity(): NodeIdentity {
+    return this.#renewal.identity;
+  }
+
+  status(): LocalNodeStatus {
+    const { nodeId, advertiseAddr, managers } = this.#file;
+    const error = this.#gone || this.#renewal.error || this.#roles.error;
+    return {
+      nodeId,
+      nodeAddr: advertiseAddr,
+      state: error === '' ? 'active' : 'error',
+      controlAvailable: this.#manager !== undefined,
+      error,
+      remoteManagers: managers,
+    };
+  }
+
+  /** Calls `listener` whenever the leader says what this node is to be; returns what ends that. */
+  onTold(listener: () => void): () => void {
+    this.#roleListeners.add(listener);
+    return () => this.#roleListeners.delete(listener);
+  }
+
+  /** The node file is not written once this has resolved, until it is released. */
+  async holdFile(): Promise<void> {
+    this.#isFileHeld = true;
+    await this.#writing;
+  }
+
+  releaseFile(): void {
+    this.#isFileHeld = false;
+  }
+
+  /** Resolves once this node's manager is a voter. */
+  voting(): Promise<void> {
+    return new Promise((resolve) => {
+      if (this.#file.log === 'kept') resolve();
+      else this.#votingListeners.push(resolve);
+    });
+  }
+
+  /** Nothing of what the leader says is followed any more. */
+  async settle(): Promise<void> {
+    // A certificate that is waited for is waited for no more.
+    const roles = this.#roles.stop();
+    await this.#renewal.stop();
+    await roles;
+    await this.holdFile();
+  }
+
+  /** Stops what runs in this process. Containers run on. */
+  async stop(): Promise<void> {
+    await this.settle();
+    await this.#agent.stop();
+    await this.#manager?.close();
+  }
+
+  #managersToCall(): string[] {
+    return managersToCall(this.#file, this.#manager !== undefined);
+  }
+
+  /** A manager signs for itself, even if it was off for longer than its certificate; a worker asks whoever answers. */
+  async #renew(current: NodeIdentity, signal: AbortSignal): Promise<NodeIdentity> {
+    const { rng } = this.#options;
+    const manager = this.#manager;
+    if (manager === undefined) return renewAtAny(this.#managersToCall(), { identity: current, signal, rng });
+    const { keyPem, csrPem } = createKeyAndCsr();
+    return nodeIdentityOf(manager.issueOwnCertificate(csrPem), keyPem, current.rootPem);
+  }
+
+  /** Whoever signed may know more, or less, than the leader did when it spoke: it is asked again, as who we are now. */
+  async #renewForRole(): Promise<void> {
+    const { role } = await this.#renewal.renewNow();
+    if (role === this.#roles.told) return;
+    this.#roles.tell(undefined);
+    this.#agent.reconnect();
+  }
+
+  async #becomeManager(): Promise<void> {
+    const { dataRoot, logger } = this.#options;
+    if (this.#file.role === 'worker') {
+      // What an earlier manager here left behind is of no use to this one.
+      await removeLog(dataRoot);
+      await this.#change({ role: 'manager', log: 'empty' });
+    }
+    const start = this.#file.log === 'kept' ? 'resume' : 'join';
+    this.#adopt(await startManagerOf(this.#options, this.#file, this.#renewal.identity, { start }));
+    this.#agent.describe();
+    logger.info('this node runs a manager now');
+  }
+
+  async #becomeWorker(): Promise<void> {
+    const { dataRoot, logger } = this.#options;
+    await this.#change({ role: 'worker', log: undefined });
+    await this.#closeManager();
+    await removeLog(dataRoot);
+    this.#agent.describe();
+    logger.info('this node is a worker now: its copy of the state of the cluster is removed');
+  }
+
+  async #closeManager(): Promise<void> {
+    const manager = this.#manager;
+    this.#manager = undefined;
+    await manager?.close();
+  }
+
+  /** From when this manager is a voter, its log is one that must not be lost. */
+  #adopt(manager: Manager): void {
+    this.#manager = manager;
+    if (this.#file.log === 'kept') return;
+    const look = () => {
+      const isOver = this.#manager !== manager;
+      if (!isOver && !isVoter(manager, this.#file.nodeId)) return;
+      stop();
+      if (isOver) return;
+      this.#changeLater({ log: 'kept' });
+      for (const listener of this.#votingListeners.splice(0)) listener();
+    };
+    const stop = manager.replica.onMembers(look);
+    look();
+  }
+
+  #goneFrom(reason: string): void {
+    this.#gone = `${reason}; run "swarmctl leave", then join again`;
+    const roles = this.#roles.stop();
+    this.#renewal
+      .stop()
+      .then(() => roles)
+      .then(() => this.#closeManager())
+      .catch((error: unknown) => this.#options.onFatal(error));
+  }
+
+  /** What the managers said of where they are is kept for the next start; to lose it costs a detour, no more. */
+  #remember(managers: NodeFile['managers']): void {
+    if (JSON.stringify(this.#file.managers) === JSON.stringify(managers)) return;
+    this.#file = { ...this.#file, managers };
+    this.#changeLater({});
+  }
+
+  #changeLater(change: Partial<NodeFile>): void {
+    this.#change(change).catch((error: unknown) => {
+      if (!this.#isFileHeld) this.#options.logger.warn({ err: error }, 'cannot write the node file');
+    });
+  }
+
+  /** Writes the node file, one change after the other; what could not be written has not changed. */
+  #change(change: Partial<NodeFile>): Promise<void> {
+    const changed = this.#writing.then(async () => {
+      if (this.#isFileHeld) throw new ApiaryError('unavailable', 'this node is stopping, or leaves');
+      await writeNodeFile(this.#options.dataRoot, { ...this.#file, ...change });
+      this.#file = { ...this.#file, ...change };
+    });
+    this.#writing = changed.catch(() => undefined);
+    return changed;
+  }
+}
+
+export function isVoter(manager: Manager, nodeId: string): boolean {
+  return manager.replica.members.voters.includes(nodeId);
+}
+
+export function agentOptionsOf(options: SwarmNodeOptions, { advertiseAddr }: NodeFile) {
+  const { engine, clock, rng, logger } = options;
+  return { advertiseAddr, engine, clock, rng, logger: logger.child({ part: 'agent' }) };
+}
