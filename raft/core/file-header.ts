@@ -1,3 +1,4 @@
+import { invariant } from '@apiary/std';
 import { bytesOf, getAscii, getUint64, putAscii, putUint64, viewOf } from './binary.js';
 import type { Checksum } from './checksum.js';
 
@@ -7,9 +8,19 @@ export interface Identity {
   memberId: string;
 }
 
+/** With what a file's content is encrypted. */
+export interface FileEncryption {
+  /** Of the key that the file's own key is derived from: 16 hexadecimal digits. */
+  keyId: string;
+  /** What the file's own key is derived with: `FILE_SALT_BYTES` random bytes, of this file alone. */
+  fileSalt: Uint8Array;
+}
+
 /** First bytes of a log segment. */
 export interface SegmentHeader {
   identity: Identity;
+  /** Undefined when the content is in clear. */
+  encryption: FileEncryption | undefined;
   /** 1 for the first segment of a log, then counting. */
   sequence: number;
   /** Where the log stood when the segment was begun: the index that the next new entry would get. */
@@ -23,16 +34,22 @@ export interface SegmentHeader {
 /** First bytes of a snapshot file: it holds the state after entry `index`, which is of `term`. */
 export interface SnapshotHeader {
   identity: Identity;
+  /** Undefined when the content is in clear. */
+  encryption: FileEncryption | undefined;
   index: number;
   term: number;
 }
 
 /**
  * Both headers are 128 bytes: 0 magic (8 ASCII), 8 format version, 12 salt, 16 sequence or index, 24 first index or
- * term, 32 chain start, 36 zeros, 60 cluster id, 92 member id, 124 CRC32C of the first 124. Little-endian.
+ * term, 32 chain start, 36 key id (zeros when the content is in clear), 44 file salt, 60 cluster id, 92 member id,
+ * 124 CRC32C of the first 124. Little-endian.
  */
 export const FILE_HEADER_BYTES = 128;
-const FORMAT_VERSION = 1;
+export const FILE_SALT_BYTES = 16;
+const FORMAT_VERSION = 2;
+const KEY_ID_AT = 36;
+const FILE_SALT_AT = 44;
 const SEGMENT_MAGIC = 'APIARYWL';
 const SNAPSHOT_MAGIC = 'APIARYSN';
 const CRC_AT = 124;
@@ -51,15 +68,15 @@ export function encodeSegmentHeader(header: SegmentHeader, checksum: Checksum): 
   putUint64(view, 16, header.sequence);
   putUint64(view, 24, header.firstIndex);
   view.setUint32(32, header.chainStart, true);
-  return finish(bytes, SEGMENT_MAGIC, header.identity, checksum);
+  return finish(bytes, SEGMENT_MAGIC, header, checksum);
 }
 
 export function decodeSegmentHeader(bytes: Uint8Array, checksum: Checksum): SegmentHeader | HeaderFault {
-  const identity = readIdentity(bytes, SEGMENT_MAGIC, checksum);
-  if ('fault' in identity) return identity;
+  const common = readCommon(bytes, SEGMENT_MAGIC, checksum);
+  if ('fault' in common) return common;
   const view = viewOf(bytes);
   return {
-    identity,
+    ...common,
     sequence: getUint64(view, 16),
     firstIndex: getUint64(view, 24),
     chainStart: view.getUint32(32, true),
@@ -72,14 +89,14 @@ export function encodeSnapshotHeader(header: SnapshotHeader, checksum: Checksum)
   const view = viewOf(bytes);
   putUint64(view, 16, header.index);
   putUint64(view, 24, header.term);
-  return finish(bytes, SNAPSHOT_MAGIC, header.identity, checksum);
+  return finish(bytes, SNAPSHOT_MAGIC, header, checksum);
 }
 
 export function decodeSnapshotHeader(bytes: Uint8Array, checksum: Checksum): SnapshotHeader | HeaderFault {
-  const identity = readIdentity(bytes, SNAPSHOT_MAGIC, checksum);
-  if ('fault' in identity) return identity;
+  const common = readCommon(bytes, SNAPSHOT_MAGIC, checksum);
+  if ('fault' in common) return common;
   const view = viewOf(bytes);
-  return { identity, index: getUint64(view, 16), term: getUint64(view, 24) };
+  return { ...common, index: getUint64(view, 16), term: getUint64(view, 24) };
 }
 
 /** Says how `found` is not `expected`, or undefined; what either does not say is not compared. */
@@ -92,8 +109,16 @@ export function identityFault(expected: Identity, found: Identity): string | und
   return undefined;
 }
 
-function finish(bytes: Uint8Array, magic: string, identity: Identity, checksum: Checksum): Uint8Array {
+type Common = Pick<SegmentHeader, 'identity' | 'encryption'>;
+
+function finish(bytes: Uint8Array, magic: string, { identity, encryption }: Common, checksum: Checksum): Uint8Array {
   const view = viewOf(bytes);
+  if (encryption !== undefined) {
+    const { keyId, fileSalt } = encryption;
+    invariant(/^[0-9a-f]{16}$/.test(keyId) && fileSalt.length === FILE_SALT_BYTES, `key id ${keyId}`);
+    for (let i = 0; i < 8; i++) view.setUint8(KEY_ID_AT + i, Number.parseInt(keyId.slice(2 * i, 2 * i + 2), 16));
+    bytes.set(fileSalt, FILE_SALT_AT);
+  }
   putAscii(view, 0, 8, magic);
   view.setUint32(8, FORMAT_VERSION, true);
   putAscii(view, 60, 32, identity.clusterId);
@@ -102,7 +127,7 @@ function finish(bytes: Uint8Array, magic: string, identity: Identity, checksum: 
   return bytes;
 }
 
-function readIdentity(bytes: Uint8Array, magic: string, checksum: Checksum): Identity | HeaderFault {
+function readCommon(bytes: Uint8Array, magic: string, checksum: Checksum): Common | HeaderFault {
   if (bytes.length < FILE_HEADER_BYTES) return { fault: 'its header is cut short', offset: bytes.length };
   const view = viewOf(bytes);
   if (getAscii(view, 0, 8) !== magic) return { fault: `it does not begin with ${magic}`, offset: 0 };
@@ -111,7 +136,17 @@ function readIdentity(bytes: Uint8Array, magic: string, checksum: Checksum): Ide
   const version = view.getUint32(8, true);
   if (version !== FORMAT_VERSION)
     return {
-      fault: `is of format version ${version}, and this program reads version ${FORMAT_VERSION}: run the other one`,
+      fault: `is of format version ${version}, and this program reads version ${FORMAT_VERSION}: run the one that wrote it`,
     };
-  return { clusterId: getAscii(view, 60, 32), memberId: getAscii(view, 92, 32) };
+  return {
+    identity: { clusterId: getAscii(view, 60, 32), memberId: getAscii(view, 92, 32) },
+    encryption: readEncryption(bytes),
+  };
+}
+
+function readEncryption(bytes: Uint8Array): FileEncryption | undefined {
+  const id = bytes.subarray(KEY_ID_AT, KEY_ID_AT + 8);
+  if (id.every((byte) => byte === 0)) return undefined;
+  const keyId = Array.from(id, (byte) => byte.toString(16).padStart(2, '0')).join('');
+  return { keyId, fileSalt: bytes.slice(FILE_SALT_AT, FILE_SALT_AT + FILE_SALT_BYTES) };
 }

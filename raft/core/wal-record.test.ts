@@ -45,13 +45,13 @@ function plain(each: WalRecord | undefined): unknown {
 function layOut(batches: WalRecord[][], offset: number, room = 0) {
   const length = batches.flat().reduce((sum, each) => sum + encodedBytes(each), 0);
   const bytes = new Uint8Array(length + room);
-  const starts: { at: number; batch: number }[] = [];
+  const starts: { at: number; batch: number; previous: number }[] = [];
   let at = 0;
   let crc = 7;
   batches.forEach((batch, i) => {
     const durable = offset + at;
     for (const each of batch) {
-      starts.push({ at, batch: i });
+      starts.push({ at, batch: i, previous: crc });
       crc = encodeRecord(viewOf(bytes), at, each, SEAL, crc, durable);
       at += encodedBytes(each);
     }
@@ -128,7 +128,7 @@ t.test('a batch of which a power cut lost any sectors is torn, never damaged', a
           if (lost.next().value) bytes.fill(0, Math.max(0, at), Math.max(0, at + 512));
         const broken = starts.find(({ at }) => readFrame(viewOf(bytes), at, offset + at, SEAL) === undefined);
         if (broken === undefined) return true;
-        const verdict = judgeTail(viewOf(bytes.subarray(broken.at)), offset + broken.at, SEAL);
+        const verdict = judgeTail(viewOf(bytes.subarray(broken.at)), offset + broken.at, SEAL, broken.previous);
         return verdict.kind !== 'damaged';
       },
     ),
@@ -146,10 +146,10 @@ t.test('a changed byte before the last record is damage, in the last batch too',
       bytes[position] = (bytes[position] ?? 0) ^ flip;
       const broken = starts.findLast(({ at }) => at <= position);
       if (broken === undefined) return false;
-      const verdict = judgeTail(viewOf(bytes.subarray(broken.at)), offset + broken.at, SEAL);
+      const verdict = judgeTail(viewOf(bytes.subarray(broken.at)), offset + broken.at, SEAL, broken.previous);
       // A record with a whole sector of zeros in it looks like one that misses a sector.
       if (verdict.kind === 'torn') return broken.batch === batches.length - 1 && hasZeroRun(batches.flat());
-      return verdict.kind === 'damaged' && verdict.proofOffset > offset + broken.at;
+      return verdict.kind === 'damaged' && (verdict.proofOffset ?? 0) > offset + broken.at;
     }),
     { numRuns: 500 },
   );
@@ -162,26 +162,27 @@ function hasZeroRun(records: WalRecord[]): boolean {
 t.test('the end of a segment: zeros are clean, a record cut short is torn', async (t) => {
   const data = new Uint8Array(700).fill(1);
   const { bytes } = layOut([[{ type: 'entry', index: 1, term: 1, data }]], 128);
-  t.same(judgeTail(viewOf(new Uint8Array(1000)), 128, SEAL), { kind: 'clean' });
-  t.same(judgeTail(viewOf(new Uint8Array(0)), 128, SEAL), { kind: 'clean' });
+  t.same(judgeTail(viewOf(new Uint8Array(1000)), 128, SEAL, 7), { kind: 'clean' });
+  t.same(judgeTail(viewOf(new Uint8Array(0)), 128, SEAL, 7), { kind: 'clean' });
   for (let length = 1; length < bytes.length; length++) {
-    const kind = judgeTail(viewOf(bytes.slice(0, length)), 128, SEAL).kind;
+    const kind = judgeTail(viewOf(bytes.slice(0, length)), 128, SEAL, 7).kind;
     if (kind === 'damaged') t.fail(`cut at ${length}`);
   }
 });
 
 t.test('file headers come back as written, and say how they are not sound', async (t) => {
   const identity = { clusterId: 'c1', memberId: 'm1' };
-  const segment = { identity, sequence: 3, firstIndex: 2 ** 40, chainStart: 0xffffffff, salt: 0xfffffffe };
-  const snapshot = { identity, index: 2 ** 50, term: 8 };
+  const encryption = { keyId: '00ff5eed12345678', fileSalt: new Uint8Array(16).fill(9) };
+  const segment = { identity, encryption, sequence: 3, firstIndex: 2 ** 40, chainStart: 0xffffffff, salt: 0xfffffffe };
+  const snapshot = { identity, encryption: undefined, index: 2 ** 50, term: 8 };
   t.same(decodeSegmentHeader(encodeSegmentHeader(segment, crc32c), crc32c), segment);
   t.same(decodeSnapshotHeader(encodeSnapshotHeader(snapshot, crc32c), crc32c), snapshot);
   const bytes = encodeSegmentHeader(segment, crc32c);
   t.match(decodeSnapshotHeader(bytes, crc32c), { fault: /does not begin with APIARYSN/, offset: 0 });
   t.match(decodeSegmentHeader(bytes.subarray(0, 100), crc32c), { fault: /cut short/, offset: 100 });
   const newer = bytes.slice();
-  viewOf(newer).setUint32(8, 2, true);
+  viewOf(newer).setUint32(8, 3, true);
   t.match(decodeSegmentHeader(newer, crc32c), { fault: /checksum/, offset: 0 });
   viewOf(newer).setUint32(124, crc32c(newer.subarray(0, 124), 0), true);
-  t.match(decodeSegmentHeader(newer, crc32c), { fault: /format version 2/, offset: undefined });
+  t.match(decodeSegmentHeader(newer, crc32c), { fault: /format version 3/, offset: undefined });
 });

@@ -1,5 +1,5 @@
 import { invariant } from '@apiary/std';
-import { bytesOf, getAscii, getUint64, putAscii, putUint64 } from './binary.js';
+import { bytesOf, getAscii, getUint64, putAscii, putUint64, viewOf } from './binary.js';
 import type { Checksum } from './checksum.js';
 
 /**
@@ -43,6 +43,10 @@ export interface SnapshotRecord {
  * `previous` is stored, not only known, so that a record can be recognised without what is in front of it; the salt
  * keeps a log that somebody stores as data from being recognised inside of ours; `durable` tells a write that a power
  * cut tore apart (nothing after it can have been synced) from damage to what was once safe. See wal-tail.ts.
+ *
+ * In an encrypted segment such a frame (type 4) holds as many records as were written together: its payload is what
+ * encrypting `encodeBody` gave, bound to the frame's head and place by `frameContext`. All of the above is there
+ * without the key, so that a torn write is told from damage whoever looks.
  */
 export const RECORD_HEADER_BYTES = 20;
 /** The longest payload that a reader believes in. */
@@ -50,6 +54,8 @@ export const MAX_PAYLOAD_BYTES = 64 * 1024 * 1024;
 const ENTRY_HEAD_BYTES = 16;
 const VOTE_BYTES = 32;
 const TYPES = { entry: 1, 'hard-state': 2, snapshot: 3 } as const;
+const SEALED_TYPE = 4;
+const BODY_HEAD_BYTES = 8;
 
 /** How a segment's records are sealed. */
 export interface Seal {
@@ -86,10 +92,6 @@ function payloadBytes(record: WalRecord): number {
   }
 }
 
-function frameBytes(payloadLength: number): number {
-  return (RECORD_HEADER_BYTES + payloadLength + 7) & ~7;
-}
-
 /**
  * Writes `record` at `at` into `target`, over whatever is there.
  *
@@ -106,20 +108,108 @@ export function encodeRecord(
   durable: number,
 ): number {
   const length = payloadBytes(record);
+  const end = putHead(target, at, { type: TYPES[record.type], length, previous, durable });
+  putPayload(target, at + RECORD_HEADER_BYTES, record);
+  return finish(target, at, end, seal);
+}
+
+/** Bytes that a frame with a payload of `length` bytes takes on disk, a multiple of 8. */
+export function frameBytes(length: number): number {
+  return (RECORD_HEADER_BYTES + length + 7) & ~7;
+}
+
+/**
+ * Writes a frame of an encrypted segment at `at` into `target`, over whatever is there.
+ *
+ * @param length  of what `encrypt` gives
+ * @param offset  the offset in the segment of `at`
+ * @param encrypt puts the frame's records, encrypted and bound to the context, into a target of that length
+ * @returns       the frame's crc
+ */
+export function encodeSealed(
+  target: DataView,
+  at: number,
+  { length, offset, previous, durable }: { length: number; offset: number; previous: number; durable: number },
+  seal: Seal,
+  encrypt: (target: Uint8Array, context: Uint8Array) => void,
+): number {
+  const end = putHead(target, at, { type: SEALED_TYPE, length, previous, durable });
+  const payload = at + RECORD_HEADER_BYTES;
+  encrypt(bytesOf(target, payload, payload + length), frameContext(target, at, offset));
+  return finish(target, at, end, seal);
+}
+
+/** What the content of the frame at `at` is bound to: its offset in the segment (8 bytes), and its head without the crc. */
+export function frameContext(view: DataView, at: number, offset: number): Uint8Array {
+  const context = new Uint8Array(8 + RECORD_HEADER_BYTES - 4);
+  putUint64(viewOf(context), 0, offset);
+  context.set(bytesOf(view, at + 4, at + RECORD_HEADER_BYTES), 8);
+  return context;
+}
+
+/** Bytes that `record` takes in a body. */
+export function bodyBytes(record: WalRecord): number {
+  return BODY_HEAD_BYTES + payloadBytes(record);
+}
+
+/** Records one after the other, to be encrypted: of each its type (1 byte, then 3 zeros), its length (4) and its payload. */
+export function encodeBody(records: readonly WalRecord[]): Uint8Array {
+  const body = new Uint8Array(records.reduce((sum, record) => sum + bodyBytes(record), 0));
+  const view = viewOf(body);
+  let at = 0;
+  for (const record of records) {
+    view.setUint8(at, TYPES[record.type]);
+    view.setUint32(at + 4, payloadBytes(record), true);
+    putPayload(view, at + BODY_HEAD_BYTES, record);
+    at += bodyBytes(record);
+  }
+  return body;
+}
+
+/**
+ * Reads what `encodeBody` wrote. An entry's data is a part of `body`, not a copy.
+ *
+ * @returns undefined when it is not of this version
+ */
+export function decodeBody(body: Uint8Array): WalRecord[] | undefined {
+  const view = viewOf(body);
+  const records: WalRecord[] = [];
+  for (let at = 0; at < body.length; ) {
+    if (at + BODY_HEAD_BYTES > body.length) return undefined;
+    const length = view.getUint32(at + 4, true);
+    const payload = at + BODY_HEAD_BYTES;
+    if (view.getUint32(at, true) >= 256 || payload + length > body.length) return undefined;
+    const record = readPayload(view, payload, view.getUint8(at), length);
+    if (record === undefined) return undefined;
+    records.push(record);
+    at = payload + length;
+  }
+  return records;
+}
+
+function putHead(
+  target: DataView,
+  at: number,
+  { type, length, previous, durable }: { type: number; length: number; previous: number; durable: number },
+): number {
   invariant(length <= MAX_PAYLOAD_BYTES, `a record of ${length} bytes is over the format's ${MAX_PAYLOAD_BYTES}`);
   const end = at + frameBytes(length);
-  const payload = at + RECORD_HEADER_BYTES;
-  bytesOf(target, at, record.type === 'entry' ? payload : end).fill(0);
-  bytesOf(target, payload + length, end).fill(0);
+  bytesOf(target, at, at + RECORD_HEADER_BYTES).fill(0);
+  bytesOf(target, at + RECORD_HEADER_BYTES + length, end).fill(0);
   target.setUint32(at + 4, previous, true);
   target.setUint32(at + 8, length, true);
   target.setUint32(at + 12, durable, true);
-  target.setUint8(at + 16, TYPES[record.type]);
+  target.setUint8(at + 16, type);
+  return end;
+}
+
+function putPayload(target: DataView, payload: number, record: WalRecord): void {
   if (record.type === 'entry') {
     putUint64(target, payload, record.index);
     putUint64(target, payload + 8, record.term);
-    bytesOf(target, payload + ENTRY_HEAD_BYTES, payload + length).set(record.data);
+    bytesOf(target, payload + ENTRY_HEAD_BYTES, payload + payloadBytes(record)).set(record.data);
   } else if (record.type === 'hard-state') {
+    bytesOf(target, payload, payload + payloadBytes(record)).fill(0);
     putUint64(target, payload, record.term);
     putUint64(target, payload + 8, record.commit);
     putAscii(target, payload + 16, VOTE_BYTES, record.vote);
@@ -127,6 +217,9 @@ export function encodeRecord(
     putUint64(target, payload, record.index);
     putUint64(target, payload + 8, record.term);
   }
+}
+
+function finish(target: DataView, at: number, end: number, seal: Seal): number {
   const crc = seal.checksum(bytesOf(target, at + 4, end), seal.salt);
   target.setUint32(at, crc, true);
   return crc;
@@ -176,17 +269,25 @@ export function readFrame(view: DataView, at: number, offset: number, seal: Seal
  */
 export function decodeRecord(view: DataView, at: number, frame: Frame): WalRecord | undefined {
   if (frame.flags !== 0) return undefined;
-  const payload = at + RECORD_HEADER_BYTES;
-  const length = frame.payloadBytes;
-  if (frame.type === TYPES.entry && length >= ENTRY_HEAD_BYTES) {
+  return readPayload(view, at + RECORD_HEADER_BYTES, frame.type, frame.payloadBytes);
+}
+
+/** The payload of the frame at `at` when it is encrypted, as a part of `view`; undefined when it is not. */
+export function sealedPayload(view: DataView, at: number, frame: Frame): Uint8Array | undefined {
+  if (frame.flags !== 0 || frame.type !== SEALED_TYPE) return undefined;
+  return bytesOf(view, at + RECORD_HEADER_BYTES, at + RECORD_HEADER_BYTES + frame.payloadBytes);
+}
+
+function readPayload(view: DataView, payload: number, type: number, length: number): WalRecord | undefined {
+  if (type === TYPES.entry && length >= ENTRY_HEAD_BYTES) {
     const data = bytesOf(view, payload + ENTRY_HEAD_BYTES, payload + length);
     return { type: 'entry', index: getUint64(view, payload), term: getUint64(view, payload + 8), data };
   }
-  if (frame.type === TYPES['hard-state'] && length === 16 + VOTE_BYTES) {
+  if (type === TYPES['hard-state'] && length === 16 + VOTE_BYTES) {
     const vote = getAscii(view, payload + 16, VOTE_BYTES);
     return { type: 'hard-state', term: getUint64(view, payload), vote, commit: getUint64(view, payload + 8) };
   }
-  if (frame.type === TYPES.snapshot && length === 16) {
+  if (type === TYPES.snapshot && length === 16) {
     return { type: 'snapshot', index: getUint64(view, payload), term: getUint64(view, payload + 8) };
   }
   return undefined;

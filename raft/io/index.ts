@@ -4,6 +4,7 @@
  */
 export * from './damaged-file.js';
 export * from './file-system.js';
+export type { KeySealing } from './key-ring.js';
 export type { Logger } from './logger.js';
 export * from './member-storage.js';
 export { noLeader } from './refusals.js';

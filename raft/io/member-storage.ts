@@ -12,12 +12,14 @@ import type {
 } from '../core/index.js';
 import { decodeEntry, decodeMembership, encodeEntry, encodeMembership, NO_MEMBERSHIP } from '../core/index.js';
 import { DamagedFileError } from './damaged-file.js';
-import type { FileSystem, OpenFile } from './file-system.js';
+import type { FileSystem } from './file-system.js';
 import { NodeFileSystem } from './file-system.js';
+import { IncomingSnapshot } from './incoming-snapshot.js';
+import { KeyRing, type KeyRingOptions, type KeySealing } from './key-ring.js';
 import type { Logger } from './logger.js';
 import { silentLogger } from './logger.js';
 import { SnapshotStore } from './snapshot-file.js';
-import { readFramed, SnapshotStream } from './snapshot-stream.js';
+import { SnapshotStream } from './snapshot-stream.js';
 import { WriteAheadLog } from './wal.js';
 
 export interface MemberStorageOptions {
@@ -28,6 +30,8 @@ export interface MemberStorageOptions {
   /** Of a new cluster, in each of its first members: they begin with it as their first entry. */
   bootstrap?: Membership;
   segmentBytes?: number;
+  /** Encrypts all files, with a key of this member that `keys.json` in the directory holds; undefined: in clear. */
+  keys?: Pick<KeyRingOptions, 'sealing' | 'random'> | undefined;
   files?: FileSystem;
   logger?: Logger;
 }
@@ -49,16 +53,22 @@ export class MemberStorage {
   readonly #directory: string;
   readonly #wal: WriteAheadLog;
   readonly #snapshots: SnapshotStore;
+  readonly #keys: KeyRing | undefined;
   /** Of the newest snapshot that the log was told of. */
   #snapshotIndex: number;
   readonly #outgoing = new Map<string, SnapshotStream>();
-  #incoming: { file: OpenFile; path: string } | undefined;
+  #incoming: IncomingSnapshot | undefined;
 
-  private constructor(files: FileSystem, directory: string, wal: WriteAheadLog, snapshots: SnapshotStore) {
+  private constructor(
+    { files, directory, keys }: { files: FileSystem; directory: string; keys: KeyRing | undefined },
+    wal: WriteAheadLog,
+    snapshots: SnapshotStore,
+  ) {
     this.#files = files;
     this.#directory = directory;
     this.#wal = wal;
     this.#snapshots = snapshots;
+    this.#keys = keys;
     this.#snapshotIndex = wal.snapshot.index;
   }
 
@@ -70,12 +80,13 @@ export class MemberStorage {
   static async open(options: MemberStorageOptions): Promise<Opened> {
     const { directory, bootstrap, segmentBytes } = options;
     const { identity = { clusterId: '', memberId: '' }, files = new NodeFileSystem(), logger = silentLogger } = options;
-    const snapshots = await SnapshotStore.open(files, join(directory, 'snapshots'), identity);
+    const keys = options.keys && (await openKeys(options.keys, { directory, identity, files }));
+    const snapshots = await SnapshotStore.open(files, join(directory, 'snapshots'), identity, keys);
     await files.makeDirectory(join(directory, 'incoming'));
     for (const name of files.list(join(directory, 'incoming'))) await files.remove(join(directory, 'incoming', name));
-    const walOptions = { directory: join(directory, 'wal'), identity, files, logger };
+    const walOptions = { directory: join(directory, 'wal'), identity, keys, files, logger };
     const wal = await WriteAheadLog.open(segmentBytes === undefined ? walOptions : { ...walOptions, segmentBytes });
-    const storage = new MemberStorage(files, directory, wal, snapshots);
+    const storage = new MemberStorage({ files, directory, keys }, wal, snapshots);
     try {
       const isNew = bootstrap !== undefined && wal.lastIndex === 0;
       const { state, snapshot } = storage.#newestSnapshot();
@@ -87,6 +98,7 @@ export class MemberStorage {
           walOptions.directory,
           `ends with entry ${last.index}, though entry ${commit} was committed`,
         );
+      await storage.#forgetKeys();
       return { storage, initial: { hardState: { term, vote, commit }, snapshot, entries }, state };
     } catch (error) {
       await wal.close();
@@ -127,6 +139,7 @@ export class MemberStorage {
     await this.#wal.append([{ type: 'snapshot', index: meta.index, term: meta.term }]);
     await this.#snapshots.purge(SNAPSHOTS_KEPT);
     await this.#wal.purgeThrough(meta.index);
+    await this.#forgetKeys();
     return true;
   }
 
@@ -167,16 +180,40 @@ export class MemberStorage {
     const path = join(this.#directory, 'incoming', `${snapshot.index}-${snapshot.term}-${from}`);
     if (offset === 0) {
       await this.#dropIncoming();
-      this.#incoming = { file: await this.#files.create(path), path };
+      this.#incoming = await IncomingSnapshot.create(this.#files, path);
     }
     const incoming = this.#incoming;
     if (incoming === undefined || incoming.path !== path)
       throw new ApiaryError('failed-precondition', `${path}: its beginning was never received`);
-    await incoming.file.write(data, offset);
+    await incoming.write(data, offset);
     if (!isLast) return;
-    const pieces = readFramed(incoming.file, path);
+    const pieces = incoming.pieces();
     await this.#snapshots.write(snapshot.index, snapshot.term, withMembership(snapshot, afterFirst(pieces)));
     await this.#dropIncoming();
+  }
+
+  /**
+   * Makes a new key, durably. What is written from now on has it; the one before is forgotten once a snapshot has made
+   * all superfluous that needs it: take one.
+   *
+   * @returns the new key's id
+   * @throws ApiaryError `failed-precondition` when the files are in clear; otherwise as `WriteAheadLog.append`, or the
+   *   system's error: the new key then counts from the next segment on
+   */
+  async rotateKey(): Promise<string> {
+    const id = await this.#ring().rotate();
+    await this.#wal.startSegment();
+    return id;
+  }
+
+  /** Seals the key file from now on, or no more. @throws as `rotateKey` does */
+  async sealKeys(sealing: KeySealing | undefined): Promise<void> {
+    await this.#ring().reseal(sealing);
+  }
+
+  /** The ids of the keys that are kept, the current one first. */
+  get keyIds(): string[] {
+    return this.#keys === undefined ? [] : [this.#keys.currentId, ...this.#keys.formerIds];
   }
 
   close(): Promise<void> {
@@ -186,9 +223,24 @@ export class MemberStorage {
   async #dropIncoming(): Promise<void> {
     const incoming = this.#incoming;
     this.#incoming = undefined;
-    if (incoming === undefined) return;
-    await incoming.file.close();
-    await this.#files.remove(incoming.path);
+    await incoming?.remove();
+  }
+
+  #ring(): KeyRing {
+    if (this.#keys !== undefined) return this.#keys;
+    throw new ApiaryError('failed-precondition', `${this.#directory} is not encrypted: it has no keys`);
+  }
+
+  /** Removes the snapshots that only hold up a former key, and forgets the keys that nothing needs any more. */
+  async #forgetKeys(): Promise<void> {
+    const keys = this.#keys;
+    if (keys === undefined || keys.formerIds.length === 0) return;
+    for (const info of this.#snapshots.list()) {
+      const isOld = this.#snapshots.keyIdOf(info) !== keys.currentId;
+      // One that is newer than the log's was received, and the log is about to be told of it.
+      if (isOld && info.index < this.#snapshotIndex) await this.#snapshots.remove(info);
+    }
+    await keys.retain(new Set([...this.#wal.keyIds(), ...this.#snapshots.keyIds()]));
   }
 
   async #bootstrap(membership: Membership): Promise<Entry[]> {
@@ -238,4 +290,20 @@ function* afterFirst(pieces: Iterable<Uint8Array>): Generator<Uint8Array> {
     if (!isFirst) yield piece;
     isFirst = false;
   }
+}
+
+/** A new key is made only where nothing is encrypted yet. */
+async function openKeys(
+  given: Pick<KeyRingOptions, 'sealing' | 'random'>,
+  { directory, identity, files }: Pick<KeyRingOptions, 'directory' | 'identity' | 'files'>,
+): Promise<KeyRing> {
+  let isNeeded = false;
+  for (const [folder, suffix] of [
+    ['wal', '.wal'],
+    ['snapshots', '.snapshot'],
+  ] as const) {
+    await files.makeDirectory(join(directory, folder));
+    if (files.list(join(directory, folder)).some((name) => name.endsWith(suffix))) isNeeded = true;
+  }
+  return KeyRing.open({ ...given, directory, identity, files }, isNeeded);
 }

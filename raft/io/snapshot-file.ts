@@ -1,33 +1,30 @@
 import { join } from 'node:path';
-import { ApiaryError } from '@apiary/std';
 import { crc32c } from '@node-rs/crc32';
 import type { Identity, SnapshotHeader } from '../core/index.js';
-import { decodeSnapshotHeader, encodeSnapshotHeader, FILE_HEADER_BYTES, viewOf } from '../core/index.js';
+import { decodeSnapshotHeader, encodeSnapshotHeader, FILE_HEADER_BYTES } from '../core/index.js';
 import { acceptHeader, DamagedFileError } from './damaged-file.js';
+import type { FileCipher } from './file-cipher.js';
 import type { FileSystem, OpenFile } from './file-system.js';
+import { cipherOf, type KeyRing } from './key-ring.js';
 import type { Logger } from './logger.js';
-
-/**
- * A snapshot on disk: the header, then each piece as length and CRC32C (4 bytes each, little-endian, the CRC begun with
- * that of the piece before) and its bytes, then length 0xffffffff and the CRC of nothing, which ends the chain.
- */
-const PIECE_HEAD_BYTES = 8;
-const END_MARK = 0xffff_ffff;
-const MAX_PIECE_BYTES = 64 * 1024 * 1024;
-/** Pieces are gathered up to this size before they are written. */
-const WRITE_BYTES = 256 * 1024;
-/** Synced in steps, so that the log's own syncs never wait behind a whole snapshot. */
-const SYNC_BYTES = 8 * 1024 * 1024;
+import { readPieces, writePieces } from './snapshot-pieces.js';
 
 export interface SnapshotInfo {
   path: string;
   index: number;
 }
 
+/** What a file is opened with. */
+interface Opener {
+  files: FileSystem;
+  identity: Identity;
+  /** Undefined: snapshots are in clear. */
+  keys: KeyRing | undefined;
+}
+
 /** A snapshot whose every byte has been checked. */
 export interface Snapshot extends SnapshotHeader {
   path: string;
-  bytes: number;
   /** Read from disk while they are drawn. */
   pieces: Iterable<Uint8Array>;
 }
@@ -36,20 +33,27 @@ export interface Snapshot extends SnapshotHeader {
 export class SnapshotStore {
   readonly #files: FileSystem;
   readonly #directory: string;
-  readonly #identity: Identity;
+  readonly #opener: Opener;
+  /** Of the files that are being written. */
+  readonly #newKeyIds: string[] = [];
 
-  private constructor(files: FileSystem, directory: string, identity: Identity) {
-    this.#files = files;
+  private constructor(opener: Opener, directory: string) {
+    this.#files = opener.files;
     this.#directory = directory;
-    this.#identity = identity;
+    this.#opener = opener;
   }
 
   /** Makes the directory if it is missing, and removes what an interrupted `write` left. */
-  static async open(files: FileSystem, directory: string, identity: Identity): Promise<SnapshotStore> {
+  static async open(
+    files: FileSystem,
+    directory: string,
+    identity: Identity,
+    keys?: KeyRing | undefined,
+  ): Promise<SnapshotStore> {
     await files.makeDirectory(directory);
     for (const name of files.list(directory)) if (name.endsWith('.tmp')) await files.remove(join(directory, name));
     await files.syncDirectory(directory);
-    return new SnapshotStore(files, directory, identity);
+    return new SnapshotStore({ files, identity, keys }, directory);
   }
 
   /** What is there, newest first. */
@@ -70,12 +74,30 @@ export class SnapshotStore {
    */
   async write(index: number, term: number, pieces: Iterable<Uint8Array>): Promise<number> {
     const path = join(this.#directory, `${String(index).padStart(16, '0')}.snapshot`);
+    const { identity, keys } = this.#opener;
+    const encryption = keys?.newFile();
+    const header = encodeSnapshotHeader({ identity, encryption, index, term }, crc32c);
+    const cipher = encryption && keys?.cipherOf(path, encryption, header);
+    const newKeyId = encryption?.keyId ?? '';
+    this.#newKeyIds.push(newKeyId);
+    try {
+      return await this.#write(path, header, pieces, cipher);
+    } finally {
+      this.#newKeyIds.splice(this.#newKeyIds.indexOf(newKeyId), 1);
+    }
+  }
+
+  async #write(
+    path: string,
+    header: Uint8Array,
+    pieces: Iterable<Uint8Array>,
+    cipher: FileCipher | undefined,
+  ): Promise<number> {
     const file = await this.#files.create(`${path}.tmp`);
     try {
       let bytes: number;
       try {
-        const header = encodeSnapshotHeader({ identity: this.#identity, index, term }, crc32c);
-        bytes = await writePieces(file, header, pieces);
+        bytes = await writePieces(file, header, pieces, cipher);
         await file.sync();
       } finally {
         await file.close();
@@ -95,28 +117,29 @@ export class SnapshotStore {
    * @throws ApiaryError `failed-precondition`, with file and offset
    */
   read({ path, index }: SnapshotInfo): Snapshot {
-    let bytes = FILE_HEADER_BYTES;
-    let header: SnapshotHeader;
+    let opened: { header: SnapshotHeader; cipher: FileCipher | undefined };
     const file = this.#files.open(path);
     try {
-      header = this.#readHeader(file, path);
-      if (header.index !== index) throw DamagedFileError.at(path, 16, `it is of entry ${header.index} by its header`);
-      for (const piece of readPieces(file, path)) bytes += PIECE_HEAD_BYTES + piece.length;
+      opened = this.#readHeader(file, path);
+      if (opened.header.index !== index)
+        throw DamagedFileError.at(path, 16, `it is of entry ${opened.header.index} by its header`);
+      for (const _ of readPieces(file, path, opened.cipher));
     } finally {
       close(file);
     }
+    const { header, cipher } = opened;
     const files = this.#files;
     const pieces = {
       *[Symbol.iterator]() {
         const again = files.open(path);
         try {
-          yield* readPieces(again, path);
+          yield* readPieces(again, path, cipher);
         } finally {
           close(again);
         }
       },
     };
-    return { ...header, path, bytes: bytes + PIECE_HEAD_BYTES, pieces };
+    return { ...header, path, pieces };
   }
 
   /**
@@ -163,72 +186,33 @@ export class SnapshotStore {
     return found.slice(0, keep);
   }
 
-  #readHeader(file: OpenFile, path: string): SnapshotHeader {
-    const bytes = new Uint8Array(FILE_HEADER_BYTES);
-    const header = decodeSnapshotHeader(bytes.subarray(0, file.read(bytes, 0)), crc32c);
-    return acceptHeader(path, header, this.#identity);
+  /** The id of the key that a snapshot needs; undefined when it is in clear. */
+  keyIdOf({ path }: SnapshotInfo): string | undefined {
+    const file = this.#files.open(path);
+    try {
+      return this.#readHeader(file, path).header.encryption?.keyId;
+    } finally {
+      close(file);
+    }
   }
-}
 
-async function writePieces(file: OpenFile, header: Uint8Array, pieces: Iterable<Uint8Array>): Promise<number> {
-  let crc = crc32c(header, 0);
-  let offset = 0;
-  let synced = 0;
-  let gathered: Uint8Array[] = [header];
-  let gatheredBytes = header.length;
-  const flush = async () => {
-    await file.write(Buffer.concat(gathered), offset);
-    offset += gatheredBytes;
-    gathered = [];
-    gatheredBytes = 0;
-    if (offset - synced < SYNC_BYTES) return;
-    await file.sync();
-    synced = offset;
-  };
-  for (const piece of pieces) {
-    if (piece.length > MAX_PIECE_BYTES)
-      throw new ApiaryError(
-        'internal',
-        `a snapshot's piece of ${piece.length} bytes is over the ${MAX_PIECE_BYTES} allowed`,
-      );
-    crc = crc32c(piece, crc);
-    gathered.push(pieceHead(piece.length, crc), piece);
-    gatheredBytes += PIECE_HEAD_BYTES + piece.length;
-    if (gatheredBytes >= WRITE_BYTES) await flush();
+  /** The ids of the keys that the snapshots need, those being written too. */
+  keyIds(): string[] {
+    const ids = this.list().map((info) => this.keyIdOf(info));
+    return [...ids.filter((id) => id !== undefined), ...this.#newKeyIds];
   }
-  gathered.push(pieceHead(END_MARK, crc));
-  gatheredBytes += PIECE_HEAD_BYTES;
-  await flush();
-  return offset;
-}
 
-function pieceHead(length: number, crc: number): Uint8Array {
-  const head = new Uint8Array(PIECE_HEAD_BYTES);
-  const view = viewOf(head);
-  view.setUint32(0, length, true);
-  view.setUint32(4, crc, true);
-  return head;
-}
+  async remove({ path }: SnapshotInfo): Promise<void> {
+    await this.#files.remove(path);
+    await this.#files.syncDirectory(this.#directory);
+  }
 
-function* readPieces(file: OpenFile, path: string): Generator<Uint8Array> {
-  const size = file.size();
-  const header = new Uint8Array(FILE_HEADER_BYTES);
-  file.read(header, 0);
-  let crc = crc32c(header, 0);
-  const head = new Uint8Array(PIECE_HEAD_BYTES);
-  const view = viewOf(head);
-  for (let offset = FILE_HEADER_BYTES; ; ) {
-    if (file.read(head, offset) < PIECE_HEAD_BYTES) throw DamagedFileError.at(path, offset, 'it is cut short');
-    const length = view.getUint32(0, true);
-    if (length === END_MARK && view.getUint32(4, true) === crc && offset + PIECE_HEAD_BYTES === size) return;
-    if (length > Math.min(MAX_PIECE_BYTES, size - offset - PIECE_HEAD_BYTES))
-      throw DamagedFileError.at(path, offset, 'no sound piece begins there');
-    const piece = new Uint8Array(length);
-    file.read(piece, offset + PIECE_HEAD_BYTES);
-    crc = crc32c(piece, crc);
-    if (crc !== view.getUint32(4, true)) throw DamagedFileError.at(path, offset, 'the checksum of its piece is wrong');
-    yield piece;
-    offset += PIECE_HEAD_BYTES + length;
+  #readHeader(file: OpenFile, path: string): { header: SnapshotHeader; cipher: FileCipher | undefined } {
+    const { identity, keys } = this.#opener;
+    const buffer = new Uint8Array(FILE_HEADER_BYTES);
+    const bytes = buffer.subarray(0, file.read(buffer, 0));
+    const header = acceptHeader(path, decodeSnapshotHeader(bytes, crc32c), identity);
+    return { header, cipher: cipherOf(path, header.encryption, bytes, keys) };
   }
 }
 

@@ -1,10 +1,9 @@
 import { viewOf } from '../core/index.js';
-import { DamagedFileError } from './damaged-file.js';
-import type { OpenFile } from './file-system.js';
 
 /**
  * A snapshot on its way: each piece with its length before it (4 bytes, little-endian), cut wherever a chunk is full.
- * Not the sender's file: the receiver writes its own, with its own identity and checksums.
+ * Not the sender's file: that is encrypted with the sender's key, and the receiver writes its own, with its own
+ * identity, key and checksums. What is on the way is in clear, inside the connection's TLS.
  */
 const LENGTH_BYTES = 4;
 
@@ -55,17 +54,34 @@ export class SnapshotStream {
   }
 }
 
-/** The pieces that a file holds as they came; they are read while they are drawn. */
-export function* readFramed(file: OpenFile, path: string): Generator<Uint8Array> {
-  const size = file.size();
-  const head = new Uint8Array(LENGTH_BYTES);
-  for (let at = 0; at < size; ) {
-    file.read(head, at);
-    const length = viewOf(head).getUint32(0, true);
-    if (at + LENGTH_BYTES + length > size) throw DamagedFileError.at(path, at, 'it is cut short');
-    const piece = new Uint8Array(length);
-    file.read(piece, at + LENGTH_BYTES);
-    yield piece;
-    at += LENGTH_BYTES + length;
+/**
+ * The pieces that a stream carries.
+ *
+ * @param chunks the stream, cut anywhere
+ * @returns      undefined in the place of the last piece when the stream ends inside of it
+ */
+export function* unframed(chunks: Iterable<Uint8Array>): Generator<Uint8Array | undefined> {
+  let pending: Uint8Array[] = [];
+  let pendingBytes = 0;
+  for (const chunk of chunks) {
+    pending.push(chunk);
+    pendingBytes += chunk.length;
+    let needed = neededBytes(pending, pendingBytes);
+    if (pendingBytes < needed) continue;
+    let rest: Uint8Array = Buffer.concat(pending);
+    for (; rest.length >= needed; needed = neededBytes([rest], rest.length)) {
+      yield rest.subarray(LENGTH_BYTES, needed);
+      rest = rest.subarray(needed);
+    }
+    pending = [rest];
+    pendingBytes = rest.length;
   }
+  if (pendingBytes > 0) yield undefined;
+}
+
+/** Bytes of the piece that `pending` begins with, its length included; at least that length's when it is not there yet. */
+function neededBytes(pending: Uint8Array[], pendingBytes: number): number {
+  if (pendingBytes < LENGTH_BYTES) return LENGTH_BYTES;
+  const head = Buffer.concat(pending, LENGTH_BYTES);
+  return LENGTH_BYTES + viewOf(head).getUint32(0, true);
 }

@@ -12,27 +12,45 @@ import type {
 } from '../core/index.js';
 import {
   claimedBytes,
+  decodeBody,
   decodeRecord,
   decodeSegmentHeader,
   FILE_HEADER_BYTES,
+  frameContext,
   judgeTail,
   RECORD_HEADER_BYTES,
   readFrame,
+  sealedPayload,
   viewOf,
 } from '../core/index.js';
 import { acceptHeader, DamagedFileError } from './damaged-file.js';
+import type { FileCipher } from './file-cipher.js';
 import type { FileSystem, OpenFile } from './file-system.js';
+import { cipherOf, type KeyRing } from './key-ring.js';
+
+/** Where the segments are, whose they are, and what opens them. */
+export interface LogSource {
+  files: FileSystem;
+  directory: string;
+  identity: Identity;
+  /** Undefined: they are in clear. */
+  keys: KeyRing | undefined;
+}
 
 export interface SegmentInfo {
   path: string;
   sequence: number;
   /** The highest index of an entry in it, 0 without one. */
   highestIndex: number;
+  /** Of the key that it is encrypted with, if it is. */
+  keyId: string | undefined;
 }
 
 /** Where the newest segment's sound records end. */
 export interface LogEnd {
   salt: number;
+  /** The segment's, if it is encrypted. */
+  cipher: FileCipher | undefined;
   /** Offset of the next record. */
   offset: number;
   /** crc of the last record. */
@@ -75,17 +93,17 @@ export function segmentName(sequence: number): string {
 }
 
 /**
- * Reads and checks every segment in `directory`.
+ * Reads and checks every segment.
  *
  * @returns undefined when there is none
  * @throws DamagedFileError for what is no torn write; ApiaryError `failed-precondition` for a log of another cluster,
  *   member or version
  */
-export function recoverLog(files: FileSystem, directory: string, identity: Identity): RecoveredLog | undefined {
-  const segments = listSegments(files, directory);
+export function recoverLog(source: LogSource): RecoveredLog | undefined {
+  const segments = listSegments(source);
   const [first] = segments;
   if (first === undefined) return undefined;
-  const scan = new LogScan(files, segments, identity);
+  const scan = new LogScan(source, segments);
   const end = scan.run();
   return {
     ...scan.state,
@@ -96,7 +114,7 @@ export function recoverLog(files: FileSystem, directory: string, identity: Ident
   };
 }
 
-function listSegments(files: FileSystem, directory: string): SegmentInfo[] {
+function listSegments({ files, directory }: LogSource): SegmentInfo[] {
   const segments: SegmentInfo[] = [];
   for (const name of files.list(directory)) {
     const match = /^(\d{16})\.wal$/.exec(name);
@@ -109,33 +127,31 @@ function listSegments(files: FileSystem, directory: string): SegmentInfo[] {
         'is missing, and the log goes on after it',
       );
     }
-    segments.push({ path: join(directory, name), sequence, highestIndex: 0 });
+    segments.push({ path: join(directory, name), sequence, highestIndex: 0, keyId: undefined });
   }
   return segments;
 }
 
 /** One walk over all segments; afterwards, walks for the entries alone. */
 class LogScan {
-  readonly #files: FileSystem;
+  readonly #source: LogSource;
   readonly #segments: SegmentInfo[];
-  readonly #identity: Identity;
   /** Where entries replaced others: after `ordinal` records, all entries from `index` on. */
   readonly #replaced: { ordinal: number; index: number }[] = [];
   #ordinal = 0;
   state: LogState = EMPTY_LOG;
   firstIndex = 1;
 
-  constructor(files: FileSystem, segments: SegmentInfo[], identity: Identity) {
-    this.#files = files;
+  constructor(source: LogSource, segments: SegmentInfo[]) {
+    this.#source = source;
     this.#segments = segments;
-    this.#identity = identity;
   }
 
   run(): LogEnd {
     let end: LogEnd | undefined;
     this.#segments.forEach((segment, i) => {
       const isNewest = i === this.#segments.length - 1;
-      const reader = new SegmentReader(this.#files, segment, this.#identity);
+      const reader = new SegmentReader(this.#source, segment);
       try {
         if (end === undefined) this.#begin(reader.header);
         else if (end.crc !== reader.header.chainStart)
@@ -159,9 +175,9 @@ class LogScan {
     }
     let next = 0;
     for (const segment of this.#segments) {
-      const reader = new SegmentReader(this.#files, segment, this.#identity);
+      const reader = new SegmentReader(this.#source, segment);
       try {
-        for (const { record } of reader.records()) {
+        for (const { record } of recordsOf(reader.frames())) {
           ordinal++;
           while ((pending[next]?.ordinal ?? Infinity) <= ordinal) next++;
           if (record.type !== 'entry' || record.index <= after) continue;
@@ -179,29 +195,19 @@ class LogScan {
   }
 
   #scan(segment: SegmentInfo, reader: SegmentReader, isNewest: boolean): LogEnd {
+    segment.keyId = reader.header.encryption?.keyId;
     const end: LogEnd = {
       salt: reader.header.salt,
+      cipher: reader.cipher,
       offset: FILE_HEADER_BYTES,
       crc: reader.header.chainStart,
       batchOffset: FILE_HEADER_BYTES,
       torn: false,
     };
-    for (const { frame, record } of reader.records()) {
+    for (const { frame, records } of reader.frames()) {
       if (frame.previous !== end.crc)
         throw DamagedFileError.at(segment.path, frame.offset, 'it does not follow the record before it');
-      this.#ordinal++;
-      const { state } = this;
-      if (record.type === 'entry') {
-        if (record.index > state.lastIndex + 1)
-          throw DamagedFileError.at(
-            segment.path,
-            frame.offset,
-            `entry ${record.index} follows entry ${state.lastIndex}`,
-          );
-        if (record.index <= state.lastIndex) this.#replaced.push({ ordinal: this.#ordinal, index: record.index });
-        segment.highestIndex = Math.max(segment.highestIndex, record.index);
-      }
-      this.state = follow(state, record);
+      for (const record of records) this.#take(segment, frame, record);
       end.crc = frame.crc;
       end.offset = frame.offset + frame.bytes;
       end.batchOffset = Math.max(FILE_HEADER_BYTES, frame.durable);
@@ -209,15 +215,34 @@ class LogScan {
     if (reader.size === end.offset) return end;
     if (!isNewest)
       throw DamagedFileError.at(segment.path, end.offset, 'no sound record is there, and the log goes on after it');
-    const verdict = judgeTail(viewOf(reader.rest(end.offset)), end.offset, { checksum: crc32c, salt: end.salt });
+    const tail = viewOf(reader.rest(end.offset));
+    const verdict = judgeTail(tail, end.offset, { checksum: crc32c, salt: end.salt }, end.crc);
     if (verdict.kind === 'damaged')
       throw DamagedFileError.at(
         segment.path,
         end.offset,
-        `no sound record is there, but one follows at byte ${verdict.proofOffset}`,
+        verdict.proofOffset === undefined
+          ? 'the record there was written whole, and its checksum is wrong'
+          : `no sound record is there, but one follows at byte ${verdict.proofOffset}`,
       );
     return { ...end, torn: verdict.kind === 'torn' };
   }
+
+  #take(segment: SegmentInfo, frame: Frame, record: WalRecord): void {
+    const { state } = this;
+    this.#ordinal++;
+    if (record.type === 'entry') {
+      if (record.index > state.lastIndex + 1)
+        throw DamagedFileError.at(segment.path, frame.offset, `entry ${record.index} follows entry ${state.lastIndex}`);
+      if (record.index <= state.lastIndex) this.#replaced.push({ ordinal: this.#ordinal, index: record.index });
+      segment.highestIndex = Math.max(segment.highestIndex, record.index);
+    }
+    this.state = follow(state, record);
+  }
+}
+
+function* recordsOf(frames: Iterable<{ records: WalRecord[] }>): Generator<{ record: WalRecord }> {
+  for (const { records } of frames) for (const record of records) yield { record };
 }
 
 /** What the log is after one more record. */
@@ -238,19 +263,21 @@ const WINDOW_BYTES = 256 * 1024;
 /** Reads one segment from its front, through a window, so that memory does not grow with the log. */
 class SegmentReader {
   readonly header: SegmentHeader;
+  readonly cipher: FileCipher | undefined;
   readonly size: number;
   readonly #segment: SegmentInfo;
   readonly #file: OpenFile;
   #window = new Uint8Array(0);
   #windowOffset = 0;
 
-  constructor(files: FileSystem, segment: SegmentInfo, identity: Identity) {
+  constructor({ files, identity, keys }: LogSource, segment: SegmentInfo) {
     this.#segment = segment;
     this.#file = files.open(segment.path);
     try {
       this.size = this.#file.size();
-      const header = decodeSegmentHeader(this.#at(0, FILE_HEADER_BYTES), crc32c);
-      this.header = acceptHeader(segment.path, header, identity);
+      const header = this.#at(0, FILE_HEADER_BYTES);
+      this.header = acceptHeader(segment.path, decodeSegmentHeader(header, crc32c), identity);
+      this.cipher = cipherOf(segment.path, this.header.encryption, header, keys);
       if (this.header.sequence !== segment.sequence)
         throw DamagedFileError.at(segment.path, 16, `it is segment ${this.header.sequence} by its header`);
     } catch (error) {
@@ -259,8 +286,11 @@ class SegmentReader {
     }
   }
 
-  /** Every record up to the first offset where no sound one begins; an entry's data is good until the next is drawn. */
-  *records(): Generator<{ frame: Frame; record: WalRecord }> {
+  /**
+   * Every frame, with its records, up to the first offset where no sound one begins; an entry's data is good until the
+   * next frame is drawn.
+   */
+  *frames(): Generator<{ frame: Frame; records: WalRecord[] }> {
     const seal = { checksum: crc32c, salt: this.header.salt };
     for (let offset = FILE_HEADER_BYTES; ; ) {
       const head = viewOf(this.#at(offset, RECORD_HEADER_BYTES));
@@ -270,15 +300,31 @@ class SegmentReader {
       const view = viewOf(this.#at(offset, bytes));
       const frame = readFrame(view, 0, offset, seal);
       if (frame === undefined) return;
-      const record = decodeRecord(view, 0, frame);
-      if (record === undefined)
-        throw new ApiaryError(
-          'failed-precondition',
-          `${this.#segment.path} has at byte ${offset} a record that this version cannot read: run the newer version that wrote it`,
-        );
-      yield { frame, record };
+      yield { frame, records: this.#recordsOf(view, frame) };
       offset += bytes;
     }
+  }
+
+  #recordsOf(view: DataView, frame: Frame): WalRecord[] {
+    const { path } = this.#segment;
+    const sealed = sealedPayload(view, 0, frame);
+    if ((sealed === undefined) !== (this.cipher === undefined))
+      throw DamagedFileError.at(path, frame.offset, 'a record in clear and an encrypted one are in one file');
+    let records: WalRecord[] | undefined;
+    if (sealed === undefined || this.cipher === undefined) {
+      const record = decodeRecord(view, 0, frame);
+      records = record && [record];
+    } else {
+      const body = this.cipher.open(sealed, frameContext(view, 0, frame.offset));
+      if (body === undefined)
+        throw DamagedFileError.at(path, frame.offset, 'what is there was not encrypted by this manager for this place');
+      records = decodeBody(body);
+    }
+    if (records !== undefined) return records;
+    throw new ApiaryError(
+      'failed-precondition',
+      `${path} has at byte ${frame.offset} a record that this version cannot read: run the newer version that wrote it`,
+    );
   }
 
   /** All bytes from `offset` on. */

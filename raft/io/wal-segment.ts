@@ -2,13 +2,22 @@ import { randomInt } from 'node:crypto';
 import { dirname, join } from 'node:path';
 import { crc32c } from '@node-rs/crc32';
 import type { Identity, WalRecord } from '../core/index.js';
-import { encodedBytes, encodeRecord, encodeSegmentHeader, FILE_HEADER_BYTES, viewOf } from '../core/index.js';
+import { encodeSegmentHeader, FILE_HEADER_BYTES, viewOf } from '../core/index.js';
 import type { FileSystem, OpenFile } from './file-system.js';
+import type { KeyRing } from './key-ring.js';
+import { RecordWriter } from './record-writer.js';
 import type { LogEnd, SegmentInfo } from './wal-recovery.js';
 import { segmentName } from './wal-recovery.js';
 
-/** A buffer of up to this size is kept from one batch to the next. */
-const KEPT_BUFFER_BYTES = 256 * 1024;
+/** What a new segment begins with. */
+export interface SegmentStart {
+  identity: Identity;
+  sequence: number;
+  firstIndex: number;
+  chainStart: number;
+  /** It is encrypted with the current one of these; undefined: in clear. */
+  keys: KeyRing | undefined;
+}
 
 /**
  * The segment that records are appended to. Its methods are called one at a time.
@@ -20,25 +29,24 @@ export class ActiveSegment {
   readonly info: SegmentInfo;
   readonly #file: OpenFile;
   readonly #allocationBytes: number;
-  readonly #salt: number;
+  readonly #writer: RecordWriter;
   /** Where the next record goes: all before it is durable. */
   #offset: number;
   /** crc of the last durable record. */
   #crc: number;
   /** The file's size, zeros from `#offset` on. */
   #allocated: number;
-  #buffer = new Uint8Array(16 * 1024);
 
   private constructor(
     info: SegmentInfo,
     file: OpenFile,
-    end: { salt: number; offset: number; crc: number },
+    end: Pick<LogEnd, 'salt' | 'cipher' | 'offset' | 'crc'>,
     allocationBytes: number,
   ) {
     this.info = info;
     this.#allocationBytes = allocationBytes;
     this.#file = file;
-    this.#salt = end.salt;
+    this.#writer = new RecordWriter(end.salt, end.cipher);
     this.#offset = end.offset;
     this.#crc = end.crc;
     this.#allocated = end.offset;
@@ -51,17 +59,21 @@ export class ActiveSegment {
   static async create(
     files: FileSystem,
     directory: string,
-    start: { identity: Identity; sequence: number; firstIndex: number; chainStart: number },
+    start: SegmentStart,
     records: readonly WalRecord[],
     allocationBytes: number,
   ): Promise<ActiveSegment> {
     const path = join(directory, segmentName(start.sequence));
-    const salt = randomInt(2 ** 32);
+    const { keys } = start;
+    const salt = keys === undefined ? randomInt(2 ** 32) : viewOf(keys.random(4)).getUint32(0);
+    const encryption = keys?.newFile();
+    const header = encodeSegmentHeader({ ...start, encryption, salt }, crc32c);
+    const cipher = encryption && keys?.cipherOf(path, encryption, header);
     const file = await files.create(`${path}.tmp`);
     try {
-      await file.write(encodeSegmentHeader({ ...start, salt }, crc32c), 0);
-      const info = { path, sequence: start.sequence, highestIndex: 0 };
-      const end = { salt, offset: FILE_HEADER_BYTES, crc: start.chainStart };
+      await file.write(header, 0);
+      const info = { path, sequence: start.sequence, highestIndex: 0, keyId: encryption?.keyId };
+      const end = { salt, cipher, offset: FILE_HEADER_BYTES, crc: start.chainStart };
       const segment = new ActiveSegment(info, file, end, allocationBytes);
       await segment.append(records);
       await files.rename(`${path}.tmp`, path);
@@ -112,22 +124,14 @@ export class ActiveSegment {
    * be brought back by `rollBack` before anything else.
    */
   async append(records: readonly WalRecord[]): Promise<void> {
-    const length = records.reduce((sum, record) => sum + encodedBytes(record), 0);
-    const bytes = this.#bufferOf(length);
-    const view = viewOf(bytes);
-    const seal = { checksum: crc32c, salt: this.#salt };
-    let crc = this.#crc;
-    let at = 0;
+    const { bytes, crc } = this.#writer.encode(records, { offset: this.#offset, crc: this.#crc });
+    const end = this.#offset + bytes.length;
     let highestIndex = this.info.highestIndex;
-    for (const record of records) {
-      crc = encodeRecord(view, at, record, seal, crc, this.#offset);
-      at += encodedBytes(record);
-      if (record.type === 'entry') highestIndex = Math.max(highestIndex, record.index);
-    }
-    await this.#allocate(this.#offset + length);
+    for (const record of records) if (record.type === 'entry') highestIndex = Math.max(highestIndex, record.index);
+    await this.#allocate(end);
     await this.#file.write(bytes, this.#offset);
     await this.#file.sync();
-    this.#offset += length;
+    this.#offset = end;
     this.#crc = crc;
     this.info.highestIndex = highestIndex;
   }
@@ -158,11 +162,5 @@ export class ActiveSegment {
     // What `append` is about to write need not be zeroed first.
     await this.#file.write(new Uint8Array(to - from), from);
     this.#allocated = to;
-  }
-
-  #bufferOf(length: number): Uint8Array {
-    if (length > KEPT_BUFFER_BYTES) return new Uint8Array(length);
-    if (length > this.#buffer.length) this.#buffer = new Uint8Array(Math.max(length, 2 * this.#buffer.length));
-    return this.#buffer.subarray(0, length);
   }
 }

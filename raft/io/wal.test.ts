@@ -7,6 +7,7 @@ import fc from 'fast-check';
 import t from 'tap';
 import type { EntryRecord, WalRecord } from '../core/index.js';
 import { FILE_HEADER_BYTES, viewOf } from '../core/index.js';
+import { KeyRing } from './key-ring.js';
 import { SimulatedDisk } from './simulated-disk.js';
 import type { WalOptions } from './wal.js';
 import { WriteAheadLog } from './wal.js';
@@ -287,6 +288,7 @@ t.test(
     await fc.assert(
       fc.asyncProperty(
         fc.integer(),
+        fc.boolean(),
         fc.array(
           fc.tuple(fc.array(step, { maxLength: 25 }), fc.integer({ min: 1, max: 120 }), fc.boolean(), fc.boolean()),
           {
@@ -301,15 +303,24 @@ t.test(
   },
 );
 
-async function crashRounds(seed: number, rounds: [Step[], number, boolean, boolean][]): Promise<void> {
+async function crashRounds(
+  seed: number,
+  isEncrypted: boolean,
+  rounds: [Step[], number, boolean, boolean][],
+): Promise<void> {
   const disk = new SimulatedDisk(new SeededRng(seed));
-  const options = () => ({ directory: '/wal', files: disk.mount(), segmentBytes: 4096 });
+  const options = async () => {
+    const files = disk.mount();
+    const ring = { directory: '/ring', identity: { clusterId: '', memberId: '' }, files };
+    const keys = isEncrypted ? await KeyRing.open(ring, false) : undefined;
+    return { directory: '/wal', files, keys, segmentBytes: 4096 };
+  };
   let states: string[][] = [[]];
   for (const [steps, operations, isKill, isCutAfterwards] of rounds) {
-    const process = options();
+    const process = await options();
     await Promise.race([disk.stopAfter(operations), driven(process, steps, states)]);
     if (!isKill) disk.cutPower();
-    const wal = await WriteAheadLog.open(options());
+    const wal = await WriteAheadLog.open(await options());
     const found = told(wal);
     // The state must be one that was asked for, and none before the last acknowledged one.
     assert.ok(

@@ -3,6 +3,7 @@ import type { HardStateRecord, Identity, SnapshotRecord, WalRecord } from '../co
 import { encodedBytes } from '../core/index.js';
 import type { FileSystem } from './file-system.js';
 import { NodeFileSystem } from './file-system.js';
+import type { KeyRing } from './key-ring.js';
 import type { Logger } from './logger.js';
 import { silentLogger } from './logger.js';
 import type { LogState, RecoveredLog, SegmentInfo } from './wal-recovery.js';
@@ -16,9 +17,13 @@ export interface WalOptions {
   identity?: Identity;
   /** A new segment is begun once one has reached this: 16 MiB. */
   segmentBytes?: number;
+  /** Segments are encrypted with these; undefined: in clear. */
+  keys?: KeyRing | undefined;
   files?: FileSystem;
   logger?: Logger;
 }
+
+type CompleteOptions = Required<Omit<WalOptions, 'keys'>> & Pick<WalOptions, 'keys'>;
 
 /** Room is made in a segment in steps of this, or of a whole segment if that is less. */
 const ALLOCATION_BYTES = 1024 * 1024;
@@ -47,6 +52,7 @@ export class WriteAheadLog {
   readonly #directory: string;
   readonly #identity: Identity;
   readonly #segmentBytes: number;
+  readonly #keys: KeyRing | undefined;
   readonly #logger: Logger;
   /** Segments before the active one, oldest first. */
   readonly #sealed: SegmentInfo[];
@@ -56,10 +62,14 @@ export class WriteAheadLog {
   #queued: LogState;
   #waiting: Append[] = [];
   #running: Promise<void> | undefined;
+  /** Whether the next batch goes into a new segment, however much room the old one has. */
+  #isRollDue: boolean;
+  /** Of the segment that is being made. */
+  #newKeyId: string | undefined;
   #failure: ApiaryError | undefined;
 
   private constructor(
-    options: Required<WalOptions>,
+    options: CompleteOptions,
     active: ActiveSegment,
     sealed: SegmentInfo[],
     recovered: RecoveredLog | undefined,
@@ -68,6 +78,9 @@ export class WriteAheadLog {
     this.#directory = options.directory;
     this.#identity = options.identity;
     this.#segmentBytes = options.segmentBytes;
+    this.#keys = options.keys;
+    // The process before may have ended between the new key and the segment that was to have it.
+    this.#isRollDue = active.info.keyId !== options.keys?.currentId;
     this.#logger = options.logger;
     this.#active = active;
     this.#sealed = sealed;
@@ -83,23 +96,23 @@ export class WriteAheadLog {
    *   or member, or of a newer version; `resource-exhausted` when the disk refuses
    */
   static async open(options: WalOptions): Promise<WriteAheadLog> {
-    const complete: Required<WalOptions> = {
+    const complete: CompleteOptions = {
       identity: { clusterId: '', memberId: '' },
       segmentBytes: 16 * 1024 * 1024,
       files: new NodeFileSystem(),
       logger: silentLogger,
       ...options,
     };
-    const { files, directory, identity, logger } = complete;
+    const { files, directory, identity, keys, logger } = complete;
     await files.makeDirectory(directory);
     for (const name of files.list(directory)) if (name.endsWith('.tmp')) await files.remove(`${directory}/${name}`);
-    const recovered = recoverLog(files, directory, identity);
+    const recovered = recoverLog({ files, directory, identity, keys });
     if (recovered?.end.torn) {
       const { path } = newest(recovered);
       logger.warn({ file: path, offset: recovered.end.offset }, 'a write was cut short at the end of the log: dropped');
     }
     const allocationBytes = Math.min(ALLOCATION_BYTES, complete.segmentBytes);
-    const first = { identity, sequence: 1, firstIndex: 1, chainStart: 0 };
+    const first = { identity, keys, sequence: 1, firstIndex: 1, chainStart: 0 };
     try {
       const active =
         recovered === undefined
@@ -171,6 +184,22 @@ export class WriteAheadLog {
     return removed;
   }
 
+  /**
+   * Begins a new segment, after all that was appended before, so that what follows has the current key.
+   *
+   * @throws ApiaryError as `append` does
+   */
+  startSegment(): Promise<void> {
+    this.#isRollDue = true;
+    return this.append([]);
+  }
+
+  /** The ids of the keys that the segments need, of the one that is being made too. */
+  keyIds(): string[] {
+    const ids = [...this.#sealed.map(({ keyId }) => keyId), this.#active.info.keyId, this.#newKeyId];
+    return ids.filter((id) => id !== undefined);
+  }
+
   /** Waits for what was appended, and closes the file. */
   async close(): Promise<void> {
     this.#failure ??= new ApiaryError('unavailable', `${this.#directory}: the log is closed`);
@@ -185,7 +214,7 @@ export class WriteAheadLog {
       const batch = this.#nextBatch();
       const records = batch.flatMap((append) => append.records);
       try {
-        if (this.#active.offset >= this.#segmentBytes) await this.#rollOver();
+        if (this.#isRollDue || this.#active.offset >= this.#segmentBytes) await this.#rollOver();
         await this.#active.append(records);
       } catch (error) {
         await this.#refuse(batch, error);
@@ -213,11 +242,13 @@ export class WriteAheadLog {
     const full = this.#active;
     await full.seal();
     const { lastIndex, hardState, snapshot } = this.#durable;
+    this.#newKeyId = this.#keys?.currentId;
     this.#active = await ActiveSegment.create(
       this.#files,
       this.#directory,
       {
         identity: this.#identity,
+        keys: this.#keys,
         sequence: full.info.sequence + 1,
         firstIndex: lastIndex + 1,
         chainStart: full.crc,
@@ -225,6 +256,8 @@ export class WriteAheadLog {
       [hardState, snapshot],
       Math.min(ALLOCATION_BYTES, this.#segmentBytes),
     );
+    this.#newKeyId = undefined;
+    this.#isRollDue = this.#active.info.keyId !== this.#keys?.currentId;
     this.#sealed.push(full.info);
     await full.close();
   }

@@ -1,17 +1,19 @@
 import type { MemberId, Membership, Message } from '@apiary/raft/core';
 import { DamagedFileError, type FileSystem, MemberStorage } from '@apiary/raft/io';
 import { SimulatedDisk } from '@apiary/raft/io/simulated-disk';
-import { ApiaryError, messageOf, systemCodeOf } from '@apiary/std';
+import { messageOf, SeededRng } from '@apiary/std';
 import type { Chance } from './chance.js';
 import type { EventQueue } from './event-queue.js';
 import { demand } from './oracle.js';
-import { Process, type ProcessSettings, type Surroundings } from './process.js';
+import { isDiskTrouble, Process, type ProcessSettings, type Surroundings } from './process.js';
 import { TimedFiles } from './timed-files.js';
 
 export interface MemberSettings extends Omit<ProcessSettings, 'node'> {
   node: Omit<ProcessSettings['node'], 'id' | 'rng'>;
   tickMs: number;
   segmentBytes: number;
+  /** Whether members encrypt what they keep, and change their key now and then. */
+  isEncrypted: boolean;
 }
 
 /** What a member needs of the simulation. */
@@ -46,6 +48,8 @@ export class Member {
   /** Counts the processes: what belongs to an older one does nothing. */
   #generation = 0;
   #backlog: (() => void)[] | undefined;
+  /** Of its own: an encrypted cluster is to meet the same faults as one in clear. */
+  readonly #secrets: Secrets;
 
   constructor(id: MemberId, settings: MemberSettings, bootstrap: Membership | undefined, world: MemberWorld) {
     this.id = id;
@@ -53,6 +57,7 @@ export class Member {
     this.#bootstrap = bootstrap;
     this.#world = world;
     this.disk = new SimulatedDisk(world.chance.rng);
+    this.#secrets = new Secrets(id);
   }
 
   get state(): State['type'] {
@@ -71,10 +76,11 @@ export class Member {
     const generation = ++this.#generation;
     const files: FileSystem = new TimedFiles(this.disk.mount(), () => this.#diskWait(generation));
     this.#world.touchDisk();
-    const { segmentBytes } = this.#settings;
+    const { segmentBytes, isEncrypted } = this.#settings;
+    const keys = isEncrypted ? { random: (length: number) => this.#secrets.bytes(length) } : undefined;
     const bootstrap = this.#bootstrap === undefined ? {} : { bootstrap: this.#bootstrap };
     const identity = { clusterId: 'simulated', memberId: this.id };
-    MemberStorage.open({ directory: '/raft', identity, files, segmentBytes, ...bootstrap }).then(
+    MemberStorage.open({ directory: '/raft', identity, files, segmentBytes, keys, ...bootstrap }).then(
       (opened) =>
         guard(() => {
           if (generation !== this.#generation) return;
@@ -174,10 +180,15 @@ export class Member {
   }
 }
 
-/** The disk is full or does not answer: that passes. */
-function isDiskTrouble(error: unknown): boolean {
-  return (
-    (error instanceof ApiaryError && ['resource-exhausted', 'unavailable'].includes(error.code)) ||
-    ['ENOSPC', 'EIO'].includes(systemCodeOf(error) ?? '')
-  );
+/** Random bytes that are the same in each run. */
+class Secrets {
+  readonly #rng: SeededRng;
+
+  constructor(id: MemberId) {
+    this.#rng = new SeededRng([...id].reduce((sum, letter) => 31 * sum + letter.charCodeAt(0), 7));
+  }
+
+  bytes(length: number): Uint8Array {
+    return Uint8Array.from({ length }, () => this.#rng.below(256));
+  }
 }

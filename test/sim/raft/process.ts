@@ -12,7 +12,7 @@ import {
   type SnapshotMeta,
 } from '@apiary/raft/core';
 import type { MemberStorage, Opened } from '@apiary/raft/io';
-import { ApiaryError, messageOf } from '@apiary/std';
+import { ApiaryError, messageOf, systemCodeOf } from '@apiary/std';
 import { type Append, encodeAppend, Machine } from './machine.js';
 import { demand, MirrorLog, type Oracle } from './oracle.js';
 
@@ -34,7 +34,11 @@ export interface ProcessSettings {
   chunkBytes: number;
   snapshotEveryEntries: number;
   keepEntries: number;
+  isEncrypted: boolean;
 }
+
+/** A key lasts for so many snapshots. */
+const SNAPSHOTS_PER_KEY = 3;
 
 /** How a write ended: `unknown` when it may or may not have happened, or may still. */
 export type WriteOutcome = 'acknowledged' | 'refused' | 'unknown';
@@ -63,6 +67,7 @@ export class Process {
   #role: NodeStatus['role'] = 'follower';
   #snapshotIndex: number;
   #isTakingSnapshot = false;
+  #snapshotsTaken = 0;
 
   constructor(settings: ProcessSettings, { storage, initial, state }: Opened, surroundings: Surroundings) {
     this.id = settings.node.id;
@@ -282,11 +287,23 @@ export class Process {
           tell(`${this.id} has a snapshot of entry ${index}`);
           this.#snapshotIndex = Math.max(index, this.#snapshotIndex);
           this.#node.compact(meta, keepEntries);
+          this.#rotateKeyIfDue();
           this.pump();
         }),
       () => {
         this.#isTakingSnapshot = false;
       },
+    );
+  }
+
+  /** Beside all else: the next snapshot lets the old key go. */
+  #rotateKeyIfDue(): void {
+    const { guard, tell, touchDisk } = this.#surroundings;
+    if (!this.#settings.isEncrypted || ++this.#snapshotsTaken % SNAPSHOTS_PER_KEY !== 0) return;
+    touchDisk();
+    this.#storage.rotateKey().then(
+      () => guard(() => tell(`${this.id} has a new key`)),
+      (error: unknown) => guard(() => demand(isDiskTrouble(error), `${this.id} has no new key: ${messageOf(error)}`)),
     );
   }
 
@@ -311,6 +328,11 @@ export class Process {
     this.#role = role;
     tell(`${this.id} is ${role} in term ${term} of ${membership.voters.join('+')}`);
   }
+}
+
+/** The disk is full or does not answer: that passes. */
+export function isDiskTrouble(error: unknown): boolean {
+  return isRefusal(error) || ['ENOSPC', 'EIO'].includes(systemCodeOf(error) ?? '');
 }
 
 function isRefusal(error: unknown): error is ApiaryError {

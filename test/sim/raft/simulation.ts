@@ -48,7 +48,7 @@ const QUIET_MS = 60_000;
 const TICK_MS = 50;
 const STORY_LINES = 300;
 
-function draw(chance: Chance): Plan {
+function draw(chance: Chance, isEncrypted: boolean): Plan {
   const { rng } = chance;
   const hasLease = chance.percent(40);
   // Not every run has every fault: some bugs only show when others do not get in their way.
@@ -79,6 +79,7 @@ function draw(chance: Chance): Plan {
       snapshotEveryEntries: 10 + rng.below(70),
       keepEntries: rng.below(20),
       segmentBytes: 4096 * (1 + rng.below(4)),
+      isEncrypted,
     },
   };
 }
@@ -86,7 +87,8 @@ function draw(chance: Chance): Plan {
 /** Runs one cluster's life; all of it follows from the seed. */
 export async function simulate(seed: number): Promise<Outcome> {
   const chance = new Chance(new SeededRng(seed));
-  const plan = draw(chance);
+  // By the seed itself, so that what is drawn from it stays the same.
+  const plan = draw(chance, seed % 2 === 1);
   const cluster = new Cluster(plan.member, chance, new Story(STORY_LINES), plan.size);
   const clients = new Clients(cluster, plan.clients, plan.thinkMs);
   const operator = new Operator(cluster);

@@ -168,15 +168,15 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: "a snapshot's CRC is not checked",
-    file: 'io/snapshot-file.ts',
+    file: 'io/snapshot-pieces.ts',
     from: "if (crc !== view.getUint32(4, true)) throw DamagedFileError.at(path, offset, 'the checksum of its piece is wrong');",
     to: 'crc = view.getUint32(4, true);',
   },
   {
     name: 'a snapshot is not synced before it is named',
     file: 'io/snapshot-file.ts',
-    from: 'bytes = await writePieces(file, header, pieces);\n        await file.sync();',
-    to: 'bytes = await writePieces(file, header, pieces);',
+    from: 'bytes = await writePieces(file, header, pieces, cipher);\n        await file.sync();',
+    to: 'bytes = await writePieces(file, header, pieces, cipher);',
   },
   {
     name: 'the log is told of a snapshot before its file is there',
