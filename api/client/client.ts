@@ -82,7 +82,8 @@ export function createClient(host: string) {
     /** @returns the id of this node */
     swarmInit: (request: InitRequest) => post<string>('/swarm/init', request),
     swarmJoin: (request: JoinRequest) => post<void>('/swarm/join', request),
-    swarmLeave: (force = false) => post<void>('/swarm/leave', undefined, { force }),
+    /** @returns warnings, if there are any: what the leaving costs those who stay */
+    swarmLeave: (force = false) => post<{ Warnings?: string[] } | undefined>('/swarm/leave', undefined, { force }),
     swarmInspect: () => get<Swarm>('/swarm'),
     swarmUpdate: (
       version: number,

@@ -111,7 +111,8 @@ t.test('init, join, join-token and leave ask for what they are told, and say how
   const swarm = { Version: { Index: 4 }, Spec: { Name: 'default' }, JoinTokens: { Worker: 'W', Manager: 'M' } };
   const ctl = await session(t, ({ path }) => {
     if (path === '/swarm/init') return { json: 'n1' };
-    if (/^\/swarm\/(join|leave|update)$/.test(path)) return { json: null };
+    if (/^\/swarm\/(join|update)$/.test(path)) return { json: null };
+    if (path === '/swarm/leave') return { json: { Warnings: ['the others still count it'] } };
     if (path === '/swarm') return { json: swarm };
     if (path.startsWith('/nodes/')) return { json: { ID: 'n1', ManagerStatus: { Addr: '10.0.0.1:2377' } } };
     return undefined;
@@ -153,6 +154,7 @@ t.test('init, join, join-token and leave ask for what they are told, and say how
   );
   t.equal(await ctl.run('leave --force'), 0);
   t.same([last()?.path, last()?.query], ['/swarm/leave', { force: 'true' }]);
+  t.match(ctl.stderr, /^WARNING: the others still count it\n$/m);
 });
 
 t.test('a demotion is forced when asked to, and only then', async (t) => {

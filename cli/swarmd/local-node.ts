@@ -227,18 +227,17 @@ export class SwarmNode implements LocalNode {
   }
 
   /**
+   * @returns what it costs those who stay, if anything
    * @throws ApiaryError `failed-precondition` for a manager without `force`, in Docker's words; `unavailable` when the
    *   containers take their time to stop: it goes on then
    */
-  leave(force: boolean): Promise<void> {
+  leave(force: boolean): Promise<string[]> {
     const leaving = this.#exclusively('leave', async () => {
       const place = this.#place;
       if (place === undefined) throw new ApiaryError('not-manager', 'This node is not part of a swarm');
       const { dataRoot, clock, logger } = this.#options;
-      if (place.manager !== undefined) {
-        const cost = await resign(place, place.manager, { force, clock });
-        if (cost !== undefined) logger.warn(cost);
-      }
+      const cost = place.manager && (await resign(place, place.manager, { force, clock }));
+      if (cost !== undefined) logger.warn(cost);
       // Whoever forgets the membership writes no node file any more.
       this.#place = undefined;
       try {
@@ -251,6 +250,7 @@ export class SwarmNode implements LocalNode {
       }
       await place.settle();
       await this.#finishLeave(place.agent, place.manager);
+      return cost === undefined ? [] : [cost];
     });
     return within(this.#options.clock, LEAVE_TIMEOUT_MS, LEAVES_ON, leaving);
   }

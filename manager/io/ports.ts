@@ -45,7 +45,8 @@ export interface LocalNode {
   /** Makes a cluster of this node. @returns the node's id */
   init(request: InitRequest): Promise<string>;
   join(request: JoinRequest): Promise<void>;
-  leave(force: boolean): Promise<void>;
+  /** @returns warnings: what the leaving costs those who stay */
+  leave(force: boolean): Promise<string[]>;
 }
 
 export interface LocalNodeStatus {

@@ -99,7 +99,8 @@ async function writeJoinCommand({ client, terminal }: Context, nodeId: string, r
 export const leave: CommandModule = {
   flags: [force],
   run: async ({ client, terminal }, flags) => {
-    await client.swarmLeave(flags.get(force) ?? false);
+    const { Warnings: warnings = [] } = (await client.swarmLeave(flags.get(force) ?? false)) ?? {};
+    for (const warning of warnings) terminal.err(`WARNING: ${warning}\n`);
     terminal.out('Node left the swarm.\n');
   },
 };

@@ -75,6 +75,7 @@ async function serve(t: Test, { manager }: { manager: boolean }) {
     leave: async (force) => {
       if (!force) throw new ApiaryError('failed-precondition', 'You are attempting to leave');
       calls.push('leave');
+      return ['the others count on it'];
     },
   };
   const errors: string[] = [];
@@ -218,7 +219,7 @@ t.test('init, join and leave reach the node; what init cannot honour is refused'
   const { client, calls } = await serve(t, { manager: false });
   t.equal(await client.swarmInit({ AdvertiseAddr: '10.0.0.1', SubnetSize: 24 }), 'new-node');
   await client.swarmJoin({ RemoteAddrs: ['10.0.0.1:2377'] });
-  await client.swarmLeave(true);
+  t.same(await client.swarmLeave(true), { Warnings: ['the others count on it'] });
   t.same(calls, ['init 10.0.0.1', 'join 10.0.0.1:2377', 'leave']);
   t.equal(await refusal(client.swarmLeave()), '503 failed-precondition: You are attempting to leave');
   t.equal(

@@ -27,7 +27,7 @@ const node: LocalNode = {
   },
   init: async () => 'id',
   join: async () => {},
-  leave: async () => {},
+  leave: async () => [],
 };
 
 /** Our API before an engine, on a socket of its own. */

@@ -32,8 +32,8 @@ export function swarmRoutes(app: FastifyInstance, context: ApiContext): void {
   });
 
   app.post('/swarm/leave', async (request, reply) => {
-    await asMembershipRequest(() => node.leave(queryFlag(request, 'force')));
-    return reply.code(200).send();
+    const warnings = await asMembershipRequest(() => node.leave(queryFlag(request, 'force')));
+    return reply.code(200).send(warnings.length === 0 ? undefined : { Warnings: warnings });
   });
 
   app.post('/swarm/update', async (request, reply) => {
