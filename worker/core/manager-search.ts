@@ -34,11 +34,6 @@ export class ManagerSearch {
     this.#next = rng.below(1 << 16);
   }
 
-  /** Failures in a row. */
-  get failures(): number {
-    return this.#failures;
-  }
-
   /** @param known  where managers are; undefined is returned when that is nowhere */
   next(known: readonly string[]): string | undefined {
     const hint = this.#hint;
