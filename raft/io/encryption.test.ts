@@ -3,11 +3,19 @@ import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
 import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { ApiaryError, SeededRng } from '@apiary/std';
+import { ApiaryError, SeededRng, VirtualClock } from '@apiary/std';
 import { crc32c } from '@node-rs/crc32';
 import t, { type Test } from 'tap';
 import { type Entry, FILE_HEADER_BYTES, type Membership, type SnapshotMeta, viewOf } from '../core/index.js';
-import { DamagedFileError, type KeySealing, MemberStorage, type MemberStorageOptions } from './index.js';
+import {
+  DamagedFileError,
+  type KeySealing,
+  MemberStorage,
+  type MemberStorageOptions,
+  noPeers,
+  ReplicatedLog,
+} from './index.js';
+import { Ledger } from './log-conformance.js';
 import { SimulatedDisk } from './simulated-disk.js';
 
 const membership: Membership = { voters: ['m1'], learners: [] };
@@ -444,4 +452,37 @@ t.test('a key file that was being written when the power went is as it was, or n
   rmSync(join(fresh, 'wal'), { recursive: true });
   rmSync(join(fresh, 'snapshots'), { recursive: true });
   t.same(await found(fresh), []);
+});
+
+t.test('a running log changes its key under load, and leaves nothing of the old one', async (t) => {
+  const directory = folder(t);
+  const newLog = () =>
+    new ReplicatedLog({
+      directory,
+      identity,
+      start: 'bootstrap',
+      transport: noPeers(),
+      clock: new VirtualClock(),
+      rng: new SeededRng(1),
+      keys: {},
+    });
+  const keyIds = () => JSON.parse(readFileSync(join(directory, 'keys.json'), 'utf8')).keys.map(({ id = '' }) => id);
+  const log = newLog();
+  await t.rejects(log.rotateKey(), /the log is not open/);
+  await log.open(new Ledger());
+  const [first] = keyIds();
+  const writing = Array.from({ length: 200 }, (_, i) => log.propose(Buffer.from(`entry ${i}`)));
+  const second = await log.rotateKey();
+  await Promise.all(writing);
+  // Twice with nothing between: the snapshot of the same entry is taken anew.
+  const third = await log.rotateKey();
+  const fourth = await log.rotateKey();
+  t.equal(new Set([first, second, third, fourth]).size, 4);
+  t.same(keyIds(), [fourth]);
+  await log.close();
+  const ledger = new Ledger();
+  const again = newLog();
+  await again.open(ledger);
+  t.equal(ledger.entries.length, 200);
+  await again.close();
 });

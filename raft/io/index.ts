@@ -4,11 +4,13 @@
  */
 export * from './damaged-file.js';
 export * from './file-system.js';
+export * from './force-new-cluster.js';
 export type { KeySealing } from './key-ring.js';
 export type { Logger } from './logger.js';
 export * from './member-storage.js';
 export { noLeader } from './refusals.js';
 export * from './replicated-log.js';
+export * from './seed-log.js';
 export * from './single-member-log.js';
 export { type Snapshot, type SnapshotInfo, SnapshotStore } from './snapshot-file.js';
 export type { SnapshotSettings } from './snapshot-schedule.js';

@@ -99,6 +99,19 @@ export class MemberDriver {
     }
   }
 
+  /**
+   * As `MemberStorage.rotateKey`. Then a snapshot is taken, so that the key before goes as soon as it can; when that
+   * fails, it goes with the next one.
+   */
+  async rotateKey(): Promise<string> {
+    const id = await this.#storage.rotateKey();
+    // One that is being written was begun with the key before.
+    await this.#snapshotting;
+    if (!this.#isStopped && this.#snapshotting === undefined && this.#applied.index > 0) this.#takeSnapshot();
+    await this.#snapshotting;
+    return id;
+  }
+
   /** Nothing is applied or sent from here on. */
   stop(): void {
     this.#isStopped = true;

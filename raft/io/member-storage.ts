@@ -134,7 +134,7 @@ export class MemberStorage {
    */
   async saveSnapshot(meta: SnapshotMeta, pieces: Iterable<Uint8Array>): Promise<boolean> {
     await this.#snapshots.write(meta.index, meta.term, withMembership(meta, pieces));
-    if (this.#snapshotIndex >= meta.index) return false;
+    if (this.#snapshotIndex > meta.index) return false;
     this.#snapshotIndex = meta.index;
     await this.#wal.append([{ type: 'snapshot', index: meta.index, term: meta.term }]);
     await this.#snapshots.purge(SNAPSHOTS_KEPT);

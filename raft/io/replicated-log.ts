@@ -44,13 +44,16 @@ export interface ReplicatedLogOptions {
   /** So long a proposal or a read waits for a leader, and a proposal whose leader was lost for its outcome (5 s). */
   leaderTimeoutMs?: number;
   segmentBytes?: number;
+  /** As `MemberStorageOptions` has it: undefined for a log in clear. */
+  keys?: MemberStorageOptions['keys'];
   files?: FileSystem;
   logger?: Logger;
   /** A bug of ours came to light: the log has stopped, and the process should end. */
   onFatal?: (error: unknown) => void;
 }
 
-type Complete = Required<ReplicatedLogOptions> & { snapshots: SnapshotSettings; node: NodeOptions };
+type Complete = Required<Omit<ReplicatedLogOptions, 'keys'>> &
+  Pick<ReplicatedLogOptions, 'keys'> & { snapshots: SnapshotSettings; node: NodeOptions };
 
 /** What is only looked at now and then: deadlines, who answers, proposals that a leader did not take. */
 const SWEEP_TICKS = 5;
@@ -127,9 +130,9 @@ export class ReplicatedLog implements Log {
   async open(machine: StateMachine): Promise<void> {
     invariant(!this.#isOpened, 'a log is opened once');
     this.#isOpened = true;
-    const { directory, identity, start, files, logger, segmentBytes } = this.#options;
+    const { directory, identity, start, keys, files, logger, segmentBytes } = this.#options;
     checkStart(files, directory, start);
-    const storage: MemberStorageOptions = { directory, identity, files, logger, segmentBytes };
+    const storage: MemberStorageOptions = { directory, identity, keys, files, logger, segmentBytes };
     if (start === 'bootstrap') storage.bootstrap = { voters: [identity.memberId], learners: [] };
     const opened = await MemberStorage.open(storage);
     try {
@@ -191,6 +194,17 @@ export class ReplicatedLog implements Log {
     }
     driver.schedule();
     return new Promise((resolve, reject) => this.#handovers.push({ term: status.term, resolve, reject }));
+  }
+
+  /**
+   * Encrypts what is written from now on with a new key of this member's own, and makes the one before superfluous.
+   *
+   * @returns the new key's id
+   * @throws ApiaryError as `MemberStorage.rotateKey`
+   */
+  rotateKey(): Promise<string> {
+    if (!this.#isAccepting || this.#running === undefined) return Promise.reject(this.#refusal);
+    return this.#running.driver.rotateKey();
   }
 
   async close(): Promise<void> {
