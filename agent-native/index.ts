@@ -6,4 +6,14 @@
 export { KernelError } from './kernel-error.js';
 export * from './mount.js';
 export { createNetworkNamespace, deleteNetworkNamespace, type NamespaceRef } from './namespace.js';
+export type { Address, AddressSettings } from './netlink/address.js';
+export type { Change } from './netlink/change.js';
+export type { Link, LinkChange, LinkSettings, NewLink, PeerLink } from './netlink/link.js';
+export type { BridgeOptions, BridgePortOptions, VxlanOptions } from './netlink/link-options.js';
+export type { LinkRef } from './netlink/message.js';
+export type { FdbEntry, FdbSettings, Neighbour, NeighbourSettings } from './netlink/neighbour.js';
+export { type FamilyFilter, Netlink } from './netlink/netlink.js';
+export type { NextHop, Route, RouteSettings } from './netlink/route.js';
+export type { Rule, RuleSettings } from './netlink/rule.js';
+export { type NetworkEvent, NetworkWatch, type WatchOptions, type WatchSubject } from './netlink/watch.js';
 export { readSysctls, writeSysctls } from './sysctl.js';

@@ -134,7 +134,7 @@ std::string Exchange::Check(const Batch& batch) {
     }
     end = fixup.offset + 4;
     const size_t known = fixup.kind == Fixup::kNamespace ? batch.namespaces.size() : batch.names.size();
-    if (fixup.kind > Fixup::kHomeLinkIndex || fixup.value >= known) return "a fixup names nothing of the batch";
+    if (fixup.kind > Fixup::kNamespace || fixup.value >= known) return "a fixup names nothing of the batch";
   }
   return {};
 }
@@ -224,8 +224,8 @@ Failure Exchange::Resolve(uint32_t index, size_t& next_fixup) {
     if (fixup.kind == Fixup::kNamespace) {
       value = static_cast<uint32_t>(spaces_[fixup.value].space.Number());
     } else {
-      int socket = home_.Number();
-      if (fixup.kind == Fixup::kLinkIndex) first_failure = SocketFor(index, socket);
+      int socket = -1;
+      first_failure = SocketFor(index, socket);
       if (!first_failure) first_failure = LinkIndex(socket, batch_->names[fixup.value], value);
     }
     memcpy(&batch_->messages[fixup.offset], &value, sizeof value);

@@ -23,8 +23,6 @@ struct Fixup {
     kLinkIndex = 0,
     /** A descriptor of namespaces[value]. */
     kNamespace = 1,
-    /** The index of the link called names[value], in the socket's own namespace. */
-    kHomeLinkIndex = 2,
   };
   uint32_t offset;
   uint32_t kind;
