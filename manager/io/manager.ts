@@ -1,4 +1,4 @@
-import { SingleMemberLog } from '@apiary/raft/io';
+import { noPeers, ReplicatedLog, type Transport } from '@apiary/raft/io';
 import type { Clock, Rng } from '@apiary/std';
 import type { Logger } from 'pino';
 import { type ClusterInit, initCluster } from '../core/requests/index.js';
@@ -23,6 +23,8 @@ export interface ManagerOptions {
   managerAddr: string;
   /** Makes the cluster before anybody is listened for: for the first manager, at `init`. */
   create?: ClusterInit | undefined;
+  /** The wire to the other managers; without one this manager is alone. */
+  transport?: Transport;
   clock: Clock;
   rng: Rng;
   logger: Logger;
@@ -46,6 +48,9 @@ export interface Manager {
   close(): Promise<void>;
 }
 
+/** A manager that is stopped waits at most so long for another to lead. */
+const HANDOVER_MS = 1_000;
+
 /**
  * Puts a manager together: its log, the state that the log drives, the loop that plans while this manager leads, and
  * the gRPC services for nodes.
@@ -53,16 +58,21 @@ export interface Manager {
  * @throws ApiaryError `failed-precondition` when the log is damaged or the address is taken; nothing runs then
  */
 export async function startManager(options: ManagerOptions): Promise<Manager> {
-  const { directory, identity, clock, rng, logger, onFatal, create } = options;
+  const { directory, identity, clock, rng, logger, onFatal, create, start, transport = noPeers() } = options;
   const closers: (() => Promise<void> | void)[] = [];
   const close = async () => {
     for (const closer of closers.splice(0).reverse()) await closer();
   };
   try {
-    const log = new SingleMemberLog({
+    const log = new ReplicatedLog({
       directory,
       identity: { clusterId: identity.clusterId, memberId: identity.nodeId },
+      start,
+      transport,
+      clock,
+      rng,
       logger: logger.child({ part: 'log' }),
+      onFatal,
     });
     const replica = new StoreReplica({ log, clock, rng, onFatal });
     closers.push(() => log.close());
@@ -80,6 +90,8 @@ export async function startManager(options: ManagerOptions): Promise<Manager> {
     });
     closers.push(() => membership.close());
     const server = await serve(options, replica, closers);
+    // Before it is deaf.
+    closers.push(() => handOver(replica, clock));
     logger.info({ addr: server.addr }, 'manager: listening for nodes');
     const issueOwnCertificate = (csrPem: string) =>
       issueCertificate({ ...renewal(replica.view, identity), csrPem, nowMs: clock.now() });
@@ -88,6 +100,21 @@ export async function startManager(options: ManagerOptions): Promise<Manager> {
     await close();
     throw error;
   }
+}
+
+/** Spares the others the time to find out that this manager is gone. */
+async function handOver(replica: Replica, clock: Clock): Promise<void> {
+  const { leadership, members, peers } = replica;
+  if (leadership.role !== 'leader') return;
+  if (!peers.some(({ id, isActive }) => isActive && members.voters.includes(id))) return;
+  await new Promise<void>((resolve) => {
+    const timer = clock.after(HANDOVER_MS, resolve);
+    const done = (): void => {
+      timer.cancel();
+      resolve();
+    };
+    replica.transferLeadership().then(done, done);
+  });
 }
 
 async function serve(

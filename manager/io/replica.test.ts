@@ -2,7 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Leadership, Log, MembershipChange, StateMachine } from '@apiary/raft/core';
-import { SingleMemberLog } from '@apiary/raft/io';
+import { noPeers, ReplicatedLog, type SnapshotSettings } from '@apiary/raft/io';
 import { ApiaryError, InvariantError, SeededRng, VirtualClock } from '@apiary/std';
 import { pino } from 'pino';
 import t, { type Test } from 'tap';
@@ -89,6 +89,19 @@ class MemoryLog implements Log {
   async transferLeadership(): Promise<void> {}
 
   async close(): Promise<void> {}
+}
+
+/** The log of a cluster's only manager. */
+function logOn(directory: string, snapshots: Partial<SnapshotSettings> = {}): ReplicatedLog {
+  return new ReplicatedLog({
+    directory,
+    identity: { clusterId: 'c1', memberId: 'm1' },
+    start: 'bootstrap',
+    transport: noPeers(),
+    clock: new VirtualClock(),
+    rng: new SeededRng(1),
+    snapshots,
+  });
 }
 
 const rng = new SeededRng(1);
@@ -231,7 +244,7 @@ async function temporaryDirectory(t: Test): Promise<string> {
 t.test('on disk: a replica that is opened again has what the one before had, snapshots or not', async (t) => {
   const directory = await temporaryDirectory(t);
   const open = async () => {
-    const log = new SingleMemberLog({ directory, snapshotEveryEntries: 5 });
+    const log = logOn(directory, { everyEntries: 5 });
     return { log, replica: await replicaOn(log) };
   };
   let { log, replica } = await open();
@@ -428,7 +441,7 @@ t.test(
   'with the planner and a log on disk: a service gets its tasks, and a node that comes later takes those that wait',
   async (t) => {
     const directory = await temporaryDirectory(t);
-    const log = new SingleMemberLog({ directory });
+    const log = logOn(directory);
     const clock = new VirtualClock(1000);
     const replica = await replicaOn(log, clock);
     const loop = new LeaderLoop({ replica, clock, rng, logger, onFatal: (error) => t.fail(String(error)) });

@@ -1,6 +1,6 @@
 /**
- * Consensus on disk. In: records to keep, a state machine to drive. Out: what is durable, in order.
- * `SingleMemberLog` is the `Log` of a cluster with one manager; it stands on the write-ahead log and the snapshot files.
+ * Consensus on disk and wire. In: entries, other members' messages, a state machine to drive. Out: what is committed, in
+ * order. `ReplicatedLog` is the `Log` of a cluster's managers; it stands on the write-ahead log and the snapshot files.
  */
 export * from './damaged-file.js';
 export * from './file-system.js';
@@ -11,7 +11,6 @@ export * from './member-storage.js';
 export { noLeader } from './refusals.js';
 export * from './replicated-log.js';
 export * from './seed-log.js';
-export * from './single-member-log.js';
 export { type Snapshot, type SnapshotInfo, SnapshotStore } from './snapshot-file.js';
 export type { SnapshotSettings } from './snapshot-schedule.js';
 export type { Start } from './start-check.js';

@@ -18,7 +18,7 @@ import {
   SystemRng,
   startRpcServer,
 } from '@apiary/manager/io';
-import { SingleMemberLog } from '@apiary/raft/io';
+import { noPeers, ReplicatedLog } from '@apiary/raft/io';
 import { type Clock, SeededRng, VirtualClock } from '@apiary/std';
 import {
   CertificateRenewal,
@@ -69,7 +69,15 @@ function identityOf(
 /** A manager with its log on disk. */
 async function startCluster(t: Test, clock: Clock = systemClock) {
   const rootCa = createRootCa(Date.now());
-  const logOfCluster = new SingleMemberLog({ directory: join(folderOf(t), 'raft'), logger: log });
+  const logOfCluster = new ReplicatedLog({
+    directory: join(folderOf(t), 'raft'),
+    identity: { clusterId: 'c1', memberId: 'm1' },
+    start: 'bootstrap',
+    transport: noPeers(),
+    clock,
+    rng: new SystemRng(),
+    logger: log,
+  });
   const onFatal = (error: unknown) => t.fail('fatal', { error });
   const replica = new StoreReplica({ log: logOfCluster, clock, rng: new SystemRng(), onFatal });
   await replica.open();

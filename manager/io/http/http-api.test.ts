@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ApiError, createClient } from '@apiary/api/client';
 import type { NodeDescription, ServiceSpec, TaskStatus } from '@apiary/api/model';
-import { SingleMemberLog } from '@apiary/raft/io';
+import { noPeers, ReplicatedLog } from '@apiary/raft/io';
 import { ApiaryError, SeededRng, VirtualClock } from '@apiary/std';
 import t, { type Test } from 'tap';
 import { initCluster } from '../../core/requests/index.js';
@@ -29,7 +29,14 @@ const description: NodeDescription = {
 async function serve(t: Test, { manager }: { manager: boolean }) {
   const directory = await mkdtemp(join(tmpdir(), 'apiary-http-'));
   const clock = new VirtualClock(1_700_000_000_000);
-  const log = new SingleMemberLog({ directory: join(directory, 'log') });
+  const log = new ReplicatedLog({
+    directory: join(directory, 'log'),
+    identity: { clusterId: 'c1', memberId: 'm1' },
+    start: 'bootstrap',
+    transport: noPeers(),
+    clock,
+    rng: new SeededRng(1),
+  });
   const replica = new StoreReplica({
     log,
     clock,
