@@ -17,6 +17,11 @@ export class RecordIndex<T extends { id: string }> {
     return this.#byId.get(id);
   }
 
+  /** All of them as they are now, in no order: O(n) in any case, and much less than to put them in order after many changes. */
+  values(): T[] {
+    return [...this.#byId.values()];
+  }
+
   put(record: T): void {
     this.#byId.set(record.id, record);
     this.#changedIds.add(record.id);
