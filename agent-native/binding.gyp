@@ -7,6 +7,7 @@
         "native/arguments.cc",
         "native/bpf.cc",
         "native/bpf-map.cc",
+        "native/fuse.cc",
         "native/lane.cc",
         "native/monitor.cc",
         "native/namespaces.cc",

@@ -36,6 +36,14 @@ export interface NativeMonitor {
   close(): void;
 }
 
+/** A mounted FUSE file system. */
+export interface NativeFuseChannel {
+  /** Calls `listener` with the kernel's requests, and with an error when it is over. */
+  start(source: string, target: string, flags: number, data: string, listener: (news: Buffer | Error) => void): void;
+  reply(bytes: Uint8Array): void;
+  close(): void;
+}
+
 /** A map, program or link held by the addon. Closed when it is told to be, or by the garbage collector. */
 export interface NativeBpfObject {
   id: number;
@@ -54,6 +62,7 @@ export interface NativeBpfMap extends NativeBpfObject {
 export interface Binding {
   NetlinkSocket: new () => NativeSocket;
   NetlinkMonitor: new () => NativeMonitor;
+  FuseChannel: new () => NativeFuseChannel;
   mount(
     source: string | undefined,
     target: string,

@@ -3,6 +3,20 @@
  * Plain values in and out, no policy: what should be there is decided elsewhere. Everything is asynchronous, on threads of
  * the addon's own; what the kernel refuses rejects with a KernelError that has its number and its words.
  */
+
+export { Assembler, BPF_FUNCTIONS, type Instructions, type Register, type Width } from './bpf/assembler.js';
+export { type BpfEntry, BpfMap, type BpfMapOptions, type BpfMapType } from './bpf/map.js';
+export { type BpfObject, bpfIds, unpin } from './bpf/object.js';
+export {
+  attachedPrograms,
+  type BpfAttachType,
+  BpfLink,
+  BpfProgram,
+  type BpfProgramOptions,
+  type BpfProgramType,
+  type CgroupAttachment,
+} from './bpf/program.js';
+export { type Gate, type GateOptions, openGate } from './fuse/gate.js';
 export { KernelError } from './kernel-error.js';
 export * from './mount.js';
 export { createNetworkNamespace, deleteNetworkNamespace, type NamespaceRef } from './namespace.js';

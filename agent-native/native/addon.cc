@@ -7,6 +7,7 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   agent::ExportNetlink(env, exports);
   agent::ExportMonitor(env, exports);
   agent::ExportSystem(env, exports);
+  agent::ExportFuse(env, exports);
   agent::ExportBpf(env, exports);
   agent::ExportBpfMap(env, exports);
   return exports;

@@ -17,6 +17,7 @@ struct Instance {
 
 void ExportNetlink(Napi::Env env, Napi::Object exports);
 void ExportMonitor(Napi::Env env, Napi::Object exports);
+void ExportFuse(Napi::Env env, Napi::Object exports);
 void ExportSystem(Napi::Env env, Napi::Object exports);
 void ExportBpf(Napi::Env env, Napi::Object exports);
 void ExportBpfMap(Napi::Env env, Napi::Object exports);
