@@ -10,6 +10,8 @@ export type { Decision };
 /** This manager's copy of the cluster's state, and the way to change it. */
 export interface Replica {
   readonly view: View;
+  /** The whole of `view` as of the call, with the index of its last entry; drawn later, it is still that. */
+  snapshot(): { index: number; pieces: Iterable<Uint8Array> };
   readonly leadership: Leadership;
   /**
    * Runs `decide` on the state of now and commits what it decides, on any manager: who does not lead hands it to the

@@ -13,6 +13,7 @@ import type { Change, Guard, Touched } from '../core/store/change.js';
 import { decodeEntry, encodeEntry } from '../core/store/entry-codec.js';
 import { Store } from '../core/store/store.js';
 import type { View } from '../core/store/view.js';
+import { decoded, encoded, textOf } from './entry-bytes.js';
 import type { Replica } from './ports.js';
 
 export interface StoreReplicaOptions {
@@ -57,6 +58,10 @@ export class StoreReplica implements Replica {
 
   get view(): View {
     return this.#store;
+  }
+
+  snapshot(): { index: number; pieces: Iterable<Uint8Array> } {
+    return { index: this.#store.appliedIndex, pieces: encoded(this.#store.snapshot()) };
   }
 
   get leadership(): Leadership {
@@ -177,18 +182,4 @@ function touchedOf(view: View): Touched {
     taskServices,
     assignments: nodes,
   };
-}
-
-function* encoded(pieces: Iterable<string>): Generator<Uint8Array> {
-  for (const piece of pieces) yield Buffer.from(piece);
-}
-
-function* decoded(pieces: Iterable<Uint8Array>): Generator<string> {
-  const decoder = new TextDecoder();
-  for (const piece of pieces) yield decoder.decode(piece, { stream: true });
-  yield decoder.decode();
-}
-
-function textOf(bytes: Uint8Array): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString();
 }

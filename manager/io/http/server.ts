@@ -7,6 +7,7 @@ import { type FastifyInstance, fastify } from 'fastify';
 import type { LocalNode } from '../ports.js';
 import { absentRoutes } from './absent-routes.js';
 import { checkVersion, commonVersion, versionInPath, withoutVersion } from './api-version.js';
+import { backupRoutes } from './backup-routes.js';
 import { acceptConnection, forwardUpgrade } from './connection-front.js';
 import type { ApiContext } from './context.js';
 import { EngineEndpoint } from './engine-endpoint.js';
@@ -189,6 +190,7 @@ function routesOf(context: ApiContext, watches: ServiceWatches, logger: Logger):
   nodeRoutes(app, context);
   serviceRoutes(app, context, watches);
   taskRoutes(app, context);
+  backupRoutes(app, context);
   absentRoutes(app, context);
   return app;
 }

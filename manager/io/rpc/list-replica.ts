@@ -9,6 +9,7 @@ import {
 import { ApiaryError, type Clock, SeededRng, VirtualClock } from '@apiary/std';
 import type { Change, Entry, Touched } from '../../core/store/change.js';
 import { Store } from '../../core/store/store.js';
+import { encoded } from '../entry-bytes.js';
 import type { Decision, Replica } from '../ports.js';
 
 /** A replica whose log is a list: it commits at once, or when the test lets it. For tests of what stands on the port. */
@@ -55,6 +56,10 @@ export class ListReplica implements Replica {
     this.entries.push(entry);
     const { touched } = this.view.apply(this.entries.length, entry);
     for (const listener of this.#listeners) listener(touched);
+  }
+
+  snapshot(): { index: number; pieces: Iterable<Uint8Array> } {
+    return { index: this.view.appliedIndex, pieces: encoded(this.view.snapshot()) };
   }
 
   async barrier(): Promise<void> {

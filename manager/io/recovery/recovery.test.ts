@@ -1,0 +1,283 @@
+import assert from 'node:assert/strict';
+import { createHash, generateKeyPairSync, sign, X509Certificate } from 'node:crypto';
+import { createWriteStream, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import * as http from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { certificationRequest, certificationRequestInfo } from '@apiary/api/model';
+import { MemberStorage, noPeers, ReplicatedLog } from '@apiary/raft/io';
+import { ApiaryError, SeededRng, VirtualClock } from '@apiary/std';
+import t, { type Test } from 'tap';
+import { createService, initCluster } from '../../core/requests/index.js';
+import type { Change, View } from '../../core/store/index.js';
+import { createHttpApi } from '../http/index.js';
+import { StoreReplica } from '../replica.js';
+import { createRootCa } from '../trust/index.js';
+import { forceNewClusterAt, openBackup, readBackup, restoreManager, writeBackup } from './index.js';
+
+const NOW_MS = 1_700_000_000_000;
+const identity = { clusterId: 'c1', nodeId: 'm1' };
+const rootCa = createRootCa(NOW_MS);
+
+function folder(t: Test): string {
+  const path = mkdtempSync(join(tmpdir(), 'apiary-recovery-'));
+  t.teardown(() => rmSync(path, { recursive: true, force: true }));
+  return path;
+}
+
+/** The manager's state and log, as it runs; time stands still. */
+async function started(directory: string, start: 'bootstrap' | 'resume', nodeId = 'm1') {
+  const clock = new VirtualClock(NOW_MS);
+  const rng = new SeededRng(1);
+  const log = new ReplicatedLog({
+    directory,
+    identity: { clusterId: 'c1', memberId: nodeId },
+    start,
+    transport: noPeers(),
+    clock,
+    rng,
+    keys: {},
+  });
+  const onFatal = (error: unknown) => {
+    throw error;
+  };
+  const replica = new StoreReplica({ log, clock, rng, onFatal });
+  await replica.open();
+  return { replica, log };
+}
+
+const manager = (id: string): Change => ({
+  type: 'node-create',
+  node: {
+    id,
+    spec: { Role: 'manager', Availability: 'active' },
+    role: 'manager',
+    status: { state: 'ready', message: '', addr: `10.0.0.${id.slice(1)}` },
+    managerAddr: `10.0.0.${id.slice(1)}:2377`,
+  },
+});
+
+/** A cluster of three managers and a worker, of which one manager runs here. */
+async function running(directory: string) {
+  const { replica, log } = await started(directory, 'bootstrap');
+  const init = {
+    clusterId: 'c1',
+    nodeId: 'm1',
+    rootCa,
+    availability: 'active' as const,
+    addr: '10.0.0.1',
+    managerAddr: '10.0.0.1:2377',
+  };
+  await replica.submit((view, { rng }) => initCluster(view, init, rng));
+  const status = { state: 'ready' as const, message: '', addr: '10.0.0.4' };
+  const worker = { id: 'w4', spec: { Role: 'worker' as const }, role: 'worker' as const, status };
+  await replica.submit(() => ({
+    guards: [],
+    changes: [manager('m2'), manager('m3'), { type: 'node-create', node: worker }],
+    result: undefined,
+  }));
+  await create(replica, 'first');
+  return { replica, log };
+}
+
+async function create(replica: StoreReplica, Name: string): Promise<void> {
+  const spec = { Name, TaskTemplate: { ContainerSpec: { Image: 'nginx' } } };
+  await replica.submit((view, { rng }) => createService(view, spec, rng));
+}
+
+const names = (view: View) => view.services().map(({ spec }) => spec.Name);
+const roles = (view: View) => view.nodes().map(({ id, role, spec }) => `${id} ${role} ${spec.Role}`);
+
+function newCsr(): string {
+  const { publicKey, privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+  const info = certificationRequestInfo(publicKey.export({ type: 'spki', format: 'der' }));
+  const request = Buffer.from(certificationRequest(info, sign('sha256', info, privateKey))).toString('base64');
+  return `-----BEGIN CERTIFICATE REQUEST-----\n${request}\n-----END CERTIFICATE REQUEST-----\n`;
+}
+
+t.test('a backup is the state of its moment, whatever is written while it is read', async (t) => {
+  const { replica, log } = await running(join(folder(t), 'raft'));
+  const stream = await openBackup(replica, { nodeId: 'm1', takenAtMs: 5 });
+  await create(replica, 'later');
+  const path = join(folder(t), 'backup');
+  const out = createWriteStream(path);
+  for await (const chunk of stream) out.write(chunk);
+  await new Promise<void>((resolve) => out.end(resolve));
+  const backup = readBackup(path);
+  t.same(names(backup.store), ['first']);
+  t.match(backup.header, {
+    clusterId: 'c1',
+    nodeId: 'm1',
+    index: replica.view.appliedIndex - 1,
+    term: 2,
+    takenAtMs: 5,
+  });
+  t.same(backup.cluster, replica.view.cluster());
+  await log.close();
+});
+
+t.test('the HTTP API gives a backup to whoever may ask a manager, and only whole', async (t) => {
+  const { replica, log } = await running(join(folder(t), 'raft'));
+  const socketPath = join(folder(t), 'api.sock');
+  const status = { nodeAddr: '', state: 'active' as const, controlAvailable: true, error: '', remoteManagers: [] };
+  let isManager = true;
+  const api = await createHttpApi({
+    node: {
+      status: () => ({ ...status, nodeId: 'm1' }),
+      replica: () => {
+        if (isManager) return replica;
+        throw new ApiaryError('not-manager', 'This node is not a swarm manager.');
+      },
+      init: async () => '',
+      join: async () => {},
+      leave: async () => [],
+    },
+    engineSocketPath: '/nowhere',
+    logger: { info: () => {}, error: () => {} },
+    version: '0',
+  });
+  await api.listen({ socketPath });
+  const get = () =>
+    new Promise<{ status: number | undefined; type: string | undefined; body: Buffer }>((resolve, reject) => {
+      http
+        .get({ socketPath, path: '/v1.41/apiary/v1/backup' }, async (response) => {
+          const body = Buffer.concat(await response.toArray());
+          resolve({ status: response.statusCode, type: response.headers['content-type'], body });
+        })
+        .once('error', reject);
+    });
+  const { status: code, type, body } = await get();
+  t.same([code, type], [200, 'application/octet-stream']);
+  const path = join(folder(t), 'backup');
+  writeFileSync(path, body);
+  t.same(names(readBackup(path).store), ['first']);
+  isManager = false;
+  const refusal = await get();
+  t.equal(refusal.status, 503);
+  t.match(refusal.body.toString(), 'This node is not a swarm manager.');
+  await api.close();
+  await log.close();
+});
+
+t.test('a manager made from a backup leads the same cluster alone', async (t) => {
+  const { replica, log } = await running(join(folder(t), 'raft'));
+  const path = join(folder(t), 'backup');
+  await writeBackup(replica, { nodeId: 'm1', takenAtMs: NOW_MS }, createWriteStream(path));
+  await log.close();
+  for (const nodeId of ['m1', 'm2', 'w4', 'new']) {
+    const directory = join(folder(t), 'raft');
+    const [addr, managerAddr] = ['10.9.9.9', '10.9.9.9:2377'];
+    const backup = readBackup(path);
+    const { index, term } = backup.header;
+    const certificates = await restoreManager(backup, {
+      directory,
+      nodeId,
+      managerAddr,
+      addr,
+      csrPem: newCsr(),
+      nowMs: NOW_MS + 1000,
+    });
+    const certificate = new X509Certificate(certificates.certificateChainPem);
+    t.ok(certificate.verify(new X509Certificate(rootCa.certificatePem).publicKey), 'signed by the same root');
+    t.match(certificate.subject, new RegExp(`O=c1\\nOU=swarm-manager\\nCN=${nodeId}`));
+    t.equal(certificates.rootPem, rootCa.certificatePem);
+    const restored = await started(directory, 'resume', nodeId);
+    const { view, members, leadership } = restored.replica;
+    t.same(members, { voters: [nodeId], learners: [] });
+    t.ok(leadership.term > term && view.appliedIndex > index);
+    t.same(view.cluster()?.rootCa, rootCa);
+    t.same(
+      roles(view).filter((text) => text.includes('manager')),
+      [`${nodeId} manager manager`],
+    );
+    t.match(view.node(nodeId), { managerAddr, status: { addr } });
+    t.same(names(view), ['first']);
+    t.ok(['m1', 'm2', 'm3'].every((id) => id === nodeId || id in (view.cluster()?.excluded ?? {})));
+    await create(restored.replica, 'next');
+    await restored.log.close();
+  }
+});
+
+t.test('what is no sound backup of this version is refused, with what is wrong with it', async (t) => {
+  const { replica, log } = await running(join(folder(t), 'raft'));
+  const path = join(folder(t), 'backup');
+  await writeBackup(replica, { nodeId: 'm1', takenAtMs: NOW_MS }, createWriteStream(path));
+  await log.close();
+  const sound = readFileSync(path);
+  const refusalOf = (bytes: Buffer): string => {
+    writeFileSync(path, bytes);
+    try {
+      readBackup(path);
+    } catch (error) {
+      assert.ok(error instanceof ApiaryError && error.code === 'failed-precondition', String(error));
+      assert.ok(error.message.startsWith(path), error.message);
+      return error.message.slice(path.length + 1);
+    }
+    return 'it was taken';
+  };
+  t.equal(refusalOf(sound), 'it was taken');
+  for (let length = 0; length < sound.length; length += 7) {
+    const message = refusalOf(sound.subarray(0, length));
+    assert.match(
+      message,
+      length < 8 ? /is no backup of a swarm/ : /is cut short, or damaged: its \d+ bytes/,
+      `${length}`,
+    );
+  }
+  for (let at = 0; at < sound.length; at += at < 300 ? 1 : 13) {
+    const damaged = Buffer.from(sound);
+    damaged[at] = (damaged[at] ?? 0) ^ (1 << (at % 8));
+    assert.match(
+      refusalOf(damaged),
+      at < 8 ? /is no backup of a swarm/ : /damaged: .*or use another one/,
+      `byte ${at}`,
+    );
+  }
+  t.match(refusalOf(Buffer.concat([sound, Buffer.from('more')])), /cut short, or damaged/);
+  t.match(refusalOf(Buffer.from('PK a zip file')), /is no backup of a swarm: it does not begin with APIARYBK/);
+  const withDigest = (bytes: Buffer) => Buffer.concat([bytes, createHash('sha256').update(bytes).digest()]);
+  const newer = Buffer.from(sound.subarray(0, -32));
+  newer.writeUInt32LE(2, 8);
+  t.match(
+    refusalOf(withDigest(newer)),
+    /is a backup of format version 2, and this program reads version 1: use the one/,
+  );
+  const other = Buffer.from(
+    sound.subarray(0, -32).toString('latin1').replace('"clusterId":"c1"', '"clusterId":"c2"'),
+    'latin1',
+  );
+  t.match(refusalOf(withDigest(other)), /it is not of one cluster/);
+  const text = Buffer.from(sound.subarray(0, -32).toString('latin1').replace('{"format":', '{"faster":'), 'latin1');
+  t.match(refusalOf(withDigest(text)), /cannot be restored: the snapshot is damaged/);
+  rmSync(path);
+  t.throws(() => readBackup(path), { code: 'failed-precondition', message: /cannot read the backup .*ENOENT/ });
+});
+
+t.test('the last manager goes on alone with its own state, and the others are workers', async (t) => {
+  const directory = join(folder(t), 'raft');
+  const { log } = await running(directory);
+  await log.close();
+  // It is one of three: without the others it is not elected.
+  const member = { directory, identity: { clusterId: 'c1', memberId: 'm1' }, keys: {} };
+  const { storage, initial } = await MemberStorage.open(member);
+  const [index, term] = [(initial.entries.at(-1)?.index ?? 0) + 1, initial.hardState.term];
+  const membership = { voters: ['m1', 'm2', 'm3'], learners: [] };
+  const entry = { type: 'membership' as const, index, term, membership, data: new Uint8Array(0) };
+  await storage.write({ snapshot: undefined, entries: [entry], hardState: undefined });
+  await storage.close();
+  const options = { directory, identity, managerAddr: '10.0.0.7:2377', addr: '10.0.0.7', nowMs: NOW_MS + 5 };
+  await t.rejects(
+    forceNewClusterAt({ ...options, identity: { ...identity, clusterId: 'c9' } }),
+    /belongs to cluster "c1"/,
+  );
+  await forceNewClusterAt(options);
+  await forceNewClusterAt(options);
+  const again = await started(directory, 'resume');
+  t.same(roles(again.replica.view), ['m1 manager manager', 'm2 worker worker', 'm3 worker worker', 'w4 worker worker']);
+  t.same([names(again.replica.view), again.replica.members.voters], [['first'], ['m1']]);
+  t.match(again.replica.view.node('m1'), { managerAddr: '10.0.0.7:2377', status: { addr: '10.0.0.7' } });
+  await create(again.replica, 'next');
+  await again.log.close();
+  rmSync(join(directory, 'keys.json'));
+  await t.rejects(forceNewClusterAt(options), /keys.json is missing/);
+});

@@ -1,0 +1,69 @@
+import { seedLog } from '@apiary/raft/io';
+import { ApiaryError, messageOf } from '@apiary/std';
+import { forceNewCluster } from '../../core/membership/index.js';
+import { type ClusterRecord, Store } from '../../core/store/index.js';
+import { certificateValidityMs } from '../../core/trust/index.js';
+import { decoded, encoded } from '../entry-bytes.js';
+import { issueCertificate } from '../trust/index.js';
+import { type BackupHeader, openBackupFile } from './backup-file.js';
+
+/** A backup that was checked as a whole, and read. */
+export interface Backup {
+  header: BackupHeader;
+  cluster: ClusterRecord;
+  store: Store;
+}
+
+/**
+ * Reads a backup; the file is not needed any more afterwards.
+ *
+ * @throws ApiaryError `failed-precondition` when it is missing, cut short, damaged, of a newer version or no backup
+ */
+export function readBackup(path: string): Backup {
+  const { header, state } = openBackupFile(path);
+  const store = new Store();
+  try {
+    store.restore(header.index, decoded(state));
+  } catch (error) {
+    throw new ApiaryError('failed-precondition', `${path} cannot be restored: ${messageOf(error)}`, { cause: error });
+  }
+  const cluster = store.cluster();
+  if (cluster === undefined || cluster.id !== header.clusterId)
+    throw new ApiaryError('failed-precondition', `${path} cannot be restored: it is not of one cluster`);
+  return { header, cluster, store };
+}
+
+export interface RestoreOptions {
+  /** Where the manager's log is made: a new folder, which becomes that of the manager. */
+  directory: string;
+  /** Who the manager is: a node of the backup, or a new one. */
+  nodeId: string;
+  /** Where it is reached: `HOST:PORT`, and the host of its node. */
+  managerAddr: string;
+  addr: string;
+  /** Of the manager's new key. */
+  csrPem: string;
+  nowMs: number;
+}
+
+/**
+ * Makes the log of a manager that goes on from a backup as the only one of the same cluster; the managers of then become
+ * workers. Uses up `backup`.
+ *
+ * @returns the manager's certificate, then the root, and the root alone, PEM
+ */
+export async function restoreManager(
+  { header, cluster, store }: Backup,
+  { directory, nodeId, managerAddr, addr, csrPem, nowMs }: RestoreOptions,
+): Promise<{ certificateChainPem: string; rootPem: string }> {
+  const { id: clusterId, spec, rootCa } = cluster;
+  const changes = forceNewCluster(store, nodeId, { managerAddr, addr });
+  // The log goes on after the backup: what is committed from here on is newer than anything that was seen of it.
+  const place = { index: header.index + 1, term: header.term + 1 };
+  store.apply(place.index, { atMs: nowMs, guards: [], changes });
+  const identity = { clusterId, memberId: nodeId };
+  await seedLog({ directory, identity, keys: {} }, place, encoded(store.snapshot()));
+  const validityMs = certificateValidityMs(spec);
+  const order = { rootCa, csrPem, nodeId, role: 'manager' as const, clusterId, validityMs, nowMs };
+  return { certificateChainPem: issueCertificate(order), rootPem: rootCa.certificatePem };
+}
