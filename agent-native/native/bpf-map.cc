@@ -173,6 +173,7 @@ Napi::Value DeleteJs(const Napi::CallbackInfo& info) {
         state.found.assign(state.count, 0);
         for (uint32_t i = 0; i < state.count; i++) {
           bpf_attr attributes = ElementOf(state, i);
+          attributes.value = 0;
           if (Bpf(BPF_MAP_DELETE_ELEM, attributes) == 0) {
             state.found[i] = 1;
           } else if (errno != ENOENT) {
