@@ -69,6 +69,7 @@ export async function startManager(options: ManagerOptions): Promise<Manager> {
       identity: { clusterId: identity.clusterId, memberId: identity.nodeId },
       start,
       transport,
+      keys: {},
       clock,
       rng,
       logger: logger.child({ part: 'log' }),
