@@ -490,6 +490,38 @@ t.test('so it does when nodes become managers and workers for months', async () 
   );
 });
 
+t.test('a snapshot that is drawn later is of the state at the call, whatever was applied meanwhile', async () => {
+  const entry = fc.record({ atMs: fc.nat(1000), guards, changes: fc.array(change, { maxLength: 5 }) });
+  fc.assert(
+    fc.property(
+      fc.array(entry, { minLength: 2, maxLength: 40 }),
+      fc.nat(40),
+      fc.nat(40),
+      (log, takenAt, drawnAfter) => {
+        const store = new Store();
+        const then = new NaiveStore();
+        let pieces: Iterable<string> = [];
+        let text: string | undefined;
+        let index = 0;
+        for (const [i, entry] of log.entries()) {
+          if (i === takenAt) {
+            pieces = store.snapshot();
+            index = i;
+          }
+          if (i === takenAt + drawnAfter) text = [...pieces].join('');
+          store.apply(i + 1, decodeEntry(encodeEntry(entry)));
+          if (i < takenAt) then.apply(i + 1, decodeEntry(encodeEntry(entry)));
+        }
+        if (takenAt >= log.length) return;
+        const other = new Store();
+        other.restore(index, [text ?? [...pieces].join('')]);
+        check(other, then);
+      },
+    ),
+    { numRuns: 150 },
+  );
+});
+
 /** Another store with what a snapshot of `store` holds, its text cut anew. */
 function restored(store: Store, pieceLength: number): Store {
   const text = [...store.snapshot()].join('');

@@ -16,17 +16,20 @@ type Line =
   | { service: ServiceRecord; lastSpecVersion: number }
   | { task: TaskRecord };
 
-/** Characters: an UTF-8 piece of so many stays below 1 MiB unless most of them are not ASCII. */
-const PIECE_CHARACTERS = 512 * 1024;
+/** Characters: to make a piece of so many takes 2 to 4 ms, during which nothing else is done. */
+const PIECE_CHARACTERS = 128 * 1024;
 
-/** The tables as they are now, in pieces of whole lines: what is changed while they are read is not in them. */
+/**
+ * The tables as they are now, in pieces of whole lines. Records are never changed, only replaced, so that what they are
+ * at the call is kept by copying references: what is applied while the pieces are drawn is not in them. Nothing is
+ * sorted, since nobody is served meanwhile.
+ */
 export function writeSnapshot(tables: Tables): Iterable<string> {
   const { cluster } = tables;
-  const nodes = tables.nodes.list();
-  const specs = tables.specs.list();
-  const services = tables.services.list();
+  const nodes = tables.nodes.values();
+  const specs = tables.specs.values();
+  const services = tables.services.values();
   const lastSpecVersions = new Map(tables.lastSpecVersions);
-  // Whoever restores it puts them in order: here it would hold up what is served.
   const tasks = tables.tasks.values();
   function* lines(): Generator<Line> {
     yield { format: FORMAT };

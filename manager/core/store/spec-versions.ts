@@ -46,12 +46,10 @@ export class SpecVersions {
     if (versions.size === 0) this.#services.delete(serviceId);
   }
 
-  /** All of them, in the order of service ids and versions. */
-  list(): SpecVersion[] {
+  /** All of them, in no order to rely on. */
+  values(): SpecVersion[] {
     const specs: SpecVersion[] = [];
-    for (const [, versions] of [...this.#services].sort(([a], [b]) => (a < b ? -1 : 1))) {
-      for (const [, { spec }] of [...versions].sort(([a], [b]) => a - b)) specs.push(spec);
-    }
+    for (const versions of this.#services.values()) for (const { spec } of versions.values()) specs.push(spec);
     return specs;
   }
 }

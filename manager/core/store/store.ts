@@ -41,7 +41,7 @@ export class Store implements View {
     return { result: { ok: true, index }, touched };
   }
 
-  /** The state of now as text, in pieces of about half a million characters; later changes do not get into it. */
+  /** The state of now as text, in pieces of about 128 Ki characters; later changes do not get into it. */
   snapshot(): Iterable<string> {
     return writeSnapshot(this.#tables);
   }
