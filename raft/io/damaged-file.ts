@@ -2,8 +2,14 @@ import { ApiaryError } from '@apiary/std';
 import type { HeaderFault, Identity } from '../core/index.js';
 import { identityFault } from '../core/index.js';
 
-const ADVICE =
-  'Restore this manager from a backup, or, if the cluster has other managers, remove this one and let it join again';
+/** What is left to do for a manager that cannot go on with what it has. */
+export const RECOVERY_ADVICE =
+  'Restore this manager from a backup, or, if the cluster has other managers, remove this one there, remove its data ' +
+  'root here, and let it join again';
+
+/** The same for data of another cluster or member. */
+export const FOREIGN_ADVICE =
+  "Point to this manager's own data root, or remove what is there and join the cluster again";
 
 /** A file or directory of the log is not as it was written, and what is in it cannot be trusted. */
 export class DamagedFileError extends ApiaryError {
@@ -12,7 +18,7 @@ export class DamagedFileError extends ApiaryError {
     readonly path: string,
     what: string,
   ) {
-    super('failed-precondition', `${path} ${what}. ${ADVICE}`);
+    super('failed-precondition', `${path} ${what}. ${RECOVERY_ADVICE}`);
   }
 
   /** Damage at a known place in a file. */
@@ -36,7 +42,6 @@ export function acceptHeader<H extends { identity: Identity }>(
     throw new ApiaryError('failed-precondition', `${path} ${header.fault}`);
   }
   const foreign = identityFault(identity, header.identity);
-  if (foreign !== undefined)
-    throw new ApiaryError('failed-precondition', `${path} ${foreign}: point to another directory`);
+  if (foreign !== undefined) throw new ApiaryError('failed-precondition', `${path} ${foreign}. ${FOREIGN_ADVICE}`);
   return header;
 }

@@ -2,7 +2,7 @@
  * Consensus on disk and wire. In: entries, other members' messages, a state machine to drive. Out: what is committed, in
  * order. `ReplicatedLog` is the `Log` of a cluster's managers; it stands on the write-ahead log and the snapshot files.
  */
-export * from './damaged-file.js';
+export { DamagedFileError } from './damaged-file.js';
 export * from './file-system.js';
 export * from './force-new-cluster.js';
 export type { KeySealing } from './key-ring.js';

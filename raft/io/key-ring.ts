@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { ApiaryError, messageOf } from '@apiary/std';
 import type { FileEncryption, Identity } from '../core/index.js';
 import { FILE_SALT_BYTES, identityFault } from '../core/index.js';
-import { DamagedFileError } from './damaged-file.js';
+import { DamagedFileError, FOREIGN_ADVICE } from './damaged-file.js';
 import { FileCipher, KEY_BYTES, type RandomBytes } from './file-cipher.js';
 import type { FileSystem } from './file-system.js';
 
@@ -214,8 +214,7 @@ function idOf(key: Uint8Array): string {
 function readKeys(path: string, { files, identity, sealing }: KeyRingOptions): Keys {
   const keyFile = keyFileOf(path, parsed(path, readAll(path, files)));
   const foreign = identityFault(identity, keyFile);
-  if (foreign !== undefined)
-    throw new ApiaryError('failed-precondition', `${path} ${foreign}: point to another directory`);
+  if (foreign !== undefined) throw new ApiaryError('failed-precondition', `${path} ${foreign}. ${FOREIGN_ADVICE}`);
   const texts = keyFile.sealed === undefined ? keyFile.keys : opened(path, keyFile.sealed, sealing);
   const [current, ...former] = texts.map(({ id, key: text }): Key => {
     const key = new Uint8Array(Buffer.from(text, 'base64'));

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { ApiaryError, systemCodeOf } from '@apiary/std';
-import { DamagedFileError } from './damaged-file.js';
+import { DamagedFileError, RECOVERY_ADVICE } from './damaged-file.js';
 import type { FileSystem } from './file-system.js';
 
 /**
@@ -21,11 +21,7 @@ export function checkStart(files: FileSystem, directory: string, start: Start): 
   if (namesIn(files, join(directory, 'snapshots')).some((name) => name.endsWith('.snapshot')))
     throw new DamagedFileError(join(directory, 'wal'), 'has no log in it, though there are snapshots beside it');
   if (start !== 'resume') return;
-  throw new ApiaryError(
-    'failed-precondition',
-    `${directory}: the log of this manager is missing. Restore it from a backup, or, if the cluster has other managers, ` +
-      'remove this one and let it join again',
-  );
+  throw new ApiaryError('failed-precondition', `${directory}: the log of this manager is missing. ${RECOVERY_ADVICE}`);
 }
 
 function namesIn(files: FileSystem, directory: string): string[] {
