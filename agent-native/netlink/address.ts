@@ -38,7 +38,10 @@ export interface AddressSettings {
   isWithoutDuplicateDetection?: boolean;
   /** Metric of the route to its network. */
   metric?: number;
-  /** Instead of being refused with `EEXIST`, changes the one that is there. */
+  /**
+   * Instead of being refused with `EEXIST`, changes the one that is there: of an IPv4 address the kernel changes the
+   * metric alone.
+   */
   isReplacing?: boolean;
 }
 

@@ -58,7 +58,6 @@ export interface LinkSettings {
   /** Its MAC address. */
   address?: string;
   txQueueLength?: number;
-  alias?: string;
   group?: number;
   isArpOff?: boolean;
   isPromiscuous?: boolean;
@@ -99,6 +98,8 @@ export interface LinkChange extends LinkSettings {
   namespace?: NamespaceRef;
   /** How its link-local IPv6 address comes about; `none` for a link without one. */
   ipv6AddressGeneration?: keyof typeof ADDRESS_GENERATION;
+  /** A text for people. The kernel would ignore it, as it would an ipv6AddressGeneration, for a new link. */
+  alias?: string;
   vxlan?: VxlanOptions;
   bridge?: BridgeOptions;
   /** Options of it as a bridge's port. It must be one already: not in the change that sets `master`. */
@@ -134,18 +135,8 @@ export interface Link {
 
 const NEW_LINK_KEYS = ['name', 'index', 'namespace', 'kind', 'vxlan', 'bridge', 'peer'];
 const PEER_KEYS = ['name', 'index', 'namespace', 'mtu', 'address', 'txQueueLength'];
-const CHANGE_KEYS = ['name', 'namespace', 'ipv6AddressGeneration', 'vxlan', 'bridge', 'port'];
-const SETTING_KEYS = [
-  'isUp',
-  'mtu',
-  'address',
-  'txQueueLength',
-  'alias',
-  'group',
-  'isArpOff',
-  'isPromiscuous',
-  'master',
-];
+const CHANGE_KEYS = ['name', 'namespace', 'alias', 'ipv6AddressGeneration', 'vxlan', 'bridge', 'port'];
+const SETTING_KEYS = ['isUp', 'mtu', 'address', 'txQueueLength', 'group', 'isArpOff', 'isPromiscuous', 'master'];
 
 export function writeNewLink(writer: MessageWriter, link: NewLink, scope?: NamespaceRef): void {
   checkKeys(link, [...NEW_LINK_KEYS, ...SETTING_KEYS], 'a new link');
@@ -187,7 +178,8 @@ export function writeLinkChange(writer: MessageWriter, ref: LinkRef, change: Lin
     }
     if (change.namespace !== undefined) writer.attributeNamespace(IFLA.netNsFd, change.namespace);
     writeSettings(writer, change);
-    const { vxlan, bridge, port, ipv6AddressGeneration: generation } = change;
+    const { vxlan, bridge, port, alias, ipv6AddressGeneration: generation } = change;
+    if (alias !== undefined) writer.attributeText(IFLA.ifalias, alias);
     if (generation !== undefined) {
       if (!Object.hasOwn(ADDRESS_GENERATION, generation))
         throw new TypeError(`ipv6AddressGeneration "${generation}" is unknown`);
@@ -253,13 +245,12 @@ function writeHeader(writer: MessageWriter, settings: LinkSettings, ref: LinkRef
 }
 
 function writeSettings(writer: MessageWriter, settings: LinkSettings): void {
-  const { mtu, address, txQueueLength, alias, group, master } = settings;
+  const { mtu, address, txQueueLength, group, master } = settings;
   if (mtu !== undefined) writer.attributeU32(IFLA.mtu, integer(mtu, 0xffffffff, 'mtu'));
   if (address !== undefined) writer.attributeBytes(IFLA.address, parseMac(address));
   if (txQueueLength !== undefined) {
     writer.attributeU32(IFLA.txqlen, integer(txQueueLength, 0xffffffff, 'txQueueLength'));
   }
-  if (alias !== undefined) writer.attributeText(IFLA.ifalias, alias);
   if (group !== undefined) writer.attributeU32(IFLA.group, integer(group, 0xffffffff, 'group'));
   if (master !== undefined) writer.attributeLink(IFLA.master, master ?? 0);
 }
