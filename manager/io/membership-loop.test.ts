@@ -77,6 +77,23 @@ t.test('a leader that is to be no manager any more hands over, and the next lead
   t.same(replica.memberChanges, [], 'who follows plans nothing');
 });
 
+t.test('a manager that says another address gets it on record, from the leader alone', async (t) => {
+  const { replica, loop } = await lead(t, ['m2', 'm3']);
+  const before = replica.entries.length;
+  loop.noteAddress('m2', 'm2:2377');
+  loop.noteAddress('nobody', 'x:1');
+  await settled();
+  t.equal(replica.entries.length, before, 'nothing that is known, nor of who is none');
+  loop.noteAddress('m2', 'moved:2377');
+  await settled();
+  t.equal(replica.view.node('m2')?.managerAddr, 'moved:2377');
+  replica.become({ role: 'follower', term: 2, leaderId: 'm2' });
+  loop.noteAddress('m2', 'again:2377');
+  replica.become({ role: 'leader', term: 3 });
+  await settled();
+  t.equal(replica.view.node('m2')?.managerAddr, 'moved:2377', 'what was said before is for the leader of then');
+});
+
 t.test('how managers are heard of is written down', async (t) => {
   const { replica, clock } = await lead(t, ['m2']);
   t.equal(replica.view.node('m2')?.reachability, 'reachable');

@@ -2,7 +2,8 @@ import type { Leadership } from '@apiary/raft/core';
 import { ApiaryError, type Clock, type Timer } from '@apiary/std';
 import type { Logger } from 'pino';
 import { type MembershipPlan, type MembershipStep, planMembership } from '../core/membership/index.js';
-import type { Touched } from '../core/store/change.js';
+import type { Change, Touched } from '../core/store/change.js';
+import { effectiveRole } from '../core/store/node-role.js';
 import type { Replica } from './ports.js';
 
 export interface MembershipLoopOptions {
@@ -41,6 +42,8 @@ export class MembershipLoop {
   #retry: { timer: Timer; resolve: () => void } | undefined;
   /** What was said of those who wait, by member. */
   #said = new Map<string, string>();
+  /** Where managers said that they are, when that is not on record yet: by id. */
+  #addrs = new Map<string, string>();
 
   constructor(options: MembershipLoopOptions) {
     this.#options = { plan: planMembership, ...options };
@@ -51,6 +54,16 @@ export class MembershipLoop {
       replica.onLeadership((leadership) => this.#onLeadership(leadership)),
     ];
     this.#onLeadership(replica.leadership);
+  }
+
+  /**
+   * Another manager said where it is reached now, `HOST:PORT`: the leader puts it on record. Who does not lead has
+   * nothing to do, as every manager says it to every other.
+   */
+  noteAddress(id: string, managerAddr: string): void {
+    if (this.#term === undefined) return;
+    this.#addrs.set(id, managerAddr);
+    this.#look();
   }
 
   /** Resolves when no step is under way any more. */
@@ -84,6 +97,7 @@ export class MembershipLoop {
     this.#knownTerm = undefined;
     this.#isDue = false;
     this.#said = new Map();
+    this.#addrs = new Map();
     this.#wake?.cancel();
     this.#retry?.timer.cancel();
     this.#retry?.resolve();
@@ -142,7 +156,8 @@ export class MembershipLoop {
     const planned = plan(replica.view, { members, peers, selfId }, clock.now());
     this.#tellWaiting(planned);
     this.#wakeFor(planned);
-    const { changes, step } = planned;
+    const { step } = planned;
+    const changes = [...this.#newAddresses(), ...planned.changes];
     if (changes.length > 0) {
       await replica.submit(() => ({ guards: [], changes, result: undefined }), { asLeaderOf: term });
       this.#isDue = true;
@@ -151,6 +166,21 @@ export class MembershipLoop {
       await this.#take(step);
       this.#isDue = true;
     }
+  }
+
+  #newAddresses(): Change[] {
+    const { view } = this.#options.replica;
+    const changes: Change[] = [];
+    for (const [id, managerAddr] of this.#addrs) {
+      const node = view.node(id);
+      if (node === undefined || effectiveRole(node) === 'worker' || node.managerAddr === managerAddr) {
+        this.#addrs.delete(id);
+        continue;
+      }
+      this.#options.logger.info({ nodeId: id, managerAddr }, `manager ${id} has another address`);
+      changes.push({ type: 'node-manager-addr', id, managerAddr });
+    }
+    return changes;
   }
 
   async #take(step: MembershipStep): Promise<void> {
