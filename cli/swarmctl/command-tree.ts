@@ -36,6 +36,7 @@ const services = () => import('./commands/services.js');
 const changes = () => import('./commands/service-changes.js');
 const nodes = () => import('./commands/nodes.js');
 const backup = () => import('./commands/backup.js');
+const restore = () => import('./commands/restore.js');
 const nodeChanges = () => import('./commands/node-changes.js');
 const settings = () => import('./commands/cluster-settings.js');
 const swarm = () => import('./commands/swarm.js');
@@ -252,6 +253,17 @@ export const COMMANDS: CommandEntry[] = [
     examples: ['swarmctl backup -o swarm-monday.backup', 'swarmctl backup --force -o /srv/backups/swarm.backup'],
     args: NONE,
     load: async () => (await backup()).backup,
+  },
+  {
+    name: 'restore',
+    use: '[OPTIONS] FILE',
+    short: 'Make a stopped swarmd the only manager of a swarm, from a backup',
+    examples: [
+      'swarmctl restore swarm.backup',
+      'swarmctl restore --data-root /srv/swarmd --node manager1 --advertise-addr 10.0.0.1 swarm.backup',
+    ],
+    args: ONE,
+    load: async () => (await restore()).restore,
   },
   {
     name: 'info',

@@ -40,6 +40,23 @@ export function advertisementOf(
   };
 }
 
+/** The command line says this when it was told nothing. */
+const DEFAULT_LISTEN_ADDR = '0.0.0.0:2377';
+
+/** What is kept, with what its user asks for put in. @throws ApiaryError `invalid-argument` */
+export function advertisementAnew(
+  kept: Advertisement,
+  asked: { AdvertiseAddr?: string | undefined; ListenAddr?: string | undefined },
+): Advertisement {
+  const { AdvertiseAddr: advertise = '', ListenAddr: listen = '' } = asked;
+  const listenAddr = ['', DEFAULT_LISTEN_ADDR].includes(listen) ? kept.listenAddr : listen;
+  if (advertise !== '') return advertisementOf({ AdvertiseAddr: advertise, ListenAddr: listenAddr });
+  const { advertiseAddr, isAdvertisedLocal, advertisePort } = kept;
+  const isSame = listenAddr === kept.listenAddr;
+  const port = isSame ? advertisePort : resolveListenAddr(listenAddr).port;
+  return { advertise: kept.advertise, advertiseAddr, isAdvertisedLocal, advertisePort: port, listenAddr };
+}
+
 /** Where this node's manager listens, `HOST:PORT`. @throws ApiaryError `invalid-argument` */
 export function listenAddrOf(file: Advertisement, interfaces: Interfaces = networkInterfaces()): string {
   return formatHostPort(resolveListenAddr(file.listenAddr, interfaces));

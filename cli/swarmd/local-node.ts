@@ -20,7 +20,7 @@ import {
   startAgent,
   writeCredentials,
 } from '@apiary/worker/io';
-import { advertisementOf, readvertise } from './advertisement.js';
+import { advertisementAnew, advertisementOf, readvertise } from './advertisement.js';
 import { within } from './deadline.js';
 import { resign } from './departure.js';
 import { type LogStart, removeLog, startManagerOf } from './manager-start.js';
@@ -45,6 +45,9 @@ const WORKER =
   'Please run this command on a manager node or promote the current node to a manager.';
 const MEMBER =
   'This node is already part of a swarm. Use "docker swarm leave" to leave this swarm and join another one.';
+const NOTHING_TO_FORCE =
+  'This node is not part of a swarm: there is no state to make a new cluster from. ' +
+  'Leave --force-new-cluster out, or restore a backup with "swarmctl restore".';
 const JOINS_ON =
   'Timeout was reached before node joined. The attempt to join the swarm will continue in the background. ' +
   'Use the "docker info" command to see the current swarm status of your node.';
@@ -255,8 +258,14 @@ export class SwarmNode implements LocalNode {
     return within(this.#options.clock, LEAVE_TIMEOUT_MS, LEAVES_ON, leaving);
   }
 
-  async #forceNewCluster(_request: InitRequest): Promise<string> {
-    throw new ApiaryError('unimplemented', 'swarm init: ForceNewCluster: not supported by this version');
+  /** @returns the id of this node */
+  async #forceNewCluster(request: InitRequest): Promise<string> {
+    const place = this.#place;
+    if (place === undefined) throw new ApiaryError('failed-precondition', NOTHING_TO_FORCE);
+    if (place.manager === undefined) throw new ApiaryError('not-manager', WORKER);
+    refuseWithQuorum(place.manager);
+    await place.forceNewCluster(advertisementAnew(place.file, request));
+    return place.file.nodeId;
   }
 
   async #finishLeave(agent: Agent | undefined, manager: Manager | undefined): Promise<void> {
@@ -300,6 +309,19 @@ export class SwarmNode implements LocalNode {
     this.#underWay = { what, settled: working.catch(() => undefined) };
     return working;
   }
+}
+
+/** Those who would go on without this node, and without knowing, make two clusters of one. */
+function refuseWithQuorum({ replica }: Manager): void {
+  const { leadership, members } = replica;
+  const isLed = leadership.role === 'leader' || leadership.leaderId !== undefined;
+  if (!isLed || members.voters.length <= 1) return;
+  throw new ApiaryError(
+    'failed-precondition',
+    'This swarm has not lost its quorum: more than half of its managers are online, and --force-new-cluster would ' +
+      'split it in two. Remove those that are lost with "swarmctl node demote" and "swarmctl node rm --force"; ' +
+      'if managers went down a moment ago, try again.',
+  );
 }
 
 function availabilityOf(word: string | undefined): ClusterInit['availability'] {

@@ -1,4 +1,4 @@
-import type { LocalNodeStatus, Manager } from '@apiary/manager/io';
+import { forceNewClusterAt, type LocalNodeStatus, type Manager } from '@apiary/manager/io';
 import { ApiaryError } from '@apiary/std';
 import {
   type Agent,
@@ -9,7 +9,8 @@ import {
   renewAtAny,
   startAgent,
 } from '@apiary/worker/io';
-import { managersToCall, removeLog, startManagerOf } from './manager-start.js';
+import type { Advertisement } from './advertisement.js';
+import { logDirectory, managersToCall, removeLog, startManagerOf } from './manager-start.js';
 import { managerAddrOf, type NodeFile, writeNodeFile } from './node-file.js';
 import { RoleKeeper } from './role-keeper.js';
 import type { SwarmNodeOptions } from './swarm-node-options.js';
@@ -133,6 +134,35 @@ export class Place {
       if (this.#file.log === 'kept') resolve();
       else this.#votingListeners.push(resolve);
     });
+  }
+
+  /**
+   * Makes this node's manager, whose others are lost, the only one of the cluster. The agent and its containers go on.
+   *
+   * @throws ApiaryError `failed-precondition` when its log cannot be used; it goes on as it was then
+   */
+  async forceNewCluster(advertisement: Advertisement): Promise<void> {
+    const { dataRoot, clock, logger } = this.#options;
+    await this.#roles.aside(async () => {
+      await this.#closeManager();
+      try {
+        await this.#change(advertisement);
+        await forceNewClusterAt({
+          directory: logDirectory(dataRoot),
+          identity: this.#file,
+          managerAddr: managerAddrOf(this.#file),
+          addr: this.#file.advertiseAddr,
+          nowMs: clock.now(),
+          logger: logger.child({ part: 'log' }),
+        });
+        await this.#change({ log: 'kept', managers: [{ nodeId: this.#file.nodeId, addr: managerAddrOf(this.#file) }] });
+        logger.warn('this node is the only manager of its cluster now');
+      } finally {
+        const start = this.#file.log === 'kept' ? 'resume' : 'join';
+        this.#adopt(await startManagerOf(this.#options, this.#file, this.#renewal.identity, { start }));
+      }
+    });
+    this.#agent.describe();
   }
 
   /** Nothing of what the leader says is followed any more. */

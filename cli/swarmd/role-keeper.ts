@@ -43,6 +43,14 @@ export class RoleKeeper {
     this.#go();
   }
 
+  /** Does `work` when no step is under way, and lets none begin meanwhile. */
+  async aside<T>(work: () => Promise<T>): Promise<T> {
+    while (this.#working !== undefined) await this.#working;
+    const working = work();
+    this.#occupy(working.then(ignore, ignore));
+    return working;
+  }
+
   /** No step begins after this, and none is under way once it has resolved. */
   async stop(): Promise<void> {
     this.#stopped = true;
@@ -54,9 +62,13 @@ export class RoleKeeper {
     if (this.#stopped || this.#working !== undefined) return;
     this.#retry?.cancel();
     this.#retry = undefined;
-    this.#working = this.#work().finally(() => {
+    this.#occupy(this.#work());
+  }
+
+  #occupy(work: Promise<void>): void {
+    this.#working = work.finally(() => {
       this.#working = undefined;
-      // What was told while the last step was under way.
+      // What was told meanwhile.
       if (this.#retry === undefined && this.#next() !== undefined) this.#go();
     });
   }
@@ -89,3 +101,5 @@ export class RoleKeeper {
     this.#retry = clock.after(waitMs, () => this.#go());
   }
 }
+
+function ignore(): void {}

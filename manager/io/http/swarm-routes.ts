@@ -66,7 +66,6 @@ export function swarmRoutes(app: FastifyInstance, context: ApiContext): void {
 /** The stock command line always sends some of these, with the values that mean nothing was asked for. */
 function refuseUnsupported(init: InitRequest): void {
   refuseAsked('swarm init', [
-    init.ForceNewCluster === true && 'ForceNewCluster',
     (init.AutoLockManagers === true || init.Spec?.EncryptionConfig?.AutoLockManagers === true) && 'AutoLockManagers',
     (init.DefaultAddrPool ?? []).length > 0 && 'DefaultAddrPool',
     (init.DataPathAddr ?? '') !== '' && 'DataPathAddr',

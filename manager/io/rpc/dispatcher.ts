@@ -88,6 +88,7 @@ export class Dispatcher {
   readonly #unsubscribe: (() => void)[];
   #isFlushScheduled = false;
   #term: number | undefined;
+  #isClosed = false;
   #barrierRetry: Timer | undefined;
   #update: SharedUpdate = { heartbeatPeriodMs: heartbeatPeriodMs({}, 0), managers: [] };
 
@@ -113,6 +114,7 @@ export class Dispatcher {
 
   /** Ends every session. Nodes stay as they are: their agents find the next leader, or this manager again. */
   close(): void {
+    this.#isClosed = true;
     for (const unsubscribe of this.#unsubscribe) unsubscribe();
     this.#stopLeading();
     this.#endAll('the manager is stopping');
@@ -133,8 +135,9 @@ export class Dispatcher {
     try {
       await this.#replica.barrier();
       const now = this.#replica.leadership;
-      if (now.role === 'leader' && now.term === term) this.#lead(term);
+      if (now.role === 'leader' && now.term === term && !this.#isClosed) this.#lead(term);
     } catch (error) {
+      if (this.#isClosed) return;
       this.#log.warn({ err: error, term }, 'not dispatching yet: what was committed is not known');
       this.#barrierRetry?.cancel();
       this.#barrierRetry = this.#clock.after(BARRIER_RETRY_MS, () => void this.#onLeadership());
