@@ -8,7 +8,6 @@ export * from './force-new-cluster.js';
 export type { KeySealing } from './key-ring.js';
 export type { Logger } from './logger.js';
 export * from './member-storage.js';
-export { noLeader } from './refusals.js';
 export * from './replicated-log.js';
 export * from './seed-log.js';
 export { type Snapshot, type SnapshotInfo, SnapshotStore } from './snapshot-file.js';

@@ -6,8 +6,8 @@ import { type Accepted, NotAcceptedError, type Transport, type TransportReceiver
 export class MemoryNetwork {
   /** What was sent, by type. */
   readonly sent = new Map<Message['type'], number>();
-  /** While it is set, the answers of leaders that were handed an entry get lost. */
-  losesAnswers = false;
+  /** What becomes of the answers of leaders that were handed an entry: `lost` is noticed, `awaited` never. */
+  answers: 'arrive' | 'lost' | 'awaited' = 'arrive';
   readonly #receivers = new Map<MemberId, TransportReceiver>();
   readonly #generations = new Map<MemberId, number>();
   readonly #cut = new Set<string>();
@@ -92,7 +92,8 @@ export class MemoryNetwork {
     }
     const accepted = await receiver.accept(entry);
     await new Promise((resolve) => setImmediate(resolve));
-    if (this.losesAnswers) throw new ApiaryError('unavailable', `the connection to ${to} was lost`);
+    if (this.answers === 'lost') throw new ApiaryError('unavailable', `the connection to ${to} was lost`);
+    if (this.answers === 'awaited') await new Promise(() => {});
     return accepted;
   }
 }

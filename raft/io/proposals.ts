@@ -100,6 +100,12 @@ export class Proposals {
     const now = this.#options.clock.now();
     if (this.#placed.size > 0) this.#placed.ledBy(canApply ? this.#ledTerm() : undefined, this.#deadlineMs());
     for (const { reject } of this.#placed.expired(now)) reject(outcomeUnknown());
+    for (const proposal of this.#forwarded) {
+      // A leader that is there answers; and a wire that never says so is not waited for for ever.
+      if (proposal.deadlineMs + this.#options.timeoutMs > now) continue;
+      this.#forwarded.delete(proposal);
+      proposal.reject(outcomeUnknown());
+    }
     if (this.#waiting.length === 0) return;
     const late = this.#waiting.filter(({ deadlineMs }) => deadlineMs <= now);
     this.#waiting = this.#waiting.filter(({ deadlineMs }) => deadlineMs > now);

@@ -404,10 +404,14 @@ t.test('a leader whose answer is lost leaves the outcome unknown, and nothing is
   const cluster = await Cluster.of(t, 3);
   const [follower] = cluster.followers;
   assert.ok(follower);
-  cluster.network.losesAnswers = true;
-  t.match(await failure(cluster, follower.log.propose(bytes('done all the same'))), { code: 'unavailable' });
-  cluster.network.losesAnswers = false;
-  t.equal((await cluster.agree()).filter((text) => text === 'done all the same').length, 1);
+  for (const answers of ['lost', 'awaited'] as const) {
+    cluster.network.answers = answers;
+    t.match(await failure(cluster, follower.log.propose(bytes(`${answers}, done all the same`))), {
+      code: 'unavailable',
+    });
+  }
+  cluster.network.answers = 'arrive';
+  t.equal((await cluster.agree()).filter((text) => text.endsWith('done all the same')).length, 2);
 });
 
 t.test('who decides as a leader is refused at once elsewhere, and in another term', async (t) => {
@@ -664,9 +668,9 @@ async function disturb(cluster: Cluster, event: string, afterMs: number): Promis
       await cluster.settle(cluster.leader.log.transferLeadership().catch(() => {}));
       return;
     case 'answers':
-      cluster.network.losesAnswers = true;
+      cluster.network.answers = 'lost';
       await cluster.pass(50);
-      cluster.network.losesAnswers = false;
+      cluster.network.answers = 'arrive';
       return;
   }
 }

@@ -6,7 +6,6 @@ import { acceptHeader, DamagedFileError } from './damaged-file.js';
 import type { FileCipher } from './file-cipher.js';
 import type { FileSystem, OpenFile } from './file-system.js';
 import { cipherOf, type KeyRing } from './key-ring.js';
-import type { Logger } from './logger.js';
 import { readPieces, writePieces } from './snapshot-pieces.js';
 
 export interface SnapshotInfo {
@@ -142,48 +141,11 @@ export class SnapshotStore {
     return { ...header, path, pieces };
   }
 
-  /**
-   * The newest snapshot that is sound. A damaged one is passed over, with a warning, if the log still holds every
-   * entry after an older one; it then keeps its bytes for whoever wants to look, as `*.damaged`.
-   *
-   * @param reaches whether the log holds every entry after that index; 0 stands for the empty state
-   * @returns       undefined when there is none, and none is needed
-   * @throws ApiaryError `failed-precondition` of the newest damaged one, when nothing older will do
-   */
-  async newest(reaches: (index: number) => boolean, logger: Logger): Promise<Snapshot | undefined> {
-    const damaged: DamagedFileError[] = [];
-    let sound: Snapshot | undefined;
-    for (const info of this.list()) {
-      try {
-        sound = this.read(info);
-        break;
-      } catch (error) {
-        if (!(error instanceof DamagedFileError)) throw error;
-        damaged.push(error);
-      }
-    }
-    const [newest] = damaged;
-    if (newest === undefined) return sound;
-    const index = sound?.index ?? 0;
-    if (!reaches(index)) throw newest;
-    for (const { path, message } of damaged) {
-      await this.#files.rename(path, `${path}.damaged`);
-      logger.warn(
-        { file: `${path}.damaged`, error: message, index },
-        'a snapshot is damaged: passed over, the log reaches back',
-      );
-    }
-    await this.#files.syncDirectory(this.#directory);
-    return sound;
-  }
-
-  /** Removes all but the newest `keep`. @returns those that are left, newest first */
-  async purge(keep: number): Promise<SnapshotInfo[]> {
-    const found = this.list();
-    const old = found.slice(keep);
+  /** Removes all but the newest `keep`. */
+  async purge(keep: number): Promise<void> {
+    const old = this.list().slice(keep);
     for (const { path } of old) await this.#files.remove(path);
     if (old.length > 0) await this.#files.syncDirectory(this.#directory);
-    return found.slice(0, keep);
   }
 
   /** The id of the key that a snapshot needs; undefined when it is in clear. */

@@ -129,10 +129,6 @@ export class WriteAheadLog {
     return this.#queued.lastIndex;
   }
 
-  get durableIndex(): number {
-    return this.#durable.lastIndex;
-  }
-
   /** The newest durable hard state. */
   get hardState(): HardStateRecord {
     return this.#durable.hardState;
