@@ -3,7 +3,7 @@ import { ApiaryError, SeededRng } from '@apiary/std';
 import t from 'tap';
 import type { ClusterRecord, NodeRecord } from '../store/records.js';
 import type { View } from '../store/view.js';
-import { type Caller, refusalOf } from './access.js';
+import { type Caller, memberRefusalOf, refusalOf } from './access.js';
 import { certificateValidityMs, enrol, renewal } from './enrol.js';
 
 const ROOT_DIGEST = '1'.repeat(50);
@@ -152,4 +152,18 @@ t.test('who may call follows from the certificate and from the record, the lesse
   t.equal(codeOf(caller('removed', 'manager'), 'node'), 'not-found');
   t.equal(codeOf(caller('w', 'worker', { clusterId: 'c2' }), 'node'), 'unauthenticated');
   t.equal(codeOf(caller('w', 'worker'), 'node', 1_000), 'unauthenticated');
+});
+
+t.test('who may take part in the managers log follows from the certificate, and from who is excluded', async (t) => {
+  const caller: Caller = { nodeId: 'm1', role: 'manager', clusterId: 'c1', issuedMs: 500, validUntilMs: 1_000 };
+  const codeOf = (who: Caller | undefined, excluded?: Record<string, number>, nowMs = 600) =>
+    memberRefusalOf(who, { clusterId: 'c1', excluded }, nowMs)?.code;
+  t.equal(codeOf(caller), undefined);
+  t.equal(codeOf(undefined), 'unauthenticated');
+  t.equal(codeOf({ ...caller, clusterId: 'c2' }), 'unauthenticated');
+  t.equal(codeOf(caller, {}, 1_000), 'unauthenticated');
+  t.equal(codeOf({ ...caller, role: 'worker' }), 'permission-denied');
+  t.equal(codeOf(caller, { m2: 900 }), undefined);
+  t.equal(codeOf(caller, { m1: 500 }), 'permission-denied');
+  t.equal(codeOf(caller, { m1: 499 }), undefined);
 });

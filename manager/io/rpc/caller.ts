@@ -1,4 +1,5 @@
 import type { PeerCertificate } from 'node:tls';
+import { CERTIFICATE_SKEW_MS } from '@apiary/api/model';
 import type { ServerInterceptingCallInterface } from '@grpc/grpc-js';
 import type { Caller } from '../../core/trust/access.js';
 
@@ -12,5 +13,11 @@ export function callerOf(call: Pick<ServerInterceptingCallInterface, 'getAuthCon
   const { CN: nodeId, O: clusterId, OU: unit } = certificate.subject;
   const role = unit === 'swarm-manager' ? 'manager' : unit === 'swarm-worker' ? 'worker' : undefined;
   if (role === undefined || typeof nodeId !== 'string' || typeof clusterId !== 'string') return undefined;
-  return { nodeId, role, clusterId, validUntilMs: Date.parse(certificate.valid_to) };
+  return {
+    nodeId,
+    role,
+    clusterId,
+    issuedMs: Date.parse(certificate.valid_from) + CERTIFICATE_SKEW_MS,
+    validUntilMs: Date.parse(certificate.valid_to),
+  };
 }

@@ -1,3 +1,4 @@
+import { X509Certificate } from 'node:crypto';
 import { createServer, type Server as NetServer, type Socket } from 'node:net';
 import { rpcStatusOf } from '@apiary/api/client';
 import { formatHostPort, parseHostPort } from '@apiary/api/model';
@@ -11,7 +12,7 @@ import {
   type ServiceDefinition,
   type UntypedServiceImplementation,
 } from '@grpc/grpc-js';
-import { type Access, refusalOf } from '../../core/trust/access.js';
+import { type Access, type Caller, memberRefusalOf, refusalOf } from '../../core/trust/access.js';
 import type { Replica } from '../ports.js';
 import { callerOf } from './caller.js';
 import { ClusterCredentials, type ServerIdentity } from './credentials.js';
@@ -62,7 +63,8 @@ export async function startRpcServer(options: {
   clock: Clock;
 }): Promise<RpcServer> {
   const credentials = new ClusterCredentials(options.identity);
-  const server = new Server({ ...SERVER_OPTIONS, interceptors: [guardOf(options)] });
+  const members = new MemberCalls(options.replica, options.clock, clusterIdOf(options.identity));
+  const server = new Server({ ...SERVER_OPTIONS, interceptors: [guardOf(options, members)] });
   for (const { definition, implementation } of options.services) server.addService(definition, implementation);
   const injector = server.createConnectionInjector(credentials);
   const listener = createServer({ noDelay: true });
@@ -78,24 +80,23 @@ export async function startRpcServer(options: {
     return {
       addr,
       rotate: (identity) => credentials.rotate(identity),
-      close: () => close(listener, injector, server, sockets),
+      close: () => {
+        members.close();
+        return close(listener, injector, server, sockets);
+      },
     };
   } catch (error) {
+    members.close();
     injector.destroy();
     throw error;
   }
 }
 
 /** Lets a call pass, or ends it before its handler is asked. */
-function guardOf({
-  services,
-  replica,
-  clock,
-}: {
-  services: RpcService[];
-  replica: Replica;
-  clock: Clock;
-}): ServerInterceptor {
+function guardOf(
+  { services, replica, clock }: { services: RpcService[]; replica: Replica; clock: Clock },
+  members: MemberCalls,
+): ServerInterceptor {
   const accessOf = new Map<string, Access>();
   for (const { definition, access } of services) {
     for (const { path } of Object.values(definition)) accessOf.set(path, access);
@@ -103,10 +104,13 @@ function guardOf({
   let anonymousCalls = 0;
   return (method, call) => {
     const caller = callerOf(call);
-    const nowMs = clock.now();
-    const refusal = refusalOf(replica.view, caller, accessOf.get(method.path) ?? 'manager', nowMs);
+    const access = accessOf.get(method.path) ?? 'manager';
+    if (access === 'member') return members.guard(call, caller);
+    const judge = () => refusalOf(replica.view, caller, access, clock.now());
+    const refusal = judge();
+    if (refusal?.code === 'not-found') return judgedOnceCurrent(call, replica, judge);
     if (refusal !== undefined) return refused(call, refusal);
-    if (refusalOf(replica.view, caller, 'node', nowMs) === undefined) return new ServerInterceptingCall(call);
+    if (refusalOf(replica.view, caller, 'node', clock.now()) === undefined) return new ServerInterceptingCall(call);
     if (anonymousCalls >= MAX_ANONYMOUS_CALLS) {
       return refused(call, new ApiaryError('resource-exhausted', 'too many nodes are joining at once: try again'));
     }
@@ -120,6 +124,86 @@ function guardOf({
     };
     return new ServerInterceptingCall(call, { start: (next) => next({ onCancel: onEnd }) });
   };
+}
+
+/**
+ * Has a call wait for all that was committed when it came, and judges it again: a node that is not on record may be one
+ * that this manager has not heard of yet, and an agent that is told so ends its tasks.
+ */
+function judgedOnceCurrent(
+  call: ServerInterceptingCallInterface,
+  replica: Replica,
+  judge: () => ApiaryError | undefined,
+): ServerInterceptingCall {
+  const verdict = replica.barrier().then(judge, () => {
+    return new ApiaryError('unavailable', 'this manager does not know this node, and cannot ask the others now');
+  });
+  return new ServerInterceptingCall(call, {
+    start: (next) => {
+      void verdict.then((refusal) => {
+        if (refusal === undefined) next();
+        else call.sendStatus(rpcStatusOf(refusal));
+      });
+    },
+  });
+}
+
+/** Streams of other managers. They last, so that one that is excluded meanwhile has to be put out. */
+class MemberCalls {
+  readonly #replica: Replica;
+  readonly #clock: Clock;
+  readonly #clusterId: string;
+  readonly #open = new Map<ServerInterceptingCallInterface, Caller>();
+  #judgedBy: Record<string, number> | undefined;
+  /** No call is judged again. */
+  readonly close: () => void;
+
+  constructor(replica: Replica, clock: Clock, clusterId: string) {
+    this.#replica = replica;
+    this.#clock = clock;
+    this.#clusterId = clusterId;
+    this.close = replica.subscribe(() => this.#judgeAgain());
+  }
+
+  guard(call: ServerInterceptingCallInterface, caller: Caller | undefined): ServerInterceptingCall {
+    const refusal = this.#refusalOf(caller);
+    if (refusal !== undefined || caller === undefined) {
+      return refused(call, refusal ?? new ApiaryError('unauthenticated', 'this call needs a certificate'));
+    }
+    this.#open.set(call, caller);
+    const onCancel = () => this.#open.delete(call);
+    return new ServerInterceptingCall(call, {
+      start: (next) => next({ onCancel }),
+      sendStatus: (status, next) => {
+        onCancel();
+        next(status);
+      },
+    });
+  }
+
+  #judgeAgain(): void {
+    const excluded = this.#replica.view.cluster()?.excluded;
+    if (excluded === this.#judgedBy) return;
+    this.#judgedBy = excluded;
+    for (const [call, caller] of this.#open) {
+      const refusal = this.#refusalOf(caller);
+      if (refusal?.code !== 'permission-denied') continue;
+      this.#open.delete(call);
+      call.sendStatus(rpcStatusOf(refusal));
+    }
+  }
+
+  #refusalOf(caller: Caller | undefined): ApiaryError | undefined {
+    const own = { clusterId: this.#clusterId, excluded: this.#replica.view.cluster()?.excluded };
+    return memberRefusalOf(caller, own, this.#clock.now());
+  }
+}
+
+/** The cluster that a node's certificate is for. */
+function clusterIdOf({ certificateChainPem }: ServerIdentity): string {
+  const { O: clusterId } = new X509Certificate(certificateChainPem).toLegacyObject().subject;
+  invariant(typeof clusterId === 'string', "a manager's certificate says of which cluster it is");
+  return clusterId;
 }
 
 function refused(call: ServerInterceptingCallInterface, why: ApiaryError): ServerInterceptingCall {
