@@ -18,6 +18,9 @@ import {
 import { Ledger } from './log-conformance.js';
 import { SimulatedDisk } from './simulated-disk.js';
 
+// On a machine that is busy with other tests.
+t.setTimeout(120_000);
+
 const membership: Membership = { voters: ['m1'], learners: [] };
 const identity = { clusterId: 'c1', memberId: 'm1' };
 const nothing = { snapshot: undefined, entries: [], hardState: undefined };

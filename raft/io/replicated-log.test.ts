@@ -13,6 +13,9 @@ import { noPeers, ReplicatedLog, type ReplicatedLogOptions } from './index.js';
 import { Ledger, LOG_CONFORMANCE } from './log-conformance.js';
 import { SimulatedDisk } from './simulated-disk.js';
 
+// On a machine that is busy with other tests.
+t.setTimeout(120_000);
+
 const bytes = (text: string): Uint8Array => Buffer.from(text, 'latin1');
 
 type Options = Pick<ReplicatedLogOptions, 'directory'> & Partial<ReplicatedLogOptions>;

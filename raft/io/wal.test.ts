@@ -12,6 +12,9 @@ import { SimulatedDisk } from './simulated-disk.js';
 import type { WalOptions } from './wal.js';
 import { WriteAheadLog } from './wal.js';
 
+// On a machine that is busy with other tests.
+t.setTimeout(120_000);
+
 const NAME = '0000000000000001.wal';
 
 const entry = (index: number, data: string | Uint8Array = `entry ${index}`, term = 1): EntryRecord => ({
