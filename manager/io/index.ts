@@ -7,6 +7,8 @@ export * from './leader-loop.js';
 export { type Manager, startManager } from './manager.js';
 export * from './membership-loop.js';
 export type * from './ports.js';
+export * from './raft-transport/index.js';
+export * from './recovery/index.js';
 export * from './replica.js';
 export * from './rpc/index.js';
 export * from './system.js';
