@@ -1,4 +1,4 @@
-import { noPeers, ReplicatedLog, type Transport } from '@apiary/raft/io';
+import { ReplicatedLog } from '@apiary/raft/io';
 import type { Clock, Rng } from '@apiary/std';
 import type { Logger } from 'pino';
 import { type ClusterInit, initCluster } from '../core/requests/index.js';
@@ -6,6 +6,7 @@ import { renewal } from '../core/trust/index.js';
 import { LeaderLoop } from './leader-loop.js';
 import { MembershipLoop } from './membership-loop.js';
 import type { Replica } from './ports.js';
+import { type ManagerIdentity, RaftTransport } from './raft-transport/index.js';
 import { StoreReplica } from './replica.js';
 import { Dispatcher, nodeCaService, type RpcServer, type ServerIdentity, startRpcServer } from './rpc/index.js';
 import { issueCertificate } from './trust/index.js';
@@ -14,7 +15,7 @@ export interface ManagerOptions {
   /** The log's folder. */
   directory: string;
   /** The manager's own; the data of another cluster or member is refused. */
-  identity: ServerIdentity & { clusterId: string; nodeId: string };
+  identity: ManagerIdentity;
   /** How the log begins: as that of a new cluster, empty until the leader sends what it has, or as it is on disk. */
   start: 'bootstrap' | 'join' | 'resume';
   /** Where nodes are listened for, `HOST:PORT`. */
@@ -23,8 +24,6 @@ export interface ManagerOptions {
   managerAddr: string;
   /** Makes the cluster before anybody is listened for: for the first manager, at `init`. */
   create?: ClusterInit | undefined;
-  /** The wire to the other managers; without one this manager is alone. */
-  transport?: Transport;
   clock: Clock;
   rng: Rng;
   logger: Logger;
@@ -42,7 +41,7 @@ export interface Manager {
    * @throws ApiaryError `not-found` when this manager was removed from the cluster
    */
   issueOwnCertificate(csrPem: string): string;
-  /** Shows nodes another certificate from the next connection on; sessions that are open go on. */
+  /** Shows nodes and managers another certificate from the next connection on; what is open goes on. */
   rotate(identity: ServerIdentity): void;
   /** Stops serving, then the log. What was acknowledged stays on disk. */
   close(): Promise<void>;
@@ -58,12 +57,22 @@ const HANDOVER_MS = 1_000;
  * @throws ApiaryError `failed-precondition` when the log is damaged or the address is taken; nothing runs then
  */
 export async function startManager(options: ManagerOptions): Promise<Manager> {
-  const { directory, identity, clock, rng, logger, onFatal, create, start, transport = noPeers() } = options;
+  const { directory, identity, clock, rng, logger, onFatal, create, start, managerAddr } = options;
+  let shown = identity;
   const closers: (() => Promise<void> | void)[] = [];
   const close = async () => {
     for (const closer of closers.splice(0).reverse()) await closer();
   };
   try {
+    const transport = new RaftTransport({
+      identity: () => shown,
+      addressOf: (id) => replica.view.node(id)?.managerAddr,
+      ownAddr: () => managerAddr,
+      onAddress: (id, addr) => membership.noteAddress(id, addr),
+      clock,
+      rng,
+      logger: logger.child({ part: 'wire' }),
+    });
     const log = new ReplicatedLog({
       directory,
       identity: { clusterId: identity.clusterId, memberId: identity.nodeId },
@@ -75,28 +84,26 @@ export async function startManager(options: ManagerOptions): Promise<Manager> {
       logger: logger.child({ part: 'log' }),
       onFatal,
     });
-    const replica = new StoreReplica({ log, clock, rng, onFatal });
+    const replica: StoreReplica = new StoreReplica({ log, clock, rng, onFatal });
+    const members = logger.child({ part: 'members' });
+    const membership = new MembershipLoop({ replica, selfId: identity.nodeId, clock, logger: members, onFatal });
     closers.push(() => log.close());
     await replica.open();
     if (create !== undefined) await replica.submit((view) => initCluster(view, create, rng));
     const loop = new LeaderLoop({ replica, clock, rng, logger: logger.child({ part: 'planner' }), onFatal });
     closers.push(() => loop.close());
-    const selfId = identity.nodeId;
-    const membership = new MembershipLoop({
-      replica,
-      selfId,
-      clock,
-      logger: logger.child({ part: 'members' }),
-      onFatal,
-    });
     closers.push(() => membership.close());
-    const server = await serve(options, replica, closers);
+    const server = await serve(options, replica, transport, closers);
     // Before it is deaf.
     closers.push(() => handOver(replica, clock));
     logger.info({ addr: server.addr }, 'manager: listening for nodes');
     const issueOwnCertificate = (csrPem: string) =>
       issueCertificate({ ...renewal(replica.view, identity), csrPem, nowMs: clock.now() });
-    return { replica, issueOwnCertificate, rotate: (next) => server.rotate(next), close };
+    const rotate = (next: ServerIdentity): void => {
+      shown = { ...shown, ...next };
+      server.rotate(next);
+    };
+    return { replica, issueOwnCertificate, rotate, close };
   } catch (error) {
     await close();
     throw error;
@@ -121,12 +128,13 @@ async function handOver(replica: Replica, clock: Clock): Promise<void> {
 async function serve(
   { identity, listenAddr, clock, logger }: ManagerOptions,
   replica: Replica,
+  transport: RaftTransport,
   closers: (() => Promise<void> | void)[],
 ): Promise<RpcServer> {
   const log = logger.child({ part: 'dispatcher' });
   const dispatcher = new Dispatcher({ replica, clock, log });
   closers.push(() => dispatcher.close());
-  const services = [nodeCaService({ replica, clock, log }), dispatcher.service];
+  const services = [nodeCaService({ replica, clock, log }), dispatcher.service, transport.service];
   const server = await startRpcServer({ listenAddr, identity, services, replica, clock });
   closers.push(() => server.close());
   return server;

@@ -172,12 +172,16 @@ t.test('a manager that is behind turns nobody away that the others know', async 
   const late = { id: 'w9', role: 'worker', spec: {}, status } as const;
   replica.beforeBarrier = () => replica.apply([{ type: 'node-create', node: late }]);
   t.equal((await issue(t, server, identityOf(rootCa, 'w9', 'worker'), {})).nodeId, 'w9');
+  replica.apply([{ type: 'node-delete', id: 'w9' }]);
+  await agentOf(t, cluster, 'w9').open();
   replica.beforeBarrier = undefined;
   replica.apply([{ type: 'node-delete', id: 'w9' }]);
   replica.barrierFailure = new ApiaryError('unavailable', 'no leader');
   await t.rejects(issue(t, server, identityOf(rootCa, 'w9', 'worker'), {}), { code: 'unavailable' });
+  t.match(await agentOf(t, cluster, 'w9').ended, { code: 'unavailable' }, 'others may know it');
   replica.barrierFailure = undefined;
   await t.rejects(issue(t, server, identityOf(rootCa, 'w9', 'worker'), {}), { code: 'not-found' });
+  t.match(await agentOf(t, cluster, 'w9').ended, { code: 'not-found' });
 });
 
 /** Entries wait until the returned function is called. */

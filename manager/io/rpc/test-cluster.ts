@@ -102,7 +102,7 @@ export class TestAgent {
   readonly ended: Promise<{ code: string; message: string; leaderAddr?: string | undefined }>;
   #onHeard: () => void = () => undefined;
 
-  constructor(t: Test, server: RpcServer, identity: Partial<Identity> & { rootPem: string }) {
+  constructor(t: Test, server: Pick<RpcServer, 'addr'>, identity: Partial<Identity> & { rootPem: string }) {
     this.client = new DispatcherClient(server.addr, credentialsOf(identity), CHANNEL);
     this.stream = this.client.session();
     t.teardown(() => {
@@ -216,7 +216,7 @@ export function serviceWithTasks(replica: ListReplica, ...tasks: [id: string, no
 
 export function issue(
   t: Test,
-  server: RpcServer,
+  server: Pick<RpcServer, 'addr'>,
   identity: Partial<Identity> & { rootPem: string },
   request: { csrPem?: string; joinToken?: string; availability?: string; managerAddr?: string },
 ): Promise<IssueCertificateResponse> {
