@@ -75,9 +75,13 @@ export function parseMac(text: string): Uint8Array {
   if (typeof text !== 'string' || !/^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/i.test(text)) {
     throw new TypeError(`"${String(text)}" is no MAC address`);
   }
-  return Uint8Array.from(text.split(':'), (byte) => Number.parseInt(byte, 16));
+  return Buffer.from(text.replaceAll(':', ''), 'hex');
 }
 
+const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, '0'));
+
 export function formatMac(bytes: Uint8Array): string {
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join(':');
+  let text = '';
+  for (const byte of bytes) text += text === '' ? HEX[byte] : `:${HEX[byte]}`;
+  return text;
 }

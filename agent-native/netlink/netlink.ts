@@ -22,6 +22,8 @@ export const NETLINK_ROUTE = 0;
 const RECEIVE_BYTES = 1 << 20;
 /** A dump during which a table changes is begun again; by then it has been asked for so often that something is wrong. */
 const DUMP_ATTEMPTS = 20;
+/** What is written or read at once: a few milliseconds, so that the event loop is never held up by a large table. */
+const SLICE = 1000;
 const ENOENT = 2;
 const ENODEV = 19;
 const EINTR = 4;
@@ -63,14 +65,17 @@ export class Netlink {
   }
 
   /**
-   * Makes changes in order, in one go, until one is refused; those before it stay made.
+   * Makes changes in order until one is refused; those before it stay made. A thousand and less go to the kernel in one
+   * call, with nothing of other callers between them.
    *
    * @throws KernelError of the change that was refused, whose `operation` describes it
    */
   async apply(changes: readonly Change[]): Promise<void> {
-    const outcome = await this.#run(changes, true);
-    const [error] = outcome.errors;
-    if (error !== undefined) throw errorOf(changes, error);
+    for (let first = 0; first < changes.length; first += SLICE) {
+      const slice = changes.slice(first, first + SLICE);
+      const [error] = (await this.#run(slice, true)).errors;
+      if (error !== undefined) throw errorOf(slice, error);
+    }
   }
 
   /**
@@ -79,9 +84,11 @@ export class Netlink {
    * @returns what was refused, at the places of the changes; undefined where all went well
    */
   async tryAll(changes: readonly Change[]): Promise<(KernelError | undefined)[]> {
-    const outcome = await this.#run(changes, false);
     const errors = new Array<KernelError | undefined>(changes.length).fill(undefined);
-    for (const error of outcome.errors) errors[error.message] = errorOf(changes, error);
+    for (let first = 0; first < changes.length; first += SLICE) {
+      const slice = changes.slice(first, first + SLICE);
+      for (const error of (await this.#run(slice, false)).errors) errors[first + error.message] = errorOf(slice, error);
+    }
     return errors;
   }
 
@@ -154,7 +161,7 @@ export class Netlink {
       for (const { bytes } of outcome.replies) {
         for (const { body } of messagesIn(bytes)) {
           const row = read(body);
-          if (row !== undefined) rows.push(row);
+          if (row !== undefined && rows.push(row) % SLICE === 0) await new Promise((resume) => setImmediate(resume));
         }
       }
       return rows;
