@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { mkdir, open, rename, rm } from 'node:fs/promises';
 import { formatHostPort, parseHostPort } from '@apiary/api/model';
 import { type Backup, readBackup, restoreManager } from '@apiary/manager/io';
@@ -152,8 +153,7 @@ function advertisementFor(
 /** @returns where the log that was there before is now */
 async function putInPlace(dataRoot: string, made: string): Promise<string | undefined> {
   const directory = logDirectory(dataRoot);
-  const kept = `${directory}.before-restore`;
-  await rm(kept, { recursive: true, force: true });
+  const kept = freeName(`${directory}.before-restore`);
   const wasThere = await rename(directory, kept).then(
     () => true,
     (error: NodeJS.ErrnoException) => {
@@ -169,6 +169,13 @@ async function putInPlace(dataRoot: string, made: string): Promise<string | unde
     await folder.close();
   }
   return wasThere ? kept : undefined;
+}
+
+/** What an earlier restore put aside stays: one that was cut short is run again, and must not remove what it came from. */
+function freeName(wanted: string): string {
+  let name = wanted;
+  for (let number = 2; existsSync(name); number++) name = `${wanted}-${number}`;
+  return name;
 }
 
 function refusal(message: string): ApiaryError {
