@@ -182,9 +182,16 @@ function range(value: unknown, name: string, kind: 'be16-range' | 'u16-range'): 
   return bytes;
 }
 
+const inverses = new WeakMap<object, Map<number, string>>();
+
 /** The key whose value is `number`, or the number as text. */
 export function nameOf(names: Readonly<Record<string, number>>, number: number): string {
-  return Object.entries(names).find(([, value]) => value === number)?.[0] ?? String(number);
+  let inverse = inverses.get(names);
+  if (inverse === undefined) {
+    inverse = new Map(Object.entries(names).map(([name, value]) => [value, name]));
+    inverses.set(names, inverse);
+  }
+  return inverse.get(number) ?? String(number);
 }
 
 /** The number of a name; a whole number stands for itself. */
