@@ -73,7 +73,8 @@ export class TestMember implements TransportReceiver {
   accepts: (entry: Uint8Array) => Promise<Accepted> = async () => ({ index: 1, term: 1 });
   #server: RpcServer | undefined;
 
-  constructor(identity: ManagerIdentity) {
+  /** @param options.log  another receiver is going to be started */
+  constructor(identity: ManagerIdentity, { log = false }: { log?: boolean } = {}) {
     this.id = identity.nodeId;
     this.identity = identity;
     const stream = {
@@ -94,7 +95,7 @@ export class TestMember implements TransportReceiver {
       rng: new SeededRng(1),
       logger: pino({ level: 'info' }, stream),
     });
-    this.transport.start(this);
+    if (!log) this.transport.start(this);
   }
 
   get addr(): string {
