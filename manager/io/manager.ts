@@ -1,7 +1,7 @@
 import { ReplicatedLog } from '@apiary/raft/io';
 import type { Clock, Rng } from '@apiary/std';
 import type { Logger } from 'pino';
-import { type ClusterInit, initCluster } from '../core/requests/index.js';
+import { type ClusterInit, initCluster, raftSettingsOf } from '../core/requests/index.js';
 import { renewal } from '../core/trust/index.js';
 import { LeaderLoop } from './leader-loop.js';
 import { MembershipLoop } from './membership-loop.js';
@@ -90,6 +90,7 @@ export async function startManager(options: ManagerOptions): Promise<Manager> {
     closers.push(() => log.close());
     await replica.open();
     if (create !== undefined) await replica.submit((view) => initCluster(view, create, rng));
+    closers.push(followSettings(log, replica));
     const loop = new LeaderLoop({ replica, clock, rng, logger: logger.child({ part: 'planner' }), onFatal });
     closers.push(() => loop.close());
     closers.push(() => membership.close());
@@ -108,6 +109,24 @@ export async function startManager(options: ManagerOptions): Promise<Manager> {
     await close();
     throw error;
   }
+}
+
+/** Keeps the log's snapshots as the cluster's spec asks for. @returns what ends that */
+function followSettings(log: ReplicatedLog, replica: Replica): () => void {
+  const follow = (): void => {
+    const cluster = replica.view.cluster();
+    if (cluster === undefined) return;
+    const { snapshotEntries, trailingEntries, oldSnapshots } = raftSettingsOf(cluster.spec);
+    log.configureSnapshots({
+      everyEntries: snapshotEntries,
+      keepEntries: trailingEntries,
+      keepOld: oldSnapshots,
+    });
+  };
+  follow();
+  return replica.subscribe((touched) => {
+    if (touched.cluster) follow();
+  });
 }
 
 /** Spares the others the time to find out that this manager is gone. */

@@ -13,7 +13,7 @@ import {
 } from '../core/index.js';
 import type { Logger } from './logger.js';
 import type { MemberStorage, Opened } from './member-storage.js';
-import { SnapshotSchedule, type SnapshotSettings } from './snapshot-schedule.js';
+import { type SnapshotChoice, SnapshotSchedule, type SnapshotSettings } from './snapshot-schedule.js';
 import type { Transport } from './transport.js';
 
 /** Pieces in which a snapshot goes to another member. */
@@ -110,6 +110,11 @@ export class MemberDriver {
     if (!this.#isStopped && this.#snapshotting === undefined && this.#applied.index > 0) this.#takeSnapshot();
     await this.#snapshotting;
     return id;
+  }
+
+  /** From the next snapshot on. */
+  configureSnapshots(choice: SnapshotChoice): void {
+    this.#schedule.configure(choice);
   }
 
   /** Nothing is applied or sent from here on. */
@@ -227,7 +232,7 @@ export class MemberDriver {
     const keepEntries = this.#schedule.taken(index);
     const pieces = this.#untilStopped(machine.snapshot());
     this.#snapshotting = this.#storage
-      .saveSnapshot(meta, pieces)
+      .saveSnapshot(meta, pieces, this.#schedule.keepOld)
       .then(
         (isSaved) => {
           if (this.#isStopped || !isSaved) return;

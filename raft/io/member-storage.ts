@@ -130,14 +130,15 @@ export class MemberStorage {
   /**
    * Keeps a snapshot of the own state, and drops what it makes superfluous. Pieces are drawn as the disk takes them.
    *
+   * @param keepOld  snapshots that stay besides the newest; two always do
    * @returns false when a received one has overtaken it: then it counts for nothing
    */
-  async saveSnapshot(meta: SnapshotMeta, pieces: Iterable<Uint8Array>): Promise<boolean> {
+  async saveSnapshot(meta: SnapshotMeta, pieces: Iterable<Uint8Array>, keepOld = 0): Promise<boolean> {
     await this.#snapshots.write(meta.index, meta.term, withMembership(meta, pieces));
     if (this.#snapshotIndex > meta.index) return false;
     this.#snapshotIndex = meta.index;
     await this.#wal.append([{ type: 'snapshot', index: meta.index, term: meta.term }]);
-    await this.#snapshots.purge(SNAPSHOTS_KEPT);
+    await this.#snapshots.purge(Math.max(SNAPSHOTS_KEPT, 1 + keepOld));
     await this.#wal.purgeThrough(meta.index);
     await this.#forgetKeys();
     return true;

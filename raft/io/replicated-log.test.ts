@@ -117,6 +117,23 @@ t.test('bytes bring a snapshot about too', async (t) => {
   t.same(snapshotsIn(directory), ['0000000000000012.snapshot']);
 });
 
+t.test('what is kept can be changed while the log runs', async (t) => {
+  const directory = join(t.testdir(), 'raft');
+  const { log } = await opened({ directory, snapshots: { everyEntries: 1_000 } });
+  for (let i = 0; i < 20; i++) await log.propose(bytes(`entry ${i}`));
+  t.same(snapshotsIn(directory), []);
+  log.configureSnapshots({ everyEntries: 10, keepEntries: 2_000, keepOld: 5 });
+  for (let i = 20; i < 200; i++) await log.propose(bytes(`entry ${i}`));
+  await log.close();
+  t.equal(snapshotsIn(directory).length, 6);
+  const again = await opened({ directory });
+  t.same(
+    again.ledger.texts,
+    Array.from({ length: 200 }, (_, i) => `entry ${i}`),
+  );
+  await again.log.close();
+});
+
 /** A log with two snapshots, entries after them, and 30 entries in all. */
 async function withTwoSnapshots(directory: string): Promise<string[]> {
   for (let round = 0; round < 3; round++) {

@@ -22,7 +22,7 @@ import { MemberDriver, type MemberEvents } from './member-driver.js';
 import { MemberStorage, type MemberStorageOptions, type Opened } from './member-storage.js';
 import { Proposals } from './proposals.js';
 import { behind, noLeader, notMade, refusedChange, tooLarge } from './refusals.js';
-import { DEFAULT_SNAPSHOTS, type SnapshotSettings } from './snapshot-schedule.js';
+import { DEFAULT_SNAPSHOTS, type SnapshotChoice, type SnapshotSettings } from './snapshot-schedule.js';
 import { checkStart, type Start } from './start-check.js';
 import { TickSource } from './tick-source.js';
 import { NotAcceptedError, type Transport, type TransportReceiver } from './transport.js';
@@ -205,6 +205,11 @@ export class ReplicatedLog implements Log {
   rotateKey(): Promise<string> {
     if (!this.#isAccepting || this.#running === undefined) return Promise.reject(this.#refusal);
     return this.#running.driver.rotateKey();
+  }
+
+  /** How often snapshots are taken from now on, and what of the log before them is kept. Each member has its own. */
+  configureSnapshots(choice: SnapshotChoice): void {
+    this.#running?.driver.configureSnapshots(choice);
   }
 
   async close(): Promise<void> {

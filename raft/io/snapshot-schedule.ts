@@ -9,20 +9,27 @@ export interface SnapshotSettings {
   keepEntries: number;
   /** ... but no more bytes of them than this (8 MiB). */
   keepBytes: number;
+  /** Snapshots that stay on disk besides the newest; two do anyway, for members that are being sent one. */
+  keepOld: number;
 }
+
+/** What may be changed while a log runs. */
+export type SnapshotChoice = Pick<SnapshotSettings, 'everyEntries' | 'keepEntries' | 'keepOld'>;
 
 export const DEFAULT_SNAPSHOTS: SnapshotSettings = {
   everyEntries: 10_000,
   everyBytes: 32 * 1024 * 1024,
   keepEntries: 500,
   keepBytes: 8 * 1024 * 1024,
+  keepOld: 0,
 };
 
 /** Says when a snapshot is due, and how much of the log before it is kept. */
 export class SnapshotSchedule {
-  readonly #settings: SnapshotSettings;
+  #settings: SnapshotSettings;
   /** Sizes of the last `keepEntries` entries, each at its index modulo that. */
-  readonly #sizes: Float64Array;
+  #sizes: Float64Array;
+  #countedIndex: number;
   #snapshotIndex: number;
   #bytes = 0;
 
@@ -30,11 +37,28 @@ export class SnapshotSchedule {
     this.#settings = settings;
     this.#sizes = new Float64Array(Math.max(1, settings.keepEntries));
     this.#snapshotIndex = snapshotIndex;
+    this.#countedIndex = snapshotIndex;
+  }
+
+  /** Snapshots that stay on disk besides the newest. */
+  get keepOld(): number {
+    return this.#settings.keepOld;
+  }
+
+  configure(choice: SnapshotChoice): void {
+    const sizes = new Float64Array(Math.max(1, choice.keepEntries));
+    for (let i = 0; i < Math.min(sizes.length, this.#sizes.length, this.#countedIndex); i++) {
+      const index = this.#countedIndex - i;
+      sizes[index % sizes.length] = this.#sizes[index % this.#sizes.length] ?? 0;
+    }
+    this.#sizes = sizes;
+    this.#settings = { ...this.#settings, ...choice };
   }
 
   count(entry: Entry): void {
     const bytes = entryBytes(entry);
     this.#bytes += bytes;
+    this.#countedIndex = entry.index;
     this.#sizes[entry.index % this.#sizes.length] = bytes;
   }
 
