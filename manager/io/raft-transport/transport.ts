@@ -109,18 +109,25 @@ export class RaftTransport implements Transport {
 
   #addrsOf(peer: MemberId): string[] {
     const addrs = new Set([this.#said.get(peer), this.#options.addressOf(peer)]);
-    return [...addrs].filter((addr): addr is string => addr !== undefined && addr !== '');
+    return [...addrs].filter((addr): addr is string => addr !== undefined && isDialable(addr));
   }
 
   #heardOf(peer: MemberId, addr: string | undefined): void {
     if (addr !== undefined) {
-      // Dialled later: one that is no address is refused here and now.
-      if (parseHostPort(addr, 'manager address').port === 0) {
-        throw new ApiaryError('invalid-argument', `invalid manager address "${addr}": it has no port`);
+      if (!isDialable(addr)) {
+        throw new ApiaryError('invalid-argument', `invalid manager address "${addr}": expected HOST:PORT`);
       }
       this.#said.set(peer, addr);
       this.#options.onAddress(peer, addr);
     }
     this.#links.get(peer)?.nudge();
+  }
+}
+
+function isDialable(addr: string): boolean {
+  try {
+    return parseHostPort(addr, 'manager address').port > 0;
+  } catch {
+    return false;
   }
 }
