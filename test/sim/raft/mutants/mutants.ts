@@ -202,4 +202,10 @@ export const MUTANTS: readonly Mutant[] = [
     from: 'if (record.index < (pending[next]?.index ?? Infinity)) yield',
     to: 'if (record.index > 0) yield',
   },
+  {
+    name: 'an only voter gives up what its learner may have',
+    file: 'core/durability.ts',
+    from: 'return isSettled && disk.stable.term === term && leader.progress.size === 0;',
+    to: 'return isSettled && disk.stable.term === term;',
+  },
 ];
