@@ -4,7 +4,7 @@ import { ApiaryError, SeededRng, VirtualClock } from '@apiary/std';
 import fc from 'fast-check';
 import t, { type Test } from 'tap';
 import type { Leadership, Log, MemberId, MembershipChange, StateMachine } from '../core/index.js';
-import { ReplicatedLog, type ReplicatedLogOptions, type Start } from './index.js';
+import { NodeFileSystem, type OpenFile, ReplicatedLog, type ReplicatedLogOptions, type Start } from './index.js';
 import { Ledger, LOG_CONFORMANCE } from './log-conformance.js';
 import { MemoryNetwork } from './memory-network.js';
 import { SimulatedDisk } from './simulated-disk.js';
@@ -205,15 +205,44 @@ const failure = async (cluster: Cluster, promise: Promise<unknown>): Promise<Api
   return outcome;
 };
 
-/** Three members on real disks. The first is what is tried; time passes as it does, only faster. */
+/** The real disk, and how many syncs are under way. */
+class CountedFiles extends NodeFileSystem {
+  syncsUnderWay = 0;
+
+  override open(path: string): OpenFile {
+    return this.#counted(super.open(path));
+  }
+
+  override async create(path: string): Promise<OpenFile> {
+    return this.#counted(await super.create(path));
+  }
+
+  #counted(file: OpenFile): OpenFile {
+    const sync = file.sync.bind(file);
+    file.sync = async () => {
+      this.syncsUnderWay++;
+      await sync().finally(() => {
+        this.syncsUnderWay--;
+      });
+    };
+    return file;
+  }
+}
+
+/**
+ * Three members on real disks. The first is what is tried. Time passes as it does, only faster, and stands still while a
+ * disk is busy: however busy the machine is, an election has the time that it needs.
+ */
 class ThreeMembers implements Log {
   readonly #logs: [ReplicatedLog, ...ReplicatedLog[]];
   readonly #clock: VirtualClock;
+  readonly #files = new CountedFiles();
   #pace: NodeJS.Timeout | undefined;
 
   constructor(base: string, options: Partial<ReplicatedLogOptions>) {
     const clock = new VirtualClock();
     const network = new MemoryNetwork();
+    const files = this.#files;
     const newLog = (memberId: string) =>
       new ReplicatedLog({
         directory: join(base, memberId),
@@ -222,6 +251,7 @@ class ThreeMembers implements Log {
         transport: network.transport(memberId),
         clock,
         rng: new SeededRng(memberId.charCodeAt(1)),
+        files,
         ...options,
       });
     this.#clock = clock;
@@ -230,18 +260,22 @@ class ThreeMembers implements Log {
 
   async open(machine: StateMachine): Promise<void> {
     const [log, ...others] = this.#logs;
-    this.#pace = setInterval(() => this.#clock.advance(10), 1);
+    this.#pace = setInterval(() => {
+      if (this.#files.syncsUnderWay === 0) this.#clock.advance(10);
+    }, 1);
     await log.open(machine);
     for (const other of others) await other.open(new Ledger());
     if (log.members.voters.length === 3) return;
     for (const member of ['m2', 'm3']) {
       await log.changeMembers({ type: 'add-learner', member }, new Uint8Array(0));
       await new Promise<void>((resolve) => {
-        const end = log.onMembers(() => {
+        const look = () => {
           if (!log.peers.some((peer) => peer.id === member && peer.isCaughtUp && peer.isActive)) return;
           end();
           resolve();
-        });
+        };
+        const end = log.onMembers(look);
+        look();
       });
       await log.changeMembers({ type: 'promote', member }, new Uint8Array(0));
     }
