@@ -1,5 +1,5 @@
 import { forceNewClusterAt, type LocalNodeStatus, type Manager } from '@apiary/manager/io';
-import { ApiaryError } from '@apiary/std';
+import { ApiaryError, type Timer } from '@apiary/std';
 import {
   type Agent,
   CertificateRenewal,
@@ -14,6 +14,9 @@ import { logDirectory, managersToCall, removeLog, startManagerOf } from './manag
 import { managerAddrOf, type NodeFile, writeNodeFile } from './node-file.js';
 import { RoleKeeper } from './role-keeper.js';
 import type { SwarmNodeOptions } from './swarm-node-options.js';
+
+/** So long a manager that stands aside looks for a leader. */
+const ASIDE_MS = 30_000;
 
 /**
  * This node's place in its cluster, at work: the agent, the certificate and, while the node is a manager, the manager.
@@ -30,6 +33,9 @@ export class Place {
   /** Empty, or why this node cannot take part although it is a member. */
   #gone = '';
   #writing: Promise<void> = Promise.resolve();
+  /** The certificate with which this node's manager stood aside. */
+  #asideWith = '';
+  #asideTimer: Timer | undefined;
   /** Whether the node file is left alone. */
   #isFileHeld = false;
   readonly #roleListeners = new Set<() => void>();
@@ -71,6 +77,7 @@ export class Place {
       managerAddr: () => (this.#manager === undefined ? '' : managerAddrOf(this.#file)),
       onManagers: (managers) => this.#remember(managers),
       onRole: (role) => {
+        this.#asideTimer?.cancel();
         this.#roles.tell(role);
         for (const listener of this.#roleListeners) listener();
       },
@@ -167,6 +174,7 @@ export class Place {
 
   /** Nothing of what the leader says is followed any more. */
   async settle(): Promise<void> {
+    this.#asideTimer?.cancel();
     // A certificate that is waited for is waited for no more.
     const roles = this.#roles.stop();
     await this.#renewal.stop();
@@ -230,9 +238,33 @@ export class Place {
     await manager?.close();
   }
 
+  /**
+   * Another manager, of a state that knows of this node's end as one, lets it take part no more. It may be that only the
+   * others noticed, or that the cluster goes on without it and those that came back with it: in either case the leader is
+   * asked what this node is to be, and until it has spoken nothing is done in the cluster's name.
+   */
+  #standAside(manager: Manager, reason: string): void {
+    const { certificateChainPem } = this.#renewal.identity;
+    if (this.#manager !== manager || this.#asideWith === certificateChainPem) return;
+    // Once for each certificate: whoever says it may be the one that lags behind.
+    this.#asideWith = certificateChainPem;
+    const { clock, logger } = this.#options;
+    logger.warn({ reason }, 'the manager of this node stands aside until the leader has said what it is to be');
+    this.#roles.tell(undefined);
+    this.#asideTimer = clock.after(ASIDE_MS, () => {
+      logger.warn('no leader is found: the manager of this node takes part again');
+      if (this.#roles.told === undefined) this.#roles.tell(this.#file.role);
+    });
+    this.#roles
+      .aside(() => this.#closeManager())
+      .then(() => this.#agent.reconnect())
+      .catch((error: unknown) => this.#options.onFatal(error));
+  }
+
   /** From when this manager is a voter, its log is one that must not be lost. */
   #adopt(manager: Manager): void {
     this.#manager = manager;
+    manager.onRefused((reason) => this.#standAside(manager, reason));
     if (this.#file.log === 'kept') return;
     const look = () => {
       const isOver = this.#manager !== manager;

@@ -243,8 +243,9 @@ t.test(
     t.same(first.node.replica().members, { voters: [idOf(first)], learners: [] });
     t.equal(first.node.replica().view.cluster()?.id, clusterId);
     for (const id of ids) t.match(first.node.replica().view.node(id), { role: 'worker', spec: { Role: 'worker' } });
+    // Both at once: they are a majority of the managers of before.
+    await Promise.all([second.start(), third.start()]);
     for (const host of [second, third]) {
-      await host.start();
       await isSettled(host, first, 'worker');
       await until('no log', () => !existsSync(join(host.dataRoot, 'raft')));
       await keeps(t, host, 'worker');

@@ -43,6 +43,11 @@ export interface Manager {
   issueOwnCertificate(csrPem: string): string;
   /** Shows nodes and managers another certificate from the next connection on; what is open goes on. */
   rotate(identity: ServerIdentity): void;
+  /**
+   * Has `listener` called each time that another manager says that this node is none any more: with a certificate of
+   * before it was demoted or removed. If one has said so already, at once.
+   */
+  onRefused(listener: (reason: string) => void): void;
   /** Stops serving, then the log. What was acknowledged stays on disk. */
   close(): Promise<void>;
 }
@@ -59,6 +64,10 @@ const HANDOVER_MS = 1_000;
 export async function startManager(options: ManagerOptions): Promise<Manager> {
   const { directory, identity, clock, rng, logger, onFatal, create, start, managerAddr } = options;
   let shown = identity;
+  let refusal: string | undefined;
+  let hearRefusal = (reason: string): void => {
+    refusal = reason;
+  };
   const closers: (() => Promise<void> | void)[] = [];
   const close = async () => {
     for (const closer of closers.splice(0).reverse()) await closer();
@@ -69,6 +78,7 @@ export async function startManager(options: ManagerOptions): Promise<Manager> {
       addressOf: (id) => replica.view.node(id)?.managerAddr,
       ownAddr: () => managerAddr,
       onAddress: (id, addr) => membership.noteAddress(id, addr),
+      onRefused: (_id, reason) => hearRefusal(reason.message),
       clock,
       rng,
       logger: logger.child({ part: 'wire' }),
@@ -104,7 +114,11 @@ export async function startManager(options: ManagerOptions): Promise<Manager> {
       shown = { ...shown, ...next };
       server.rotate(next);
     };
-    return { replica, issueOwnCertificate, rotate, close };
+    const onRefused = (listener: (reason: string) => void): void => {
+      hearRefusal = listener;
+      if (refusal !== undefined) listener(refusal);
+    };
+    return { replica, issueOwnCertificate, rotate, onRefused, close };
   } catch (error) {
     await close();
     throw error;

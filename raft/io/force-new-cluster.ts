@@ -5,6 +5,12 @@ import { MemberStorage, type MemberStorageOptions, type Opened } from './member-
 import { checkStart } from './start-check.js';
 
 /**
+ * Terms that are left out when a cluster goes on from one member, or from a backup. The others may have a majority all the
+ * same and come back: at the same place, in the term that they elect their leader in, there must not be another entry.
+ */
+export const TERMS_LEFT_OUT = 1_000_000;
+
+/**
  * Makes a member that does not run the only one of its cluster: for when the majority is lost for good.
  *
  * All that is durable here is kept, also what nobody knows to be committed. etcd and SwarmKit drop what lies beyond the
@@ -36,7 +42,7 @@ export async function forceNewCluster(
           'Use another manager, or restore a backup',
       );
     const data = dataOf(initial, state);
-    const term = Math.max(hardState.term, last.term) + 1;
+    const term = Math.max(hardState.term, last.term) + TERMS_LEFT_OUT;
     const { memberId } = identity;
     const nothing = { snapshot: undefined, entries: [], hardState: undefined };
     await storage.write({ ...nothing, hardState: { ...hardState, term, vote: memberId } });

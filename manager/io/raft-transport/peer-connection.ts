@@ -21,6 +21,8 @@ export interface PeerConnectionOptions {
   forwarding: Forwarding;
   /** The peer is who it should be, and takes messages. */
   onUp(): void;
+  /** The peer, a manager beyond doubt, says that this node may not take part. Comes before `onOver`. */
+  onRefused?(reason: ApiaryError): void;
   /** It is over, once, before or after it was up; not after `close`. */
   onOver(reason: ApiaryError): void;
 }
@@ -148,8 +150,10 @@ export class PeerConnection {
 
   #over(error: unknown): void {
     if (this.#isOver) return;
-    const reason = this.#credentials.problem ?? fromRpcError(error);
+    const { problem } = this.#credentials;
+    const reason = problem ?? fromRpcError(error);
     this.close();
+    if (problem === undefined && reason.code === 'permission-denied') this.#options.onRefused?.(reason);
     this.#options.onOver(reason);
   }
 }

@@ -16,6 +16,8 @@ export interface PeerLinkOptions {
   /** Whether it is a member, so that a connection to it is always kept. */
   isKept: () => boolean;
   onLost: () => void;
+  /** The peer says that this node may not take part. */
+  onRefused: (reason: ApiaryError) => void;
   /** Nobody is to be reached and nothing is to be sent: the link may be forgotten. */
   onIdle: () => void;
   clock: Clock;
@@ -102,6 +104,7 @@ export class PeerLink {
       snapshots: this.#snapshots,
       forwarding: this.#forwarding,
       onUp: () => this.#up(connection),
+      onRefused: this.#options.onRefused,
       onOver: (reason) => this.#over(reason),
     });
     const timer = clock.after(CONNECT_TIMEOUT_MS, () => {

@@ -17,6 +17,8 @@ export interface RaftTransportOptions {
   ownAddr: () => string | undefined;
   /** Another manager said where it is; its record may say otherwise. */
   onAddress: (id: MemberId, addr: string) => void;
+  /** Another manager says that this node may not take part: its certificate is of before it was demoted or removed. */
+  onRefused?: (id: MemberId, reason: ApiaryError) => void;
   clock: Clock;
   rng: Rng;
   logger: Logger;
@@ -98,6 +100,7 @@ export class RaftTransport implements Transport {
       addrs: () => this.#addrsOf(peer),
       isKept: () => this.#kept.has(peer),
       onLost: () => this.#receiver?.unreachable(peer),
+      onRefused: (reason) => this.#options.onRefused?.(peer, reason),
       onIdle: () => this.#links.delete(peer),
       clock,
       rng,

@@ -1,4 +1,4 @@
-import { seedLog } from '@apiary/raft/io';
+import { seedLog, TERMS_LEFT_OUT } from '@apiary/raft/io';
 import { ApiaryError, messageOf } from '@apiary/std';
 import { forceNewCluster } from '../../core/membership/index.js';
 import { type ClusterRecord, Store } from '../../core/store/index.js';
@@ -59,7 +59,7 @@ export async function restoreManager(
   const { id: clusterId, spec, rootCa } = cluster;
   const changes = forceNewCluster(store, nodeId, { managerAddr, addr });
   // The log goes on after the backup: what is committed from here on is newer than anything that was seen of it.
-  const place = { index: header.index + 1, term: header.term + 1 };
+  const place = { index: header.index + 1, term: header.term + TERMS_LEFT_OUT };
   store.apply(place.index, { atMs: nowMs, guards: [], changes });
   const identity = { clusterId, memberId: nodeId };
   await seedLog({ directory, identity, keys: {} }, place, encoded(store.snapshot()));
