@@ -30,11 +30,9 @@ const WAITING = {
     'config-update-labels-only',
     'err-references',
   ],
-  jobs: ['create-mode-global-job', 'update-job-concurrency', 'run-replicated-job'],
   stacks: ['stack-deploy', 'stack-errors'],
   'service logs': ['service-logs', 'run-templates'],
   'events of the swarm': ['api-events'],
-  'several managers, and the settings of their log': ['node-promote-demote', 'swarm-update', 'swarm-errors'],
 } as const;
 
 /** Case to what it waits for. */
