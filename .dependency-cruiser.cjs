@@ -1,15 +1,16 @@
 /** Who may import whom. The layers are those of docs/ARCHITECTURE.md. */
-const packages = ['std', 'agent-native', 'api', 'raft', 'manager', 'worker', 'cli', 'test', 'bench'];
+const packages = ['std', 'agent-native', 'api', 'raft', 'overlay-net', 'manager', 'worker', 'cli', 'test', 'bench'];
 const mayImport = {
   std: [],
   'agent-native': ['std'],
   api: ['std'],
   raft: ['std'],
-  manager: ['std', 'api', 'raft'],
-  worker: ['std', 'api'],
+  'overlay-net': ['std', 'agent-native'],
+  manager: ['std', 'api', 'raft', 'overlay-net'],
+  worker: ['std', 'api', 'overlay-net', 'agent-native'],
   cli: ['std', 'api', 'raft', 'manager', 'worker'],
   test: ['std', 'api', 'raft', 'manager', 'worker', 'cli'],
-  bench: ['std', 'api', 'test'],
+  bench: ['std', 'api', 'raft', 'manager', 'worker', 'test'],
 };
 
 module.exports = {

@@ -32,6 +32,7 @@ const PACKAGES = [
   ['busybox-static', () => isStatic('/bin/busybox')],
   ['iproute2', () => has('ip') && has('tc')],
   ['iptables', () => has('iptables')],
+  ['nftables', () => has('nft')],
   ['util-linux', () => has('unshare') && has('nsenter') && has('setpriv') && has('flock')],
   ['perl-base', () => has('perl')],
   ['openssl', () => has('openssl')],

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { prepare, ROOT } from './prepare.mjs';
 
 /** The order of the run: what is quick and pure first, whole clusters last. */
-const PACKAGES = ['std', 'agent-native', 'api', 'raft', 'manager', 'worker', 'cli', 'test'];
+const PACKAGES = ['std', 'agent-native', 'api', 'raft', 'overlay-net', 'manager', 'worker', 'cli', 'test'];
 
 function testFiles(folder) {
   return readdirSync(join(ROOT, folder), { withFileTypes: true, recursive: true })

@@ -1,0 +1,11 @@
+/**
+ * What the network of tasks should be. In come a node's gateway subnet and what tasks ask for; out come addresses, the
+ * contents of the files that a resolver reads, and packet filter rules.
+ */
+export * from './address-pool.js';
+export * from './docker-user.js';
+export * from './gateway-rules.js';
+export * from './gateway-subnet.js';
+export * from './hosts-file.js';
+export * from './ipv4.js';
+export * from './resolv-conf.js';

@@ -1,0 +1,221 @@
+import { spawnSync } from 'node:child_process';
+import { mkdirSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { createNetworkNamespace, deleteNetworkNamespace } from '@apiary/agent-native';
+import { type Clock, VirtualClock } from '@apiary/std';
+import t, { type Test } from 'tap';
+import { GATEWAY_BRIDGE, GatewayNetwork, type GatewayNetworkOptions } from './gateway-network.js';
+
+/** This file runs in a network namespace of its own: its gateway network is not this machine's. */
+const INSIDE = 'APIARY_TEST_NETWORK';
+const isRoot = process.getuid?.() === 0;
+if (isRoot && process.env[INSIDE] === undefined) {
+  const args = ['--net', process.execPath, fileURLToPath(import.meta.url)];
+  const { status } = spawnSync('unshare', args, { stdio: 'inherit', env: { ...process.env, [INSIDE]: '1' } });
+  process.exit(status ?? 1);
+}
+const skip = isRoot ? false : 'root is needed, for network namespaces';
+
+const SUBNET = '10.224.3.0/24';
+const GATEWAY = '10.224.3.1';
+const ABROAD = '192.0.2.2';
+
+const SYSTEM_CLOCK: Clock = {
+  now: () => Date.now(),
+  after(delayMs, callback) {
+    const timer = setTimeout(callback, delayMs);
+    return { cancel: () => clearTimeout(timer) };
+  },
+};
+
+function sh(command: string): string {
+  const { status, stdout, stderr } = spawnSync('sh', ['-c', command], { encoding: 'utf8' });
+  if (status !== 0) throw new Error(`${command}: ${stderr}`);
+  return stdout.trim();
+}
+
+function link(name: string): { address: string; ifindex: number } {
+  return JSON.parse(sh(`ip -j link show ${name}`))[0];
+}
+
+/** What was put right by a network, to be waited for. */
+class Repairs {
+  #heard: string[] = [];
+  #wake = () => {};
+
+  readonly logger = {
+    info: (fields: object) => {
+      if ('repaired' in fields && Array.isArray(fields.repaired)) this.#heard.push(...fields.repaired);
+      this.#wake();
+    },
+    warn: (fields: object, message: string) => t.fail(`${message}: ${JSON.stringify(fields)}`),
+  };
+
+  /** @param clock  let go on until it is so */
+  async of(what: string, clock?: VirtualClock): Promise<void> {
+    while (!this.#heard.includes(what)) {
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve;
+        if (clock !== undefined) setImmediate(resolve);
+      });
+      clock?.advance(1_000);
+    }
+    this.#heard = [];
+  }
+}
+
+async function network(t: Test, options: Partial<GatewayNetworkOptions> = {}): Promise<GatewayNetwork> {
+  const { logger } = new Repairs();
+  const opened = await GatewayNetwork.open({ subnet: SUBNET, clock: new VirtualClock(), logger, ...options });
+  // Some have been closed or removed by then.
+  t.teardown(() => opened.remove().catch(() => {}));
+  return opened;
+}
+
+/** A network namespace as a container's is before its process starts. */
+async function container(t: Test, label: string): Promise<{ path: string }> {
+  mkdirSync('/run/netns', { recursive: true });
+  const path = `/run/netns/apiary-gateway-${process.pid}-${label}`;
+  await createNetworkNamespace(path);
+  t.teardown(() => deleteNetworkNamespace(path).catch(() => {}));
+  return { path };
+}
+
+/** Another host, which knows of no gateway network: what is not masqueraded gets no answer. */
+async function abroad(t: Test): Promise<{ path: string }> {
+  const there = await container(t, 'abroad');
+  sh(`ip link add wan type veth peer name eth0 netns ${there.path.split('/').pop()}
+    ip addr add 192.0.2.1/24 dev wan; ip link set wan up; ip link set lo up`);
+  sh(`nsenter --net=${there.path} sh -c 'ip addr add ${ABROAD}/24 dev eth0; ip link set eth0 up'`);
+  t.teardown(() => sh('ip link del wan'));
+  return there;
+}
+
+const reaches = ({ path }: { path: string }, address: string): boolean =>
+  spawnSync('nsenter', [`--net=${path}`, 'busybox', 'ping', '-c1', '-W1', address]).status === 0;
+
+t.test('a task reaches its host, and the world under its host’s address, but no other task', { skip }, async (t) => {
+  await abroad(t);
+  const gateway = await network(t);
+  const [one, two] = [await container(t, 'one'), await container(t, 'two')];
+  await gateway.attach(one, '10.224.3.2');
+  await gateway.attach(two, '10.224.3.3');
+  t.match(sh(`nsenter --net=${one.path} ip -o addr`), /lo .*127\.0\.0\.1\/8[\s\S]*eth0 .*10\.224\.3\.2\/24/);
+  t.equal(sh(`nsenter --net=${one.path} ip route show default`), `default via ${GATEWAY} dev eth0 proto static`);
+  t.notMatch(sh(`nsenter --net=${one.path} ip -o addr`), /inet6/);
+  for (const each of [one, two]) {
+    t.ok(reaches(each, GATEWAY));
+    t.ok(reaches(each, ABROAD), 'masqueraded');
+  }
+  t.equal(spawnSync('busybox', ['ping', '-c1', '-W1', '10.224.3.3']).status, 0, 'and its host reaches it');
+  t.notOk(reaches(one, '10.224.3.3'));
+  const mac = link(GATEWAY_BRIDGE).address;
+  sh(`nsenter --net=${one.path} ip neigh replace 10.224.3.3 lladdr ${mac} dev eth0`);
+  t.notOk(reaches(one, '10.224.3.3'), 'nor by way of the host');
+});
+
+t.test('with Docker’s rules, which drop what they do not know', { skip }, async (t) => {
+  await abroad(t);
+  sh('iptables -P FORWARD DROP; iptables -N DOCKER-USER; iptables -A DOCKER-USER -s 10.224.3.9 -j DROP');
+  sh('iptables -A DOCKER-USER -j RETURN; iptables -A FORWARD -j DOCKER-USER');
+  t.teardown(() => sh('iptables -F; iptables -X; iptables -P FORWARD ACCEPT'));
+  const before = sh('iptables -S');
+  const gateway = await network(t);
+  const [allowed, denied] = [await container(t, 'allowed'), await container(t, 'denied')];
+  await gateway.attach(allowed, '10.224.3.2');
+  await gateway.attach(denied, '10.224.3.9');
+  t.ok(reaches(allowed, ABROAD));
+  t.notOk(reaches(denied, ABROAD), 'what the administrator drops is dropped');
+  await gateway.remove();
+  t.equal(sh('iptables -S'), before);
+});
+
+t.test('what somebody takes away is put back, and tasks go on', { skip }, async (t) => {
+  await abroad(t);
+  const repairs = new Repairs();
+  const clock = new VirtualClock();
+  const gateway = await network(t, { clock, logger: repairs.logger });
+  const task = await container(t, 'task');
+  await gateway.attach(task, '10.224.3.2');
+  t.ok(reaches(task, ABROAD));
+
+  const lost: [string, string, string][] = [
+    [`ip link del ${GATEWAY_BRIDGE}`, GATEWAY_BRIDGE, 'the bridge'],
+    [`ip addr flush dev ${GATEWAY_BRIDGE}`, `address of ${GATEWAY_BRIDGE}`, 'its address'],
+    [`ip link set ${GATEWAY_BRIDGE} down`, `address of ${GATEWAY_BRIDGE}`, 'being up'],
+    ['ip link set apgw0ae00302 nomaster', 'apgw0ae00302', 'a port'],
+    ['bridge link set dev apgw0ae00302 isolated off', 'apgw0ae00302', 'the isolation of a port'],
+  ];
+  for (const [command, repaired, what] of lost) {
+    sh(command);
+    await repairs.of(repaired, clock);
+    t.ok(reaches(task, ABROAD), what);
+  }
+});
+
+t.test('rules that are deleted or changed are back as soon as it is heard of', { skip }, async (t) => {
+  const repairs = new Repairs();
+  await network(t, { clock: SYSTEM_CLOCK, logger: repairs.logger });
+  const rules = sh('nft list table inet apiary');
+  sh('nft delete table inet apiary');
+  await repairs.of('nftables table "inet apiary"');
+  t.equal(sh('nft list table inet apiary'), rules);
+  sh('nft add rule inet apiary forward drop');
+  await repairs.of('nftables table "inet apiary"');
+  t.equal(sh('nft list table inet apiary'), rules);
+  sh('iptables -N DOCKER-USER');
+  t.teardown(() => sh('iptables -F; iptables -X'));
+  await repairs.of('accepts in DOCKER-USER');
+});
+
+t.test('closed, it stays; opened again, it takes over what is there; removed, nothing is left', { skip }, async (t) => {
+  await abroad(t);
+  const [links, tables] = [sh('ip -br link'), sh('nft list tables')];
+  const first = await network(t);
+  const task = await container(t, 'task');
+  await first.attach(task, '10.224.3.2');
+  t.ok(reaches(task, ABROAD));
+  await first.close();
+  t.ok(reaches(task, ABROAD));
+  const { ifindex } = link(GATEWAY_BRIDGE);
+  const second = await network(t);
+  t.equal(link(GATEWAY_BRIDGE).ifindex, ifindex);
+  t.ok(reaches(task, ABROAD));
+  t.ok(await second.isAttached('10.224.3.2'));
+  await deleteNetworkNamespace(task.path);
+  await second.remove();
+  t.equal(sh('ip -br link'), links);
+  t.equal(sh('nft list tables'), tables);
+});
+
+t.test('a task that is attached anew, at the same address, has it', { skip }, async (t) => {
+  const gateway = await network(t);
+  const [before, after] = [await container(t, 'before'), await container(t, 'after')];
+  await gateway.attach(before, '10.224.3.2');
+  await gateway.attach(after, '10.224.3.2');
+  t.ok(reaches(after, GATEWAY));
+  t.notOk(reaches(before, GATEWAY));
+});
+
+t.test('what cannot be attached says why, and leaves nothing', { skip }, async (t) => {
+  const gateway = await network(t);
+  const gone = { path: '/run/netns/apiary-gateway-nowhere' };
+  await t.rejects(gateway.attach(gone, '10.224.3.2'), { code: 'ENOENT' });
+  const task = await container(t, 'task');
+  sh(`nsenter --net=${task.path} sh -c 'ip link add eth0 type bridge; ip addr add 10.224.3.2/24 dev eth0'`);
+  await t.rejects(gateway.attach(task, '10.224.3.2'), { code: 'EEXIST' });
+  t.notOk(await gateway.isAttached('10.224.3.2'));
+});
+
+t.test('a host that is part of the subnet, or a bridge that is another’s, is refused', { skip }, async (t) => {
+  await abroad(t);
+  const open = (subnet: string) => network(t, { subnet });
+  await t.rejects(open('192.0.2.0/25'), { message: /overlaps 192\.0\.2\.1\/24, the address of wan/ });
+  await t.rejects(open('nonsense'), { code: 'invalid-argument' });
+  t.notMatch(sh('ip -br link'), GATEWAY_BRIDGE);
+  const other = await network(t, { subnet: '10.224.4.0/24' });
+  const task = await container(t, 'task');
+  await other.attach(task, '10.224.4.2');
+  await t.rejects(open(SUBNET), { message: /in use with address 10\.224\.4\.1\/24/ });
+  t.ok(reaches(task, '10.224.4.1'));
+});

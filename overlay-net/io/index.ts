@@ -1,0 +1,5 @@
+/**
+ * Makes the network of tasks as `core/` says, in the kernel, and keeps it so. In comes a subnet; out come interfaces in
+ * the namespaces of containers.
+ */
+export * from './gateway-network.js';
