@@ -79,6 +79,8 @@ export class PeerLink {
     const isElsewhere = state.type === 'connecting' && state.connection.addr !== this.#options.addrs()[0];
     if (state.type !== 'waiting' && !isElsewhere) return;
     this.#leave();
+    // The failures were elsewhere: what it said last is tried first.
+    this.#failures = 0;
     this.#connect();
   }
 
