@@ -114,6 +114,8 @@ export interface SessionUpdate {
   managers: ManagerAddress[];
   /** What the node should be: "worker" or "manager". Its certificate, and whether it runs a manager, follow. */
   role: string;
+  /** The node's share of the gateway pool, `10.224.3.0/24`: its tasks' addresses on it, its own the first. Empty: none. */
+  gatewaySubnet: string;
 }
 
 export interface ManagerAddress {
@@ -963,7 +965,7 @@ export const Welcome: MessageFns<Welcome> = {
 };
 
 function createBaseSessionUpdate(): SessionUpdate {
-  return { heartbeatPeriodMs: 0, managers: [], role: "" };
+  return { heartbeatPeriodMs: 0, managers: [], role: "", gatewaySubnet: "" };
 }
 
 export const SessionUpdate: MessageFns<SessionUpdate> = {
@@ -976,6 +978,9 @@ export const SessionUpdate: MessageFns<SessionUpdate> = {
     }
     if (message.role !== "") {
       writer.uint32(26).string(message.role);
+    }
+    if (message.gatewaySubnet !== "") {
+      writer.uint32(34).string(message.gatewaySubnet);
     }
     return writer;
   },
@@ -1015,6 +1020,14 @@ export const SessionUpdate: MessageFns<SessionUpdate> = {
             }
 
             message.role = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.gatewaySubnet = reader.string();
             continue;
           }
         }

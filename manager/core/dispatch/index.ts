@@ -3,4 +3,5 @@ export * from './assignments.js';
 export * from './liveness.js';
 export * from './observation.js';
 export * from './told-role.js';
+export * from './told-subnet.js';
 export * from './unseen.js';

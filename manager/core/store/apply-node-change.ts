@@ -1,3 +1,4 @@
+import { freeGatewayIndex } from '@apiary/overlay-net/core';
 import { unreachable } from '@apiary/std';
 import type { ChangeOf, Touched } from './change.js';
 import { created, type Landing, updated } from './landing.js';
@@ -21,7 +22,8 @@ export function changeNode(
   let after: NodeRecord | undefined;
   if (change.type === 'node-create') {
     if (before !== undefined) return;
-    after = settled({ ...change.node, meta: created(landing) });
+    const gatewayIndex = freeGatewayIndex(tables.nodes.values().map((node) => node.gatewayIndex));
+    after = settled({ ...change.node, meta: created(landing), ...(gatewayIndex !== undefined && { gatewayIndex }) });
   } else {
     if (before === undefined) return;
     if (change.type !== 'node-delete') after = patched(before, change, landing);

@@ -94,7 +94,11 @@ class NaiveStore {
         if (cluster !== undefined) [this.cluster] = put([cluster], cluster.id, { joinSecrets: change.joinSecrets });
         return;
       case 'node-create':
-        if (!has(this.nodes, change.node.id)) this.nodes.push({ ...change.node, meta: created });
+        if (!has(this.nodes, change.node.id)) {
+          let gatewayIndex = 0;
+          while (this.nodes.some((node) => node.gatewayIndex === gatewayIndex)) gatewayIndex++;
+          this.nodes.push({ ...change.node, meta: created, gatewayIndex });
+        }
         return;
       case 'node-spec': {
         const { id, spec, departure } = change;

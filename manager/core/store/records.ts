@@ -48,6 +48,11 @@ export interface NodeRecord {
   /** Undefined until the node's agent has had its first session: a worker that has none within 10 minutes is removed. */
   description?: NodeDescription;
   status: { state: NodeState; message: string; addr: string };
+  /**
+   * Which subnet of the gateway pool is the node's: the lowest number that was free when its record was made, until the
+   * record goes. Undefined when there was none, and of a record that an earlier version made.
+   */
+  gatewayIndex?: number;
   /** When the entry landed that first found it down, by the managers' clock; undefined again once it is ready. */
   downSinceMs?: number;
   /**

@@ -127,6 +127,33 @@ t.test('a list and a snapshot that were given out stay as they were', async (t) 
   t.equal(other.tasks().length, 1);
 });
 
+t.test('a node has a gateway subnet to itself from its first record to its last', async (t) => {
+  const store = new Store();
+  const join = (id: string) => {
+    const node = {
+      id,
+      spec: {},
+      role: 'worker' as const,
+      status: { state: 'unknown' as const, message: '', addr: '' },
+    };
+    applied(store, { type: 'node-create', node });
+  };
+  for (const id of ['c', 'b', 'a']) join(id);
+  t.same(
+    ['c', 'b', 'a'].map((id) => store.node(id)?.gatewayIndex),
+    [0, 1, 2],
+    'in the order of joining',
+  );
+  applied(store, { type: 'node-delete', id: 'b' }, { type: 'node-spec', id: 'a', spec: { Availability: 'drain' } });
+  join('d');
+  join('e');
+  t.same(
+    ['c', 'd', 'a', 'e'].map((id) => store.node(id)?.gatewayIndex),
+    [0, 1, 2, 3],
+    'freed with its record',
+  );
+});
+
 t.test('what another version wrote, or nobody did, is refused', async (t) => {
   t.throws(() => decodeEntry('{"v":2,"atMs":1}'), { code: 'failed-precondition', message: /format 2.*format 1 only/ });
   t.throws(() => decodeEntry('{"v":1'), { code: 'failed-precondition', message: /damaged/ });

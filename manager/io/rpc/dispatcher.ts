@@ -15,6 +15,7 @@ import { assignmentsFor, type Sent } from '../../core/dispatch/assignments.js';
 import { heartbeatPeriodMs, MISSED_HEARTBEATS } from '../../core/dispatch/liveness.js';
 import type { Observation } from '../../core/dispatch/observation.js';
 import { roleToTell } from '../../core/dispatch/told-role.js';
+import { subnetToTell } from '../../core/dispatch/told-subnet.js';
 import { managersOf } from '../../core/engine-api/index.js';
 import type { Touched } from '../../core/store/change.js';
 import type { NodeRecord } from '../../core/store/records.js';
@@ -42,7 +43,7 @@ const HELLO_TIMEOUT_MS = 10_000;
 const MAX_REPORTS_UNDER_WAY = 32;
 
 /** What every session is told alike. */
-type SharedUpdate = Omit<SessionUpdate, 'role'>;
+type SharedUpdate = Omit<SessionUpdate, 'role' | 'gatewaySubnet'>;
 
 interface Session {
   nodeId: string;
@@ -424,7 +425,10 @@ export class Dispatcher {
   #updateFor(session: Session): SessionUpdate {
     session.update = this.#update;
     session.role = this.#roleOf(session);
-    return { ...this.#update, role: session.role ?? '' };
+    const node = this.#replica.view.node(session.nodeId);
+    // For as long as the node's record lives, it is the same.
+    const gatewaySubnet = node === undefined ? '' : subnetToTell(node);
+    return { ...this.#update, role: session.role ?? '', gatewaySubnet };
   }
 
   #roleOf({ nodeId }: Session): NodeRecord['role'] | undefined {

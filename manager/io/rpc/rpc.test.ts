@@ -5,6 +5,7 @@ import { createSecureContext } from 'node:tls';
 import { fromRpcError } from '@apiary/api/client';
 import { formatJoinToken, type TaskStatus } from '@apiary/api/model';
 import { NodeCaClient, NodeCaService } from '@apiary/api/rpc';
+import { gatewaySubnet } from '@apiary/overlay-net/core';
 import { ApiaryError, VirtualClock } from '@apiary/std';
 import { ChannelCredentials, makeGenericClientConstructor } from '@grpc/grpc-js';
 import t from 'tap';
@@ -86,7 +87,10 @@ t.test('a join with the worker token makes a node whose certificate opens a sess
   const identity = { rootPem, keyPem, certificateChainPem: answer.certificateChainPem };
   const agent = new TestAgent(t, server, identity);
   agent.hello();
-  t.match(await agent.take('welcome'), { value: { nodeId: answer.nodeId, clusterId: 'c1' } });
+  const { gatewayIndex = -1 } = replica.view.node(answer.nodeId) ?? {};
+  t.match(await agent.take('welcome'), {
+    value: { nodeId: answer.nodeId, clusterId: 'c1', update: { gatewaySubnet: gatewaySubnet(gatewayIndex) } },
+  });
 
   const renewed = await issue(t, server, identity, {});
   t.equal(renewed.nodeId, answer.nodeId, 'a renewal is for the same node');
