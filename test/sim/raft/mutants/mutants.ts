@@ -197,6 +197,12 @@ export const MUTANTS: readonly Mutant[] = [
     to: 'if (this.#wal.lastIndex < 0) records.push',
   },
   {
+    name: 'a key is forgotten that a file still needs',
+    file: 'io/member-storage.ts',
+    from: 'await keys.retain(new Set([...this.#wal.keyIds(), ...this.#snapshots.keyIds()]));',
+    to: 'await keys.retain(new Set(this.#snapshots.keyIds()));',
+  },
+  {
     name: 'replaced entries come back after a restart',
     file: 'io/wal-recovery.ts',
     from: 'if (record.index < (pending[next]?.index ?? Infinity)) yield',
