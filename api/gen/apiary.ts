@@ -20,6 +20,7 @@ import {
   type ServiceError,
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
+import { LogCancel, LogQuery } from "./logs.js";
 
 export const protobufPackage = "apiary.v1";
 
@@ -100,6 +101,8 @@ export interface ManagerMessage {
     | { $case: "assignments"; value: Assignments }
     | { $case: "statusAck"; value: StatusAck }
     | { $case: "update"; value: SessionUpdate }
+    | { $case: "logQuery"; value: LogQuery }
+    | { $case: "logCancel"; value: LogCancel }
     | undefined;
 }
 
@@ -834,6 +837,12 @@ export const ManagerMessage: MessageFns<ManagerMessage> = {
       case "update":
         SessionUpdate.encode(message.body.value, writer.uint32(34).fork()).join();
         break;
+      case "logQuery":
+        LogQuery.encode(message.body.value, writer.uint32(58).fork()).join();
+        break;
+      case "logCancel":
+        LogCancel.encode(message.body.value, writer.uint32(66).fork()).join();
+        break;
     }
     return writer;
   },
@@ -881,6 +890,22 @@ export const ManagerMessage: MessageFns<ManagerMessage> = {
             }
 
             message.body = { $case: "update", value: SessionUpdate.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.body = { $case: "logQuery", value: LogQuery.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.body = { $case: "logCancel", value: LogCancel.decode(reader, reader.uint32()) };
             continue;
           }
         }

@@ -1,2 +1,16 @@
 export * from './apiary.js';
+export {
+  type LogBatch,
+  type LogLine,
+  type LogOptions,
+  type LogPosition,
+  type LogQuery,
+  LogReaderClient,
+  type LogReaderServer,
+  LogReaderService,
+  type LogRequest,
+  LogsClient,
+  type LogsServer,
+  LogsService,
+} from './logs.js';
 export { type Finished, type Frame, RaftClient, type RaftServer, RaftService } from './raft.js';
