@@ -238,8 +238,8 @@ export class SwarmNode implements LocalNode {
     const leaving = this.#exclusively('leave', async () => {
       const place = this.#place;
       if (place === undefined) throw new ApiaryError('not-manager', 'This node is not part of a swarm');
-      const { dataRoot, clock, logger } = this.#options;
-      const cost = place.manager && (await resign(place, place.manager, { force, clock }));
+      const { dataRoot, logger } = this.#options;
+      const cost = await this.#resign(place, force);
       if (cost !== undefined) logger.warn(cost);
       // Whoever forgets the membership writes no node file any more.
       this.#place = undefined;
@@ -266,6 +266,18 @@ export class SwarmNode implements LocalNode {
     refuseWithQuorum(place.manager);
     await place.forceNewCluster(advertisementAnew(place.file, request));
     return place.file.nodeId;
+  }
+
+  /** @returns what it costs the other managers, if anything */
+  async #resign(place: Place, force: boolean): Promise<string | undefined> {
+    if (place.manager === undefined) return undefined;
+    place.isLeaving = true;
+    try {
+      return await resign(place, place.manager, { force, clock: this.#options.clock });
+    } catch (error) {
+      place.isLeaving = false;
+      throw error;
+    }
   }
 
   async #finishLeave(agent: Agent | undefined, manager: Manager | undefined): Promise<void> {

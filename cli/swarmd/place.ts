@@ -30,6 +30,8 @@ export class Place {
   readonly #roles: RoleKeeper;
   #file: NodeFile;
   #manager: Manager | undefined;
+  /** It is about to go: the others may say so before the leader does, and that is no news. */
+  isLeaving = false;
   /** Empty, or why this node cannot take part although it is a member. */
   #gone = '';
   #writing: Promise<void> = Promise.resolve();
@@ -245,7 +247,7 @@ export class Place {
    */
   #standAside(manager: Manager, reason: string): void {
     const { certificateChainPem } = this.#renewal.identity;
-    if (this.#manager !== manager || this.#asideWith === certificateChainPem) return;
+    if (this.#manager !== manager || this.#asideWith === certificateChainPem || this.isLeaving) return;
     // Once for each certificate: whoever says it may be the one that lags behind.
     this.#asideWith = certificateChainPem;
     const { clock, logger } = this.#options;

@@ -1,5 +1,6 @@
 import { createServer } from 'node:net';
 import { LEADER_ADDR_KEY } from '@apiary/api/client';
+import { SessionUpdate } from '@apiary/api/rpc';
 import { ApiaryError, type Clock, SeededRng } from '@apiary/std';
 import { ChannelCredentials, Metadata, status } from '@grpc/grpc-js';
 import { pino } from 'pino';
@@ -389,6 +390,25 @@ t.test('another manager is tried when one does not answer, and heartbeats come a
   agent({ managers: () => (asked++ === 0 ? ['127.0.0.1:1'] : [manager.addr]) });
   await manager.until(() => manager.said.filter(({ body }) => body?.$case === 'heartbeat').length >= 3);
   t.ok(asked >= 2);
+});
+
+t.test('updates that come one after the other do not put off the heartbeat', async (t) => {
+  const { manager, agent } = await bench(t);
+  const periodMs = 54_321;
+  manager.heartbeatPeriodMs = periodMs;
+  let armed = 0;
+  const after: Clock['after'] = (delayMs, callback) => {
+    if (delayMs === periodMs) armed++;
+    return CLOCK.after(delayMs, callback);
+  };
+  agent({ clock: { ...CLOCK, after } });
+  await manager.until(() => manager.sessions === 1);
+  const value = { ...SessionUpdate.decode(new Uint8Array()), heartbeatPeriodMs: periodMs };
+  for (let updates = 0; updates < 3; updates++) manager.send({ body: { $case: 'update', value } });
+  // Told after all of the above, so that the agent has heard that too.
+  manager.assign({ a: 'running' });
+  await manager.state('a', 'running');
+  t.equal(armed, 1);
 });
 
 /** How a manager that does not lead ends a session. */

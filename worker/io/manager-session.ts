@@ -148,8 +148,7 @@ export class ManagerSession {
       if (body?.$case === 'welcome') this.#welcome(attempt, body.value.nodeId);
       const update = body?.$case === 'welcome' ? body.value.update : body?.$case === 'update' ? body.value : undefined;
       if (update !== undefined) {
-        if (update.heartbeatPeriodMs > 0) this.#heartbeatPeriodMs = update.heartbeatPeriodMs;
-        this.#beatLater(attempt);
+        this.#setPeriod(attempt, update.heartbeatPeriodMs);
         // None would leave this node with nobody to ask.
         if (update.managers.length > 0) this.#options.onManagers(update.managers);
         if (update.role === 'worker' || update.role === 'manager') this.#options.onRole(update.role);
@@ -168,6 +167,13 @@ export class ManagerSession {
     this.#silences = 0;
     this.#beatLater(attempt);
     this.#options.onWelcome(attempt.manager);
+  }
+
+  #setPeriod(attempt: Attempt, periodMs: number): void {
+    // Only when it is another: updates that come one after the other must not put off the heartbeat each time.
+    if (periodMs === 0 || periodMs === this.#heartbeatPeriodMs) return;
+    this.#heartbeatPeriodMs = periodMs;
+    this.#beatLater(attempt);
   }
 
   #beatLater(attempt: Attempt): void {
