@@ -2,7 +2,7 @@ import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createHttpApi, SystemClock, SystemRng } from '@apiary/manager/io';
 import { ApiaryError, messageOf } from '@apiary/std';
-import { dockerEngine } from '@apiary/worker/io';
+import { dockerEngine, GateNetwork } from '@apiary/worker/io';
 import { destination, pino } from 'pino';
 import { lockDataRoot } from './data-root-lock.js';
 import { SwarmNode } from './local-node.js';
@@ -42,7 +42,14 @@ async function run(options: SwarmdOptions, version: string): Promise<void> {
   const { dataRoot, engineSocketPath, unixHosts, tcpHosts } = options;
   const clock = new SystemClock();
   const engine = dockerEngine({ socketPath: engineSocketPath, clock });
-  const node = new SwarmNode({ dataRoot, engine, clock, rng: new SystemRng(), logger, onFatal });
+  const network = (onTrouble: () => void) =>
+    new GateNetwork({
+      directory: join(options.execRoot, 'network'),
+      clock,
+      logger: logger.child({ part: 'network' }),
+      onTrouble,
+    });
+  const node = new SwarmNode({ dataRoot, engine, network, clock, rng: new SystemRng(), logger, onFatal });
   const api = await createHttpApi({ node, engineSocketPath, logger: logger.child({ part: 'http' }), version });
   await node.resume();
   for (const socketPath of unixHosts) await api.listen({ socketPath });

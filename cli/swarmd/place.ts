@@ -320,6 +320,7 @@ export function isVoter(manager: Manager, nodeId: string): boolean {
 }
 
 export function agentOptionsOf(options: SwarmNodeOptions, { advertiseAddr }: NodeFile) {
-  const { engine, clock, rng, logger } = options;
-  return { advertiseAddr, engine, clock, rng, logger: logger.child({ part: 'agent' }) };
+  const { engine, network, clock, rng, logger } = options;
+  const agentLogger = logger.child({ part: 'agent' });
+  return { advertiseAddr, engine, ...(network !== undefined && { network }), clock, rng, logger: agentLogger };
 }

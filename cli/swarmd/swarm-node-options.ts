@@ -1,10 +1,12 @@
 import type { Clock, Rng } from '@apiary/std';
-import type { Engine } from '@apiary/worker/io';
+import type { Engine, TaskNetwork } from '@apiary/worker/io';
 import type { Logger } from 'pino';
 
 export interface SwarmNodeOptions {
   dataRoot: string;
   engine: Engine;
+  /** What gives tasks their network while this node is in a cluster; without it the engine does. */
+  network?: (onTrouble: () => void) => TaskNetwork;
   clock: Clock;
   rng: Rng;
   logger: Logger;

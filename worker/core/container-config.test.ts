@@ -1,6 +1,7 @@
 import t from 'tap';
 import type { AssignedTask } from './assignments.js';
 import { containerConfigOf } from './container-config.js';
+import { withGateway } from './gateway-config.js';
 import { familiarReference, parseImageReference } from './image-reference.js';
 
 const NODE = { id: 'n0de', hostname: 'h1', platform: { Architecture: 'x86_64', OS: 'linux' } };
@@ -246,6 +247,54 @@ t.test('a template that fails says so in the words of Docker', async (t) => {
       'expanding mounts failed: expanding volume driver config: expanding map entry "a"="{{foo}}": ' +
       'template: expansion:1: function "foo" not defined',
   });
+});
+
+t.test('a task is for the gateway network unless only the engine’s own will do', async (t) => {
+  const wish = (spec: object, endpoint?: object) =>
+    containerConfigOf({ ...task({ ContainerSpec: spec }), ...(endpoint && { endpoint }) }, NODE).gateway;
+  const dns = { nameservers: [], search: [], options: [] };
+  t.same(wish({}), { hostname: '', hosts: [], dns, files: ['hosts', 'resolvConf'] });
+  const asked = wish({
+    Hostname: '{{.Service.Name}}-1',
+    Hosts: ['192.0.2.9 db db.lan', 'host-gateway up'],
+    DNSConfig: { Nameservers: ['192.0.2.1'], Search: ['lan'], Options: ['ndots:2'] },
+  });
+  t.match(asked, {
+    hostname: 'web-1',
+    hosts: [
+      { name: 'db', address: '192.0.2.9' },
+      { name: 'db.lan', address: '192.0.2.9' },
+      { name: 'up', address: 'host-gateway' },
+    ],
+    dns: { nameservers: ['192.0.2.1'], search: ['lan'], options: ['ndots:2'] },
+  });
+  const mounts = (...targets: string[]) => ({
+    Mounts: targets.map((Target) => ({ Type: 'bind', Source: '/x', Target })),
+  });
+  t.same(wish(mounts('/etc/hosts/'))?.files, ['resolvConf'], 'what it mounts itself is left to it');
+  t.equal(wish(mounts('/etc/hosts', '/etc/resolv.conf')), undefined, 'with nothing to mount there is no gate');
+  t.ok(wish({}, { Ports: [{ TargetPort: 80, PublishedPort: 80, PublishMode: 'ingress' }] }));
+  t.equal(
+    wish({}, { Ports: [{ TargetPort: 80, PublishMode: 'host' }] }),
+    undefined,
+    'its port mapping is the engine’s',
+  );
+});
+
+t.test('what is for the gateway network has no other, and its files', async (t) => {
+  const config = containerConfigOf(task({ ContainerSpec: { Hosts: ['192.0.2.9 db'], Labels: { a: 'b' } } }), NODE);
+  const place = { address: '10.224.3.2', gatePath: '/gate/t4sk', pathOf: (file: string) => `/files/${file}` };
+  const { body } = withGateway(config, place);
+  t.match(body, {
+    NetworkDisabled: true,
+    Labels: { a: 'b', 'apiary.gateway.address': '10.224.3.2' },
+    HostConfig: {
+      ExtraHosts: ['db:192.0.2.9'],
+      Binds: ['/gate/t4sk:/etc/hosts', '/files/resolvConf:/etc/resolv.conf'],
+    },
+  });
+  const own = containerConfigOf(task({ ContainerSpec: { Mounts: [{ Source: '/x', Target: '/etc/hosts' }] } }), NODE);
+  t.match(withGateway(own, place).body, { HostConfig: { Binds: ['/gate/t4sk:/etc/resolv.conf'] } });
 });
 
 t.test('image references are taken apart and put in the form that the engine shows', async (t) => {

@@ -1,7 +1,8 @@
 import { type ContainerSpec, type EndpointSpec, expandContainerSpec, type TaskTemplate } from '@apiary/api/model';
+import type { HostEntry } from '@apiary/overlay-net/core';
 import { ApiaryError } from '@apiary/std';
 import type { AssignedTask } from './assignments.js';
-import { type ContainerConfig, TASK_LABELS } from './container.js';
+import { type ContainerConfig, GATEWAY_FILES, type GatewayFile, type GatewayWish, TASK_LABELS } from './container.js';
 import { familiarReference } from './image-reference.js';
 
 /** What a task's templates may ask of the node that runs it. */
@@ -51,7 +52,22 @@ export function containerConfigOf(task: AssignedTask, node: NodeFacts): Containe
     ...(ports.length > 0 && { ExposedPorts: Object.fromEntries(ports.map(({ key }) => [key, {}])) }),
     HostConfig: hostConfig(task.template, spec, ports),
   };
-  return { name, taskId: task.id, body };
+  const gateway = gatewayWish(spec, ports.length > 0);
+  return { name, taskId: task.id, body, ...(gateway !== undefined && { gateway }) };
+}
+
+/** Undefined for what only the engine's own network can give: its ports on the host, or a place that is ours to mount at. */
+function gatewayWish(spec: ContainerSpec, hasHostPorts: boolean): GatewayWish | undefined {
+  const mounted = new Set(spec.Mounts?.map(({ Target = '' }) => Target.replace(/\/+$/, '')));
+  const files = (Object.keys(GATEWAY_FILES) as GatewayFile[]).filter((file) => !mounted.has(GATEWAY_FILES[file]));
+  if (hasHostPorts || files.length === 0) return undefined;
+  const { Nameservers = [], Search = [], Options = [] } = spec.DNSConfig ?? {};
+  return {
+    hostname: spec.Hostname ?? '',
+    hosts: spec.Hosts?.flatMap(hostEntries) ?? [],
+    dns: { nameservers: Nameservers, search: Search, options: Options },
+    files,
+  };
 }
 
 function hostConfig(
@@ -77,7 +93,7 @@ function hostConfig(
       Dns: spec.DNSConfig?.Nameservers,
       DnsSearch: spec.DNSConfig?.Search,
       DnsOptions: spec.DNSConfig?.Options,
-      ExtraHosts: spec.Hosts?.flatMap(extraHosts),
+      ExtraHosts: spec.Hosts?.flatMap((entry) => hostEntries(entry).map(({ name, address }) => `${name}:${address}`)),
       NanoCpus: positive(Limits.NanoCPUs),
       Memory: positive(Limits.MemoryBytes),
       PidsLimit: positive(Limits.Pids),
@@ -118,10 +134,10 @@ function refuseUnsupported(template: TaskTemplate, spec: ContainerSpec): void {
   }
 }
 
-/** `ADDRESS NAME [NAME...]`, as in /etc/hosts, becomes `NAME:ADDRESS` for each name. */
-function extraHosts(entry: string): string[] {
-  const [address, ...names] = entry.trim().split(/\s+/);
-  return names.map((name) => `${name}:${address}`);
+/** Of `ADDRESS NAME [NAME...]`, as in /etc/hosts, one for each name. */
+function hostEntries(entry: string): HostEntry[] {
+  const [address = '', ...names] = entry.trim().split(/\s+/);
+  return names.map((name) => ({ name, address }));
 }
 
 function hostPorts(endpoint: EndpointSpec | undefined): { key: string; hostPort: string }[] {

@@ -1,10 +1,29 @@
+import type { DnsWishes, HostEntry } from '@apiary/overlay-net/core';
+
 /** What the engine is told: its own words, made from a task's spec. */
 export interface ContainerConfig {
   name: string;
   taskId: string;
   /** Body of the Engine API's `POST /containers/create`. */
   body: Record<string, unknown>;
+  /** What it asks of the gateway network; undefined for one that can only be on the engine's own bridge. */
+  gateway?: GatewayWish;
 }
+
+/** What a container on the gateway network is to find in /etc. */
+export interface GatewayWish {
+  /** Its own name; empty: the first part of its id. */
+  hostname: string;
+  hosts: HostEntry[];
+  dns: DnsWishes;
+  /** Which of the files it does not bring itself, by a mount of its own: at least one. */
+  files: GatewayFile[];
+}
+
+/** Where in the container, by what is in it. In the order of their worth as the way through the gate. */
+export const GATEWAY_FILES = { hosts: '/etc/hosts', resolvConf: '/etc/resolv.conf' } as const;
+
+export type GatewayFile = keyof typeof GATEWAY_FILES;
 
 /** What the engine tells of a task's container. */
 export interface EngineContainer {
@@ -20,6 +39,8 @@ export interface EngineContainer {
   error: string;
   /** Of a container that runs and has a health check. */
   health?: 'starting' | 'healthy' | 'unhealthy';
+  /** Of one that was created for the gateway network: its address there. */
+  gatewayAddress?: string;
   ports: { protocol: string; targetPort: number; publishedPort: number }[];
 }
 
@@ -32,3 +53,6 @@ export const TASK_LABELS = {
   taskId: 'com.docker.swarm.task.id',
   taskName: 'com.docker.swarm.task.name',
 } as const;
+
+/** Says which address on the gateway network a container was created with. */
+export const GATEWAY_ADDRESS_LABEL = 'apiary.gateway.address';

@@ -477,7 +477,9 @@ t.test('what a node is to be is said in every session; where its manager is, it 
   manager.role = 'manager';
   manager.cut();
   await manager.until(() => manager.sessions === 2);
-  manager.send({ body: { $case: 'update', value: { heartbeatPeriodMs: 0, managers: [], role: 'worker' } } });
+  manager.send({
+    body: { $case: 'update', value: { heartbeatPeriodMs: 0, managers: [], role: 'worker', gatewaySubnet: '' } },
+  });
   // Told after all of the above, so that the agent has heard that too.
   manager.assign({ a: 'running' });
   await manager.state('a', 'running');

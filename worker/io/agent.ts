@@ -9,12 +9,14 @@ import type { Engine, HostDescription } from './engine.js';
 import { EngineLink } from './engine-link.js';
 import { managerCredentials, type NodeIdentity } from './enrolment/channel.js';
 import { ManagerSession } from './manager-session.js';
+import type { TaskNetwork } from './task-network.js';
 import { TaskRunners } from './task-runners.js';
 
 /** For how long a status that nobody waits for may wait for company. */
 const LAZY_REPORT_MS = 250;
 /** For how long the first session waits for the engine's description. */
 const ENGINE_PATIENCE_MS = 1_000;
+const GATEWAY_TROUBLE_LABEL = 'apiary.gateway.trouble';
 
 export interface AgentOptions {
   /** Who this node is; asked anew at each attempt, since certificates are renewed. Always of the same node. */
@@ -24,6 +26,8 @@ export interface AgentOptions {
   /** The address by which other nodes reach this one. */
   advertiseAddr: string;
   engine: Engine;
+  /** What gives tasks their network, for as long as this agent lives; without it the engine does. */
+  network?: (onTrouble: () => void) => TaskNetwork;
   clock: Clock;
   rng: Rng;
   logger: Logger;
@@ -77,6 +81,7 @@ class WorkerAgent implements Agent {
   readonly #session: ManagerSession;
   readonly #link: EngineLink;
   readonly #runners: TaskRunners;
+  readonly #network: TaskNetwork | undefined;
   readonly #assignments = new AssignmentSet();
   readonly #outbox = new StatusOutbox();
   #host: HostDescription = hostWithoutEngine();
@@ -93,6 +98,7 @@ class WorkerAgent implements Agent {
     const { identity, managers, engine, clock, rng, logger } = options;
     const channel = options.channel ?? (() => managerCredentials(identity()));
     this.#nodeId = identity().nodeId;
+    this.#network = options.network?.(() => this.#describe());
     this.#link = new EngineLink(engine, clock, rng, {
       onUp: (containers, description) => {
         if (this.#engineError !== '') logger.info('the engine is back');
@@ -113,6 +119,7 @@ class WorkerAgent implements Agent {
     });
     this.#runners = new TaskRunners(this.#nodeFacts(), {
       engine,
+      ...(this.#network !== undefined && { network: this.#network }),
       clock,
       rng,
       logger,
@@ -136,6 +143,7 @@ class WorkerAgent implements Agent {
       onMessage: (message) => this.#hear(message),
       onManagers: (managers) => options.onManagers?.(managers),
       onRole: (role) => options.onRole?.(role),
+      onGatewaySubnet: (subnet) => this.#network?.use(subnet),
       onEnded: (manager, reason) => {
         logger.warn({ manager, reason }, 'no session with the manager');
         this.#outbox.sessionEnded();
@@ -166,6 +174,7 @@ class WorkerAgent implements Agent {
   async stop(): Promise<void> {
     this.#end();
     await this.#session.stop();
+    await this.#network?.close();
   }
 
   async leave(): Promise<void> {
@@ -179,6 +188,7 @@ class WorkerAgent implements Agent {
       );
     }
     this.#end();
+    await this.#network?.remove();
   }
 
   /** Once the engine has answered or failed to, so that the managers hear at once what the node has. */
@@ -243,7 +253,7 @@ class WorkerAgent implements Agent {
   }
 
   #description(): DescriptionUpdate {
-    const description: NodeDescription = this.#host;
+    const description: NodeDescription = this.#describedHost();
     const update: DescriptionUpdate = {
       descriptionJson: JSON.stringify(description),
       advertiseAddr: this.#options.advertiseAddr,
@@ -252,6 +262,14 @@ class WorkerAgent implements Agent {
     };
     this.#told = JSON.stringify(update);
     return update;
+  }
+
+  /** Where tasks are not on the gateway network, a label among the engine's own says why. */
+  #describedHost(): HostDescription {
+    const trouble = this.#network?.trouble ?? '';
+    if (trouble === '') return this.#host;
+    const { Engine } = this.#host;
+    return { ...this.#host, Engine: { ...Engine, Labels: { ...Engine.Labels, [GATEWAY_TROUBLE_LABEL]: trouble } } };
   }
 
   #nodeFacts(): NodeFacts {

@@ -1,5 +1,5 @@
 import { ApiaryError, type Clock } from '@apiary/std';
-import { type ContainerConfig, type EngineContainer, TASK_LABELS } from '../core/index.js';
+import { type ContainerConfig, type EngineContainer, GATEWAY_ADDRESS_LABEL, TASK_LABELS } from '../core/index.js';
 import type { Engine, EngineEvent, HostDescription } from './engine.js';
 import { EngineHttp } from './engine-http.js';
 import { ImagePulls } from './image-pulls.js';
@@ -121,8 +121,9 @@ class DockerEngine implements Engine {
         if (codeOf(error) === 'not-found') this.#pulls.forget(String(body['Image']));
         if (codeOf(error) !== 'already-exists') throw error;
         const earlier = await this.inspect(name);
-        if (earlier?.taskId === taskId) return earlier.id;
-        if (earlier !== undefined || tries === CREATE_CONFLICT.tries) throw error;
+        if (earlier?.taskId === taskId && isAsAsked(earlier, body)) return earlier.id;
+        if (earlier?.taskId === taskId) await this.remove(earlier.id);
+        else if (earlier !== undefined || tries === CREATE_CONFLICT.tries) throw error;
         await new Promise<void>((resolve) => this.#clock.after(CREATE_CONFLICT.delayMs, resolve));
       }
     }
@@ -224,11 +225,18 @@ class DockerEngine implements Engine {
   }
 }
 
+/** One made for an agent that was killed may have an address that is another's by now; one that was started has it. */
+function isAsAsked({ state, gatewayAddress }: EngineContainer, body: ContainerConfig['body']): boolean {
+  const labels = body['Labels'] as Record<string, string> | undefined;
+  return state !== 'created' || gatewayAddress === labels?.[GATEWAY_ADDRESS_LABEL];
+}
+
 function readContainer({ Id, Config, State = {}, NetworkSettings }: ContainerInspection): EngineContainer | undefined {
   const labels = Config?.Labels ?? {};
   const taskId = labels[TASK_LABELS.taskId];
   if (taskId === undefined) return undefined;
   const state = stateOf(State.Status);
+  const gatewayAddress = labels[GATEWAY_ADDRESS_LABEL];
   // The engine calls every container that has ended unhealthy.
   const health = state === 'running' ? State.Health?.Status : undefined;
   return {
@@ -241,6 +249,7 @@ function readContainer({ Id, Config, State = {}, NetworkSettings }: ContainerIns
     oomKilled: State.OOMKilled ?? false,
     error: State.Error ?? '',
     ...((health === 'starting' || health === 'healthy' || health === 'unhealthy') && { health }),
+    ...(gatewayAddress !== undefined && { gatewayAddress }),
     ports: readPorts(NetworkSettings?.Ports ?? {}),
   };
 }

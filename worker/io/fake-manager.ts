@@ -19,6 +19,8 @@ export class FakeManager {
   refuse: { code: status; details: string; metadata?: Metadata } | undefined;
   /** What a session is told that its node is to be. */
   role = '';
+  /** What its tasks' addresses are said to be among. */
+  gatewaySubnet = '';
   #stream: Stream | undefined;
   #server = new Server();
   #wake: (() => void)[] = [];
@@ -103,6 +105,7 @@ export class FakeManager {
       heartbeatPeriodMs: this.heartbeatPeriodMs,
       managers: [{ nodeId: 'm', addr: this.addr }],
       role: this.role,
+      gatewaySubnet: this.gatewaySubnet,
     };
     this.send({ body: { $case: 'welcome', value: { nodeId: 'n1', clusterId: 'k1', update } } });
     this.#assign(true, [...this.wanted.keys()], []);

@@ -6,3 +6,5 @@ export * from './agent.js';
 export * from './docker-engine.js';
 export type * from './engine.js';
 export * from './enrolment/index.js';
+export * from './gate-network/index.js';
+export type * from './task-network.js';

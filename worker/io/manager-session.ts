@@ -33,6 +33,8 @@ export interface ManagerSessionOptions {
   onManagers(managers: ManagerAddress[]): void;
   /** What this node is to be, said at the start of every session and whenever it changes. */
   onRole(role: 'worker' | 'manager'): void;
+  /** Which addresses this node's tasks have: said at the start of every session, before any task. Empty: none. */
+  onGatewaySubnet(subnet: string): void;
   onEnded(manager: string, reason: string): void;
   /** The managers do not know this node any more. No other session is tried. */
   onGone(reason: string): void;
@@ -151,6 +153,7 @@ export class ManagerSession {
         this.#setPeriod(attempt, update.heartbeatPeriodMs);
         // None would leave this node with nobody to ask.
         if (update.managers.length > 0) this.#options.onManagers(update.managers);
+        if (body?.$case === 'welcome') this.#options.onGatewaySubnet(update.gatewaySubnet);
         if (update.role === 'worker' || update.role === 'manager') this.#options.onRole(update.role);
       }
       this.#options.onMessage(message);

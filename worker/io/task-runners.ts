@@ -4,6 +4,7 @@ import type { Logger } from 'pino';
 import {
   type AssignedTask,
   backOffMs,
+  type ContainerConfig,
   containerConfigOf,
   type EngineContainer,
   familiarReference,
@@ -17,6 +18,7 @@ import {
 } from '../core/index.js';
 import type { Engine, EngineEvent } from './engine.js';
 import { Lane } from './lane.js';
+import type { TaskNetwork } from './task-network.js';
 
 /**
  * How many containers are created or started at a time. On two cores dockerd 20.10 starts 50 containers in 8.6 s one
@@ -32,6 +34,7 @@ const RETRY = { firstMs: 250, capMs: 30_000 };
 
 export interface TaskRunnersOptions {
   engine: Engine;
+  network?: TaskNetwork;
   clock: Clock;
   rng: Rng;
   logger: Logger;
@@ -120,6 +123,7 @@ export class TaskRunners {
       run.stale = false;
       this.#wake(run);
     }
+    this.#options.network?.adopt([...found.values()], (taskId) => this.#runs.has(taskId));
     const strays = [...found.values()].filter(({ taskId }) => !this.#runs.has(taskId));
     if (this.#isAssigned) for (const container of strays) this.#addStray(container);
     else this.#found = new Map(strays.map((container) => [container.taskId, container]));
@@ -285,13 +289,12 @@ export class TaskRunners {
       case 'create': {
         if (task === undefined) break;
         const config = containerConfigOf(task, this.#node);
-        const id = await this.#starts.run(() => engine.create(config), { signal });
-        observeContainer(run.facts, createdContainer(id, run.id, this.#node.id));
+        await this.#starts.run(() => this.#create(run, config), { signal });
         break;
       }
       case 'start':
         // Before the creates of others: what is begun is finished first.
-        await this.#starts.run(() => engine.start(containerId), { signal, first: true });
+        await this.#starts.run(() => this.#start(run, containerId), { signal, first: true });
         run.stale = true;
         break;
       case 'stop':
@@ -300,9 +303,37 @@ export class TaskRunners {
         break;
       case 'remove':
         await this.#removes.run(() => engine.remove(containerId));
+        this.#options.network?.forget(run.id);
         observeContainer(run.facts, undefined);
         break;
     }
+  }
+
+  async #create(run: Run, config: ContainerConfig): Promise<string> {
+    const { engine, network } = this.#options;
+    try {
+      const id = await engine.create((await network?.prepare(config)) ?? config);
+      observeContainer(run.facts, createdContainer(id, run.id, this.#node.id));
+      return id;
+    } catch (error) {
+      // Of one that the engine may have made all the same, the network is still needed.
+      if (!isNoAnswer(error)) network?.forget(run.id);
+      throw error;
+    }
+  }
+
+  async #start(run: Run, containerId: string): Promise<void> {
+    const { engine, network } = this.#options;
+    if (network === undefined || run.task === undefined) return engine.start(containerId);
+    const config = containerConfigOf(run.task, this.#node);
+    const outcome = await network.start(config, containerId, () => engine.start(containerId));
+    if (outcome === 'started') return;
+    // It is of no use without a network: the next one is on the engine's own.
+    await engine.stop(containerId, 0);
+    await engine.remove(containerId);
+    network.forget(run.id);
+    observeContainer(run.facts, undefined);
+    await engine.start(await this.#create(run, config));
   }
 
   #failed(run: Run, action: TaskAction, error: unknown): boolean {
@@ -328,7 +359,10 @@ export class TaskRunners {
     const { container } = run.facts;
     if (container === undefined) return true;
     try {
-      observeContainer(run.facts, await this.#options.engine.inspect(container.id));
+      const found = await this.#options.engine.inspect(container.id);
+      observeContainer(run.facts, found);
+      if (found === undefined) this.#options.network?.forget(run.id);
+      else this.#options.network?.observe(found);
       return true;
     } catch (error) {
       if (isNoAnswer(error)) return this.#noAnswer(error);
@@ -364,6 +398,7 @@ export class TaskRunners {
   }
 
   #forget(run: Run): false {
+    this.#options.network?.forget(run.id);
     this.#runs.delete(run.id);
     this.#options.onForgotten(run.id);
     this.#leftNow();

@@ -1,0 +1,34 @@
+import { type ContainerConfig, GATEWAY_ADDRESS_LABEL, GATEWAY_FILES, type GatewayFile } from './container.js';
+
+/** Where on the host the files of a container on the gateway network are. */
+export interface GatewayPlace {
+  address: string;
+  /** The path that leads to the first of the files, and that holds up whoever goes along it until the network is there. */
+  gatePath: string;
+  pathOf: (file: GatewayFile) => string;
+}
+
+/**
+ * The container without a network of the engine's: its namespace is empty but for what is put into it. One of its files is
+ * mounted from behind the gate, the others from where they are.
+ */
+export function withGateway(config: ContainerConfig, place: GatewayPlace): ContainerConfig {
+  const { body, gateway } = config;
+  if (gateway === undefined) return config;
+  const binds = gateway.files.map(
+    (file, i) => `${i === 0 ? place.gatePath : place.pathOf(file)}:${GATEWAY_FILES[file]}`,
+  );
+  return {
+    ...config,
+    body: {
+      ...body,
+      NetworkDisabled: true,
+      Labels: { ...objectOf(body['Labels']), [GATEWAY_ADDRESS_LABEL]: place.address },
+      HostConfig: { ...objectOf(body['HostConfig']), Binds: binds },
+    },
+  };
+}
+
+function objectOf(value: unknown): object {
+  return typeof value === 'object' && value !== null ? value : {};
+}

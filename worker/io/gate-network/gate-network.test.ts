@@ -1,0 +1,324 @@
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { GateOptions } from '@apiary/agent-native';
+import { ApiaryError, type Clock, SeededRng, VirtualClock } from '@apiary/std';
+import { ChannelCredentials } from '@grpc/grpc-js';
+import { pino } from 'pino';
+import t, { type Test } from 'tap';
+import type { ContainerConfig, EngineContainer } from '../../core/index.js';
+import { startAgent } from '../agent.js';
+import { FakeEngine } from '../fake-engine.js';
+import { FakeManager } from '../fake-manager.js';
+import { GateNetwork } from './gate-network.js';
+import type { GatewaySystem } from './gateway-system.js';
+
+const SUBNET = '10.224.3.0/24';
+const logger = pino({ level: 'silent' });
+
+/** A kernel as the tests want it: processes are in the namespace that is their number, those below 10 in the host's. */
+class FakeSystem implements GatewaySystem {
+  /** `namespace address` of every interface there is. */
+  readonly attached: string[] = [];
+  gates: GateOptions[] = [];
+  refuse = '';
+  isRemoved = false;
+  looks = 0;
+
+  async openGate(options: GateOptions) {
+    if (this.refuse === 'gate') throw new Error('no FUSE here');
+    this.gates.push(options);
+    return { close: () => this.gates.splice(this.gates.indexOf(options), 1) };
+  }
+
+  async openGateway() {
+    if (this.refuse === 'gateway') throw new Error('nft is not installed');
+    return {
+      attach: async (namespace: { pid: number } | { path: string }, address: string) => {
+        if (this.refuse === 'attach') throw new Error('add veth link: EPERM');
+        this.attached.push(`${'pid' in namespace ? namespace.pid : ''} ${address}`);
+      },
+      isAttached: async (address: string) => this.attached.some((each) => each.endsWith(` ${address}`)),
+      look: () => {
+        this.looks++;
+      },
+      close: async () => {},
+    };
+  }
+
+  async removeGateway() {
+    this.isRemoved = true;
+  }
+
+  async namespaceOf(pid: number) {
+    return pid < 10 ? undefined : pid;
+  }
+
+  /** A process walks along a task's path. */
+  async walk(taskId: string, pid: number): Promise<string | undefined> {
+    const [gate] = this.gates;
+    if (gate === undefined) throw new Error('Transport endpoint is not connected');
+    return gate.resolve(taskId, { pid });
+  }
+}
+
+function setting(t: Test, refuse = '') {
+  const directory = join(mkdtempSync(join(tmpdir(), 'gate-network-')), 'network');
+  t.teardown(() => rmSync(join(directory, '..'), { recursive: true }));
+  const system = new FakeSystem();
+  system.refuse = refuse;
+  const troubles: string[] = [];
+  const make = () => {
+    const network: GateNetwork = new GateNetwork({
+      directory,
+      clock: new VirtualClock(),
+      logger,
+      onTrouble: () => troubles.push(network.trouble),
+      system,
+    });
+    return network;
+  };
+  return { directory, system, troubles, network: make(), make };
+}
+
+function config(taskId: string): ContainerConfig {
+  return {
+    name: `web.1.${taskId}`,
+    taskId,
+    body: { Image: 'i', Labels: { a: 'b' }, HostConfig: { Dns: ['192.0.2.1'] } },
+    gateway: {
+      hostname: '',
+      hosts: [{ name: 'db', address: '192.0.2.9' }],
+      dns: { nameservers: ['192.0.2.1'], search: [], options: [] },
+      files: ['hosts', 'resolvConf'],
+    },
+  };
+}
+
+function container(taskId: string, state: EngineContainer['state'], gatewayAddress?: string): EngineContainer {
+  const facts = { id: `c-${taskId}`, taskId, nodeId: 'n1', state, pid: 0, exitCode: 0, oomKilled: false, error: '' };
+  return { ...facts, ...(gatewayAddress !== undefined && { gatewayAddress }), ports: [] };
+}
+
+const labelsOf = ({ body }: ContainerConfig) => body['Labels'] as Record<string, string>;
+const addressOf = (created: ContainerConfig) => labelsOf(created)['apiary.gateway.address'];
+
+t.test('a container is created without a network, and has one before its process starts', async (t) => {
+  const { directory, network, system } = setting(t);
+  const preparing = network.prepare(config('a'));
+  network.use(SUBNET);
+  const created = await preparing;
+  t.match(created.body, {
+    Image: 'i',
+    NetworkDisabled: true,
+    Labels: { a: 'b', 'apiary.gateway.address': '10.224.3.2' },
+    HostConfig: {
+      Dns: ['192.0.2.1'],
+      Binds: [`${directory}/gate/a:/etc/hosts`, `${directory}/tasks/a/resolv.conf:/etc/resolv.conf`],
+    },
+  });
+  const outcome = await network.start(config('a'), '0123456789abcdef', async () => {
+    t.equal(await system.walk('a', 1), `${directory}/tasks/a/hosts`, 'the engine is let through');
+    t.same(system.attached, []);
+    // Both at once, as the runtime asks for a path twice.
+    const walks = await Promise.all([system.walk('a', 77), system.walk('a', 77)]);
+    t.same(walks, [`${directory}/tasks/a/hosts`, `${directory}/tasks/a/hosts`]);
+  });
+  t.equal(outcome, 'started');
+  t.same(system.attached, ['77 10.224.3.2']);
+  t.match(readFileSync(`${directory}/tasks/a/hosts`, 'utf8'), /192\.0\.2\.9\tdb\n10\.224\.3\.2\t0123456789ab\n$/);
+  t.equal(readFileSync(`${directory}/tasks/a/resolv.conf`, 'utf8').split('\n')[0], 'nameserver 192.0.2.1');
+  t.equal(await system.walk('stranger', 77), undefined);
+
+  system.attached.length = 0;
+  await system.walk('a', 77);
+  t.same(system.attached, ['77 10.224.3.2'], 'a later namespace of the same number has one too');
+  const host: ContainerConfig = { name: 'x', taskId: 'x', body: {} };
+  t.equal(await network.prepare(host), host, 'what asks for the engine’s network gets that');
+  await network.close();
+});
+
+t.test('what cannot be attached does not start, and says why', async (t) => {
+  const { network, system } = setting(t, 'attach');
+  network.use(SUBNET);
+  await network.prepare(config('a'));
+  const start = async () => {
+    await system.walk('a', 77);
+  };
+  await t.rejects(network.start(config('a'), 'c', start), {
+    code: 'failed-precondition',
+    message: 'attaching its network failed: add veth link: EPERM',
+  });
+  t.equal(network.trouble, '', 'the next may have more luck');
+  system.refuse = '';
+  t.equal(await network.start(config('a'), 'c', start), 'started');
+  const gone = new ApiaryError('unavailable', 'no answer');
+  await t.rejects(
+    network.start(config('a'), 'c', () => Promise.reject(gone)),
+    gone,
+  );
+  const refused = new ApiaryError('internal', 'no such program');
+  const failing = () => system.walk('a', 78).then(() => Promise.reject(refused));
+  await t.rejects(network.start(config('a'), 'c', failing), refused, 'the engine’s own words for what is its own');
+});
+
+t.test('where nobody comes through the gate, tasks are on the engine’s own network', async (t) => {
+  await t.test('because the engine sees another file system', async (t) => {
+    const { directory, network, troubles } = setting(t);
+    network.use(SUBNET);
+    await network.prepare(config('a'));
+    const refusal = new ApiaryError('internal', `mounting "${directory}/gate/a" to rootfs: not a directory`);
+    t.equal(await network.start(config('a'), 'c', () => Promise.reject(refusal)), 'unreached');
+    t.match(troubles, [/^the engine does not see .*gate as it is here$/]);
+    t.equal(await network.start(config('a'), 'c', async () => void t.fail('not even tried')), 'unreached');
+    const next = config('b');
+    t.equal(await network.prepare(next), next);
+  });
+  await t.test('because the runtime mounts from outside', async (t) => {
+    const { network, system, troubles } = setting(t);
+    network.use(SUBNET);
+    await network.prepare(config('a'));
+    const start = async () => {
+      await system.walk('a', 1);
+    };
+    t.equal(await network.start(config('a'), 'c', start), 'unreached');
+    t.match(troubles, [/from outside of their network namespaces/]);
+  });
+  await t.test('because there is no gate, no gateway or no subnet', async (t) => {
+    for (const [refuse, subnet, reason] of [
+      ['gate', SUBNET, 'no FUSE here'],
+      ['gateway', SUBNET, 'nft is not installed'],
+      ['', '', /the managers have no gateway subnet/],
+    ] as const) {
+      const { network, troubles } = setting(t, refuse);
+      network.use(subnet);
+      const wanted = config('a');
+      t.equal(await network.prepare(wanted), wanted);
+      t.match(troubles, [reason]);
+    }
+  });
+});
+
+t.test('one that is found running by a later start is not taken for one without a network', async (t) => {
+  const { network, system } = setting(t);
+  network.use(SUBNET);
+  await network.prepare(config('a'));
+  system.attached.push('77 10.224.3.2');
+  t.equal(await network.start(config('a'), 'c', async () => {}), 'started');
+});
+
+t.test('after a restart addresses stay whose they are, and what nobody needs is cleared away', async (t) => {
+  const { directory, network, make, system } = setting(t);
+  for (const task of ['running', 'ended', 'gone']) mkdirSync(`${directory}/tasks/${task}`, { recursive: true });
+  await network.close();
+  const next = make();
+  next.adopt(
+    [
+      container('running', 'running', '10.224.3.2'),
+      container('ended', 'exited', '10.224.3.3'),
+      container('bare', 'running'),
+    ],
+    () => false,
+  );
+  next.use(SUBNET);
+  t.equal(addressOf(await next.prepare(config('a'))), '10.224.3.3', 'of one that has ended');
+  t.equal(addressOf(await next.prepare(config('b'))), '10.224.3.4');
+  t.equal(await system.walk('running', 88), `${directory}/tasks/running/hosts`, 'restarted by hand, it has its own');
+  t.same(system.attached, ['88 10.224.3.2']);
+  await t.rejects(system.walk('ended', 89), { message: 'address 10.224.3.3 is in use by a by now' });
+  next.adopt([container('running', 'running', '10.224.3.2')], (task) => task === 'a');
+  t.equal(system.looks, 1);
+  while (readdirSync(`${directory}/tasks`).length > 2) await new Promise((resolve) => setImmediate(resolve));
+  t.same(readdirSync(`${directory}/tasks`).sort(), ['a', 'running']);
+  await next.remove();
+  t.notOk(existsSync(directory));
+  t.ok(system.isRemoved);
+});
+
+t.test('more tasks than addresses are refused, until one goes', async (t) => {
+  const { network } = setting(t);
+  network.use('10.224.3.0/30');
+  await network.prepare(config('a'));
+  await t.rejects(network.prepare(config('b')), {
+    code: 'resource-exhausted',
+    message: 'no free address in gateway subnet 10.224.3.0/30: 1 in use',
+  });
+  network.forget('a');
+  t.equal(addressOf(await network.prepare(config('b'))), '10.224.3.2');
+});
+
+t.test('a gate that somebody takes away is opened anew', async (t) => {
+  const { network, system } = setting(t);
+  network.use(SUBNET);
+  await network.prepare(config('a'));
+  const [lost] = system.gates.splice(0);
+  lost?.onLost(new Error('unmounted'));
+  while (system.gates.length === 0) await new Promise((resolve) => setImmediate(resolve));
+  t.ok(await system.walk('a', 1));
+});
+
+t.test('an agent runs a task on the engine’s own network when nobody came through the gate, and says so', async (t) => {
+  const { system, directory, network: unused } = setting(t);
+  await unused.close();
+  const manager = await FakeManager.start();
+  manager.gatewaySubnet = SUBNET;
+  const engine = new FakeEngine();
+  const clock: Clock = {
+    now: () => Date.now(),
+    after(delayMs, callback) {
+      const timer = setTimeout(callback, delayMs);
+      return { cancel: () => clearTimeout(timer) };
+    },
+  };
+  const identity = {
+    nodeId: 'n1',
+    clusterId: 'k1',
+    role: 'worker',
+    certificateChainPem: '',
+    keyPem: '',
+    rootPem: '',
+  } as const;
+  const agent = startAgent({
+    identity: () => identity,
+    managers: () => [manager.addr],
+    advertiseAddr: '10.0.0.1',
+    engine,
+    network: (onTrouble) => new GateNetwork({ directory, clock, logger, onTrouble, system }),
+    clock,
+    rng: new SeededRng(1),
+    logger,
+    channel: () => ({
+      credentials: ChannelCredentials.createInsecure(),
+      options: { 'grpc.use_local_subchannel_pool': 1 },
+    }),
+  });
+  t.teardown(async () => {
+    await agent.stop();
+    manager.stop();
+  });
+  /** The one task whose container the runtime starts as it should. */
+  engine.before = async (call, what) => {
+    if (call === 'start' && engine.containers.get(what)?.taskId === 'well') await system.walk('well', 77);
+  };
+  await manager.until(() => manager.sessions === 1);
+  manager.assign({ well: 'running' });
+  await manager.state('well', 'running');
+  t.same(system.attached, ['77 10.224.3.2']);
+  manager.assign({ ill: 'running' });
+  const { container: last } = await manager.state('ill', 'running');
+  t.same(engine.done.slice(2), [
+    'create web.1.ill',
+    'start web.1.ill',
+    'stop web.1.ill',
+    'remove web.1.ill',
+    'create web.1.ill',
+    'start web.1.ill',
+  ]);
+  t.equal(engine.of('ill').id, last?.id);
+  await manager.until(() =>
+    manager.said.some(
+      ({ body }) =>
+        body?.$case === 'description' && body.value.descriptionJson.includes('"apiary.gateway.trouble":"the engine'),
+    ),
+  );
+});

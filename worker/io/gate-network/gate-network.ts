@@ -1,0 +1,315 @@
+import { chmod, mkdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { AddressPool, type GatewaySubnet, hostsFile, readGatewaySubnet, resolvConf } from '@apiary/overlay-net/core';
+import { ApiaryError, type Clock, messageOf } from '@apiary/std';
+import type { Logger } from 'pino';
+import { type ContainerConfig, type EngineContainer, type GatewayFile, withGateway } from '../../core/index.js';
+import type { TaskNetwork } from '../task-network.js';
+import { type Gateway, type GatewaySystem, LINUX } from './gateway-system.js';
+import { TaskFiles } from './task-files.js';
+
+export interface GateNetworkOptions {
+  /** Of its own, for as long as the machine is up: what is in there is mounted into containers. */
+  directory: string;
+  clock: Clock;
+  logger: Logger;
+  /** `trouble` is no longer empty. */
+  onTrouble: () => void;
+  system?: GatewaySystem;
+}
+
+/** A task whose container is for the gateway network. */
+interface Lease {
+  readonly address: string;
+  /** What its name behind the gate leads to. */
+  readonly target: string;
+  /** Its container runs, or is about to: nobody else may have the address. */
+  isHeld: boolean;
+  /** Who went through the gate since the container was last to start. */
+  seen: 'nobody' | 'engine' | 'runtime';
+  /** Of the last start: which namespace has got the interface, or is getting it. */
+  attached?: { namespace: number; done: Promise<void> };
+  failure?: string;
+}
+
+export class GateNetwork implements TaskNetwork {
+  readonly #options: GateNetworkOptions;
+  readonly #system: GatewaySystem;
+  readonly #files: TaskFiles;
+  readonly #gatePoint: string;
+  readonly #leases = new Map<string, Lease>();
+  #subnet: GatewaySubnet | undefined;
+  #pool: AddressPool | undefined;
+  #gate: Promise<{ close(): void } | undefined>;
+  #gateway: Gateway | undefined;
+  #trouble = '';
+  #isOver = false;
+  /** Settled once it is known whether there is a gateway network. */
+  readonly #ready: Promise<void>;
+  #onReady = () => {};
+  #opening: Promise<void> = Promise.resolve();
+
+  constructor(options: GateNetworkOptions) {
+    this.#options = options;
+    this.#system = options.system ?? LINUX;
+    this.#files = new TaskFiles(join(options.directory, 'tasks'));
+    this.#gatePoint = join(options.directory, 'gate');
+    this.#ready = new Promise((resolve) => {
+      this.#onReady = resolve;
+    });
+    this.#gate = this.#openGate();
+  }
+
+  get trouble(): string {
+    return this.#trouble;
+  }
+
+  use(text: string): void {
+    if (this.#subnet !== undefined || this.#isOver || this.#trouble !== '') return;
+    try {
+      if (text === '')
+        throw new ApiaryError('failed-precondition', 'the managers have no gateway subnet for this node');
+      this.#subnet = readGatewaySubnet(text);
+    } catch (error) {
+      this.#giveUp(messageOf(error));
+      return;
+    }
+    this.#pool = new AddressPool(this.#subnet);
+    for (const [taskId, lease] of this.#leases) if (lease.isHeld) this.#hold(taskId, lease);
+    this.#opening = this.#openGateway(text);
+  }
+
+  adopt(containers: readonly EngineContainer[], isKnown: (taskId: string) => boolean): void {
+    for (const container of containers) this.observe(container);
+    this.#gateway?.look();
+    const found = new Set(containers.map(({ taskId }) => taskId));
+    for (const taskId of this.#leases.keys()) if (!found.has(taskId) && !isKnown(taskId)) this.forget(taskId);
+    void this.#files.list().then((taskIds) => {
+      // Those of tasks that were removed while nobody looked.
+      for (const taskId of taskIds) if (!this.#leases.has(taskId) && !found.has(taskId)) this.#removeFiles(taskId);
+    });
+  }
+
+  observe({ taskId, gatewayAddress, state }: EngineContainer): void {
+    if (gatewayAddress === undefined) return;
+    let lease = this.#leases.get(taskId);
+    // It is the engine's word that counts for one that was started before this process knew of it.
+    if (lease === undefined || (lease.address !== gatewayAddress && lease.seen !== 'runtime')) {
+      if (lease !== undefined) this.#release(taskId, lease);
+      lease = { address: gatewayAddress, target: this.#files.pathOf(taskId, 'hosts'), isHeld: false, seen: 'nobody' };
+      this.#leases.set(taskId, lease);
+    }
+    if (state === 'exited') this.#release(taskId, lease);
+    else this.#hold(taskId, lease);
+  }
+
+  forget(taskId: string): void {
+    const lease = this.#leases.get(taskId);
+    if (lease === undefined) return;
+    this.#release(taskId, lease);
+    this.#leases.delete(taskId);
+    this.#removeFiles(taskId);
+  }
+
+  async prepare(config: ContainerConfig): Promise<ContainerConfig> {
+    const { taskId, gateway } = config;
+    if (gateway === undefined) return config;
+    await this.#ready;
+    if (this.#trouble !== '' || this.#pool === undefined) return config;
+    const [first = 'hosts'] = gateway.files;
+    const address = this.#pool.take(taskId);
+    const target = this.#files.pathOf(taskId, first);
+    this.#leases.set(taskId, { address, target, isHeld: true, seen: 'nobody' });
+    await this.#files.write(taskId, { hosts: '', resolvConf: '' });
+    return withGateway(config, {
+      address,
+      gatePath: join(this.#gatePoint, taskId),
+      pathOf: (file) => this.#files.pathOf(taskId, file),
+    });
+  }
+
+  async start(
+    config: ContainerConfig,
+    containerId: string,
+    start: () => Promise<void>,
+  ): Promise<'started' | 'unreached'> {
+    const { taskId } = config;
+    const lease = this.#leases.get(taskId);
+    if (lease === undefined) {
+      await start();
+      return 'started';
+    }
+    await this.#ready;
+    if (this.#trouble !== '' || this.#gateway === undefined) return 'unreached';
+    await this.#files.write(taskId, await this.#contents(config, containerId, lease));
+    this.#awaitVisit(lease);
+    try {
+      await start();
+    } catch (error) {
+      if (error instanceof ApiaryError && error.code === 'unavailable') throw error;
+      if (lease.failure !== undefined) {
+        throw new ApiaryError('failed-precondition', `attaching its network failed: ${lease.failure}`, {
+          cause: error,
+        });
+      }
+      // It asks for the path by its name, and not through the gate: what it sees there is something else.
+      const path = join(this.#gatePoint, taskId);
+      if (lease.seen !== 'nobody' || !messageOf(error).includes(path)) throw error;
+      this.#giveUp(`the engine does not see ${this.#gatePoint} as it is here`);
+      return 'unreached';
+    }
+    // One that ran already was started by somebody else.
+    if (lease.seen === 'runtime' || (await this.#gateway.isAttached(lease.address))) return 'started';
+    this.#giveUp('the engine mounts the files of containers from outside of their network namespaces');
+    return 'unreached';
+  }
+
+  async close(): Promise<void> {
+    this.#isOver = true;
+    const gate = await this.#gate;
+    await this.#opening;
+    gate?.close();
+    await this.#gateway?.close();
+    this.#gateway = undefined;
+  }
+
+  async remove(): Promise<void> {
+    await this.close();
+    try {
+      await this.#system.removeGateway();
+      await rm(this.#options.directory, { recursive: true, force: true });
+    } catch (error) {
+      this.#options.logger.warn({ reason: messageOf(error) }, 'a part of the gateway network is left behind');
+    }
+  }
+
+  async #openGate(): Promise<{ close(): void } | undefined> {
+    const { directory, logger } = this.#options;
+    try {
+      if (directory.includes(':')) throw new ApiaryError('failed-precondition', `${directory}: no path with a colon`);
+      // For root alone: whoever goes through the gate has an interface put into their namespace.
+      await mkdir(directory, { recursive: true });
+      await chmod(directory, 0o700);
+      // Below one that was left mounted by a process that was killed, nothing can be made.
+      await mkdir(this.#gatePoint).catch(() => {});
+      return await this.#system.openGate({
+        mountPoint: this.#gatePoint,
+        resolve: (name, { pid }) => this.#resolve(name, pid),
+        onLost: (error) => {
+          if (this.#isOver) return;
+          logger.warn({ reason: messageOf(error) }, 'the gate is lost: opening it anew');
+          this.#gate = this.#openGate();
+        },
+      });
+    } catch (error) {
+      this.#giveUp(messageOf(error));
+      return undefined;
+    }
+  }
+
+  async #openGateway(subnet: string): Promise<void> {
+    const { clock, logger } = this.#options;
+    // Nothing is made on a host that cannot use it.
+    if ((await this.#gate) === undefined || this.#isOver) return;
+    try {
+      this.#gateway = await this.#system.openGateway({ subnet, clock, logger });
+      this.#onReady();
+    } catch (error) {
+      this.#giveUp(messageOf(error));
+    }
+  }
+
+  /** Who asks waits until this settles: the engine, before it starts a container, and the runtime inside of it. */
+  async #resolve(taskId: string, pid: number): Promise<string | undefined> {
+    const lease = this.#leases.get(taskId);
+    if (lease === undefined) return undefined;
+    const namespace = await this.#system.namespaceOf(pid);
+    if (namespace === undefined) {
+      if (lease.seen === 'nobody') lease.seen = 'engine';
+      return lease.target;
+    }
+    try {
+      await this.#attachOnce(taskId, lease, namespace, pid);
+    } catch (error) {
+      lease.failure = messageOf(error);
+      this.#options.logger.warn({ task: taskId, reason: lease.failure }, 'cannot attach a task to the gateway network');
+      throw error;
+    }
+    lease.seen = 'runtime';
+    return lease.target;
+  }
+
+  /** The runtime asks for a path more than once. A later namespace may have the number of an earlier one. */
+  async #attachOnce(taskId: string, lease: Lease, namespace: number, pid: number): Promise<void> {
+    const gateway = this.#gateway;
+    if (gateway === undefined) throw new ApiaryError('unavailable', 'the gateway network is not there yet');
+    if (lease.attached?.namespace === namespace) {
+      await lease.attached.done;
+      if (await gateway.isAttached(lease.address)) return;
+    }
+    this.#pool?.claim(taskId, lease.address);
+    lease.isHeld = true;
+    const attached = { namespace, done: gateway.attach({ pid }, lease.address) };
+    lease.attached = attached;
+    try {
+      await attached.done;
+    } catch (error) {
+      if (lease.attached === attached) delete lease.attached;
+      throw error;
+    }
+  }
+
+  async #contents(
+    { gateway: wish }: ContainerConfig,
+    containerId: string,
+    { address }: Lease,
+  ): Promise<Partial<Record<GatewayFile, string>>> {
+    if (wish === undefined) return {};
+    return {
+      hosts: hostsFile({
+        address,
+        hostname: wish.hostname || containerId.slice(0, 12),
+        gateway: this.#subnet?.gateway ?? '',
+        extra: wish.hosts,
+      }),
+      resolvConf: resolvConf(await TaskFiles.hostResolvConf(), wish.dns),
+    };
+  }
+
+  #awaitVisit(lease: Lease): void {
+    lease.seen = 'nobody';
+    delete lease.failure;
+  }
+
+  #hold(taskId: string, lease: Lease): void {
+    lease.isHeld = true;
+    try {
+      this.#pool?.claim(taskId, lease.address);
+    } catch (error) {
+      // A container of an earlier membership, or one that somebody started after its address had gone to another.
+      this.#options.logger.warn(
+        { task: taskId, reason: messageOf(error) },
+        'a task has an address that is not its own',
+      );
+    }
+  }
+
+  #release(taskId: string, lease: Lease): void {
+    lease.isHeld = false;
+    this.#pool?.release(taskId);
+  }
+
+  #removeFiles(taskId: string): void {
+    this.#files.remove(taskId).catch((error: unknown) => {
+      this.#options.logger.warn({ task: taskId, reason: messageOf(error) }, 'files of a task are left behind');
+    });
+  }
+
+  #giveUp(reason: string): void {
+    if (this.#trouble !== '' || this.#isOver) return;
+    this.#trouble = reason;
+    this.#options.logger.warn({ reason }, "tasks are put on the engine's own bridge network");
+    this.#onReady();
+    this.#options.onTrouble();
+  }
+}

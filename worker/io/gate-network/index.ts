@@ -1,0 +1,1 @@
+export { GateNetwork, type GateNetworkOptions } from './gate-network.js';

@@ -1,0 +1,38 @@
+import type { ContainerConfig, EngineContainer } from '../core/index.js';
+
+/** The port to what gives tasks their network where the engine does not. */
+export interface TaskNetwork {
+  /** Empty while it works; else why tasks that are created from now on are on the engine's own bridge. */
+  readonly trouble: string;
+  /** The managers say which addresses this node's tasks have; empty: none. */
+  use(subnet: string): void;
+  /**
+   * These are all the containers of this node's tasks, now that the engine answers.
+   *
+   * @param isKnown  whether a task is still heard of, although it has no container
+   */
+  adopt(containers: readonly EngineContainer[], isKnown: (taskId: string) => boolean): void;
+  /** The container was looked at. */
+  observe(container: EngineContainer): void;
+  /** The task has no container, and will get none. */
+  forget(taskId: string): void;
+  /**
+   * What to create a task's container with, and an address for it. Waits until it is known which addresses there are.
+   *
+   * @throws ApiaryError `resource-exhausted` when all are in use
+   */
+  prepare(config: ContainerConfig): Promise<ContainerConfig>;
+  /**
+   * Has a container started, and gives it its network on the way.
+   *
+   * @param start  what starts it
+   * @returns      `unreached` when it has, or would have, come up without a network. It must be created anew: from now on
+   *               there is `trouble`
+   * @throws ApiaryError `failed-precondition` that says why its network could not be made, else what `start` throws
+   */
+  start(config: ContainerConfig, containerId: string, start: () => Promise<void>): Promise<'started' | 'unreached'>;
+  /** Ends it. What runs keeps its network. */
+  close(): Promise<void>;
+  /** Ends it and takes away all of it: no task of this node is left. */
+  remove(): Promise<void>;
+}
