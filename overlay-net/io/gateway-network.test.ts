@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { createNetworkNamespace, deleteNetworkNamespace } from '@apiary/agent-native';
 import { type Clock, VirtualClock } from '@apiary/std';
 import t, { type Test } from 'tap';
-import { GATEWAY_BRIDGE, GatewayNetwork, type GatewayNetworkOptions } from './gateway-network.js';
+import { GATEWAY_BRIDGE, GatewayNetwork, type GatewayNetworkOptions, removeGatewayNetwork } from './gateway-network.js';
 
 /** This file runs in a network namespace of its own: its gateway network is not this machine's. */
 const INSIDE = 'APIARY_TEST_NETWORK';
@@ -67,8 +67,11 @@ class Repairs {
 async function network(t: Test, options: Partial<GatewayNetworkOptions> = {}): Promise<GatewayNetwork> {
   const { logger } = new Repairs();
   const opened = await GatewayNetwork.open({ subnet: SUBNET, clock: new VirtualClock(), logger, ...options });
-  // Some have been closed or removed by then.
-  t.teardown(() => opened.remove().catch(() => {}));
+  t.teardown(async () => {
+    // Some have been closed by then.
+    await opened.close().catch(() => {});
+    await removeGatewayNetwork();
+  });
   return opened;
 }
 
@@ -126,7 +129,8 @@ t.test('with Docker’s rules, which drop what they do not know', { skip }, asyn
   await gateway.attach(denied, '10.224.3.9');
   t.ok(reaches(allowed, ABROAD));
   t.notOk(reaches(denied, ABROAD), 'what the administrator drops is dropped');
-  await gateway.remove();
+  await gateway.close();
+  await removeGatewayNetwork();
   t.equal(sh('iptables -S'), before);
 });
 
@@ -183,7 +187,8 @@ t.test('closed, it stays; opened again, it takes over what is there; removed, no
   t.ok(reaches(task, ABROAD));
   t.ok(await second.isAttached('10.224.3.2'));
   await deleteNetworkNamespace(task.path);
-  await second.remove();
+  await second.close();
+  await removeGatewayNetwork();
   t.equal(sh('ip -br link'), links);
   t.equal(sh('nft list tables'), tables);
 });

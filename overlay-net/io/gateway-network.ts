@@ -1,7 +1,7 @@
 import { type Change, type Link, type NamespaceRef, Netlink, RulesetWatch, writeSysctls } from '@apiary/agent-native';
 import { ApiaryError, type Clock, messageOf, systemCodeOf } from '@apiary/std';
 import { type GatewaySubnet, overlap, parseIpv4, parseIpv4Prefix, readGatewaySubnet } from '../core/index.js';
-import { PacketFilter } from './packet-filter.js';
+import { PacketFilter, removeRules } from './packet-filter.js';
 import { Upkeep } from './upkeep.js';
 
 /** The bridge that is every task's gateway. */
@@ -104,11 +104,11 @@ export class GatewayNetwork {
     try {
       await this.#netlink.apply(changes);
     } catch (error) {
-      await this.#deleteLink(port);
+      await deleteLink(this.#netlink, port);
       // The link of an earlier namespace, whose end the kernel has not come round to.
       if (systemCodeOf(error) !== 'EEXIST') throw error;
       await this.#netlink.apply(changes).catch(async (again: unknown) => {
-        await this.#deleteLink(port);
+        await deleteLink(this.#netlink, port);
         throw again;
       });
     }
@@ -121,25 +121,9 @@ export class GatewayNetwork {
 
   /** Looks after it no more; it stays as it is. */
   async close(): Promise<void> {
-    await this.#settle();
-    await this.#netlink.close();
-  }
-
-  /** Takes all of it away, and closes. */
-  async remove(): Promise<void> {
-    await this.#settle();
-    try {
-      for (const { name } of await this.#ports()) await this.#deleteLink(name);
-      await this.#deleteLink(GATEWAY_BRIDGE);
-      await this.#filter.remove();
-    } finally {
-      await this.#netlink.close();
-    }
-  }
-
-  async #settle(): Promise<void> {
     this.#watch?.close();
     await Promise.all([this.#linkUpkeep.stop(), this.#filterUpkeep.stop()]);
+    await this.#netlink.close();
   }
 
   #attachment(namespace: NamespaceRef, address: string, port: string): Change[] {
@@ -164,7 +148,7 @@ export class GatewayNetwork {
     const bridge = await this.#netlink.link(GATEWAY_BRIDGE);
     const repaired = bridge === undefined ? await this.#makeBridge() : await this.#ensureBridge(bridge);
     const index = bridge?.index ?? (await this.#netlink.link(GATEWAY_BRIDGE))?.index;
-    for (const port of await this.#ports()) {
+    for (const port of await portsOf(this.#netlink)) {
       if (port.master === index && port.port?.isolated === true && port.isUp) continue;
       repaired.push(port.name);
       const changes: Change[] = [
@@ -209,7 +193,7 @@ export class GatewayNetwork {
     const own = `${this.subnet.gateway}/${this.subnet.length}`;
     const held = (await this.#netlink.addresses({ family: 'ipv4', link: index })).map(({ address }) => address);
     const others = held.filter((address) => address !== own);
-    if (others.length > 0 && (await this.#ports()).some(({ master }) => master === index)) {
+    if (others.length > 0 && (await portsOf(this.#netlink)).some(({ master }) => master === index)) {
       const message = `${GATEWAY_BRIDGE} is in use with address ${others[0]}: by another swarmd on this host?`;
       throw new ApiaryError('failed-precondition', message);
     }
@@ -218,16 +202,6 @@ export class GatewayNetwork {
     if (!isUp) changes.push({ do: 'set-link', link: index, to: { isUp: true } });
     await this.#netlink.apply(changes);
     return changes.length === 0 ? [] : [`address of ${GATEWAY_BRIDGE}`];
-  }
-
-  async #ports(): Promise<Link[]> {
-    return (await this.#netlink.links({ kind: 'veth' })).filter(({ name }) => name.startsWith(PORT_PREFIX));
-  }
-
-  async #deleteLink(name: string): Promise<void> {
-    await this.#netlink.apply([{ do: 'delete-link', link: name }]).catch((error: unknown) => {
-      if (systemCodeOf(error) !== 'ENODEV') throw error;
-    });
   }
 
   /** What is sent to the host's own network would go to the bridge. */
@@ -265,6 +239,28 @@ export class GatewayNetwork {
   #tell(repaired: string[]): void {
     if (repaired.length > 0) this.#logger.info({ repaired }, 'put the gateway network right');
   }
+}
+
+/** Takes away whatever of a gateway network is on this host, made by whichever process. None may be open. */
+export async function removeGatewayNetwork(): Promise<void> {
+  const netlink = await Netlink.open();
+  try {
+    for (const { name } of await portsOf(netlink)) await deleteLink(netlink, name);
+    await deleteLink(netlink, GATEWAY_BRIDGE);
+    await removeRules(GATEWAY_BRIDGE);
+  } finally {
+    await netlink.close();
+  }
+}
+
+async function portsOf(netlink: Netlink): Promise<Link[]> {
+  return (await netlink.links({ kind: 'veth' })).filter(({ name }) => name.startsWith(PORT_PREFIX));
+}
+
+async function deleteLink(netlink: Netlink, name: string): Promise<void> {
+  await netlink.apply([{ do: 'delete-link', link: name }]).catch((error: unknown) => {
+    if (systemCodeOf(error) !== 'ENODEV') throw error;
+  });
 }
 
 function portName(address: string): string {

@@ -36,12 +36,6 @@ export class PacketFilter {
     return [...(await this.#ensureTable()), ...(await this.#ensureAccepts())];
   }
 
-  async remove(): Promise<void> {
-    this.#made = undefined;
-    await done('nft', ['-f', '-'], withoutGatewayRules());
-    for (const call of presentAccepts((await dockerUser()) ?? '', this.#bridge)) await iptables(call);
-  }
-
   async #ensureTable(): Promise<string[]> {
     const present = await listTable();
     if (present !== undefined && present === this.#made) return [];
@@ -57,6 +51,12 @@ export class PacketFilter {
     for (const call of calls) await iptables(call);
     return calls.length === 0 ? [] : [`accepts in ${DOCKER_USER}`];
   }
+}
+
+/** Takes away the rules of whatever gateway network there is with this bridge. */
+export async function removeRules(bridge: string): Promise<void> {
+  await done('nft', ['-f', '-'], withoutGatewayRules());
+  for (const call of presentAccepts((await dockerUser()) ?? '', bridge)) await iptables(call);
 }
 
 function listTable(): Promise<string | undefined> {
