@@ -1,5 +1,5 @@
 import { type ApiClient, createClient } from '@apiary/api/client';
-import type { Node, NodeState, Task } from '@apiary/api/model';
+import type { JoinRequest, Node, NodeSpec, NodeState, Task } from '@apiary/api/model';
 import { ApiaryError, messageOf } from '@apiary/std';
 import type { Test } from 'tap';
 import {
@@ -21,6 +21,11 @@ export const skipWithoutHosts = missing.length > 0 && `no test hosts here: ${mis
 /** A service's container, and the host whose engine has it. */
 export interface PlacedContainer extends ListedContainer {
   host: Host;
+}
+
+export interface ClusterOptions extends SwarmdOptions {
+  /** How many of the hosts, from h1 on, are managers; default 1. */
+  managers?: number;
 }
 
 export interface ServiceOptions {
@@ -46,19 +51,19 @@ export function serviceSpec(name: string, options: ServiceOptions) {
   };
 }
 
-/** A cluster on test hosts of its own: h1 is its manager, the others are workers. */
+/** A cluster on test hosts of its own: h1 is its first manager. */
 export class Cluster {
-  /** The API of h1. */
-  readonly manager: ApiClient;
+  /** The API that is asked: h1's, or of the host named last to `ask`. */
+  manager: ApiClient;
 
   private constructor(readonly hosts: Hosts) {
     this.manager = this.client(1);
   }
 
   /** Makes the hosts, and of all of them a cluster. They are removed when `t` ends. */
-  static async up(t: Test, count: number): Promise<Cluster> {
+  static async up(t: Test, count: number, options: ClusterOptions = {}): Promise<Cluster> {
     const cluster = await Cluster.hosts(t, count);
-    await cluster.form();
+    await cluster.form(options);
     return cluster;
   }
 
@@ -69,25 +74,75 @@ export class Cluster {
     return new Cluster(hosts);
   }
 
-  /** Makes a cluster of those hosts on which swarmd runs, or of all of them when it runs nowhere yet. */
-  async form(options: SwarmdOptions = {}): Promise<void> {
+  /**
+   * Makes a cluster of those hosts on which swarmd runs, or of all of them when it runs nowhere yet. The others than h1
+   * join all at once.
+   */
+  async form(options: ClusterOptions = {}): Promise<void> {
+    const { managers = 1 } = options;
     if (!this.hosts.all.some((host) => host.isSwarmdRunning)) {
       await Promise.all(this.hosts.all.map((host) => host.startSwarmd(options)));
     }
     await this.manager.swarmInit({ ListenAddr: '0.0.0.0:2377', AdvertiseAddr: this.hosts.host(1).address });
-    const workers = this.hosts.all.filter((host) => host.number > 1 && host.isSwarmdRunning);
-    await Promise.all(workers.map((host) => this.join(host.number)));
-    for (const host of [this.hosts.host(1), ...workers]) await this.nodeIs(host.number, 'ready');
+    const others = this.hosts.all.filter((host) => host.number > 1 && host.isSwarmdRunning);
+    await Promise.all(others.map(({ number }) => this.join(number, number <= managers ? 'Manager' : 'Worker')));
+    for (const host of [this.hosts.host(1), ...others]) await this.nodeIs(host.number, 'ready');
   }
 
-  async join(number: number): Promise<void> {
+  async join(number: number, role: 'Manager' | 'Worker' = 'Worker'): Promise<void> {
+    await this.client(number).swarmJoin(await this.joinRequest(number, role));
+  }
+
+  async joinRequest(number: number, role: 'Manager' | 'Worker'): Promise<JoinRequest> {
     const { JoinTokens } = await this.manager.swarmInspect();
-    await this.client(number).swarmJoin({
-      RemoteAddrs: [`${this.hosts.host(1).address}:2377`],
-      JoinToken: JoinTokens.Worker,
+    const { Addr } = (await this.manager.node('self')).ManagerStatus ?? {};
+    return {
+      RemoteAddrs: [Addr ?? ''],
+      JoinToken: JoinTokens[role],
       AdvertiseAddr: this.hosts.host(number).address,
       ListenAddr: '0.0.0.0:2377',
+    };
+  }
+
+  /** From here on, host number n is asked what the cluster is like. */
+  ask(number: number): void {
+    this.manager = this.client(number);
+  }
+
+  /**
+   * Waits until the managers are those of the hosts of these numbers and no others, each of them answers and says so,
+   * and they agree on who leads.
+   *
+   * @returns the number of the one that leads
+   */
+  managersAre(...numbers: number[]): Promise<number> {
+    const asked = numbers.map((number) => this.hosts.host(number).name).sort();
+    return this.#until(`the managers to be ${asked}`, async () => {
+      const leaders = new Set<string>();
+      for (const number of numbers) {
+        const nodes = await this.client(number).request<Node[]>('GET', '/nodes', {
+          signal: AbortSignal.timeout(3_000),
+        });
+        const managers = nodes.filter(({ ManagerStatus }) => ManagerStatus !== undefined);
+        const said = managers.map(({ Description }) => Description.Hostname).sort();
+        const roles = nodes.filter(({ Spec }) => Spec.Role === 'manager').length;
+        if (said.join() !== asked.join() || roles !== numbers.length) {
+          throw new Error(`h${number} says: ${said}; ${roles} should be`);
+        }
+        const leading = managers.filter(({ ManagerStatus }) => ManagerStatus?.Leader);
+        if (leading.length !== 1) throw new Error(`h${number} says that ${leading.length} lead`);
+        leaders.add(leading[0]?.Description.Hostname ?? '');
+      }
+      const [leader, ...others] = leaders;
+      if (leader === undefined || others.length > 0) throw new Error(`said to lead: ${[...leaders]}`);
+      return Number(leader.slice(1));
     });
+  }
+
+  /** Gives a node another spec, as `node update` does: read, changed, written under the version read. */
+  async updateNode(number: number, change: Partial<NodeSpec>): Promise<void> {
+    const { ID, Spec, Version } = await this.node(number);
+    await this.manager.updateNode(ID, Version.Index, { ...Spec, ...change });
   }
 
   /** The API of host number n. */
