@@ -15,7 +15,8 @@ import { invalid } from './refusal.js';
  * @param request.version  the `meta.version` that the caller has seen
  * @param request.force    demote a manager although those left would be no quorum
  * @throws ApiaryError `not-found`, `invalid-argument`, `out-of-sequence`; `failed-precondition` for the demotion of the
- *   last manager, and without `force` for one that would lose the quorum
+ *   last manager, without `force` for one that would lose the quorum, and for the promotion of a former manager that
+ *   has yet to hear that it is a worker
  */
 export function updateNode(
   view: View,
@@ -27,10 +28,23 @@ export function updateNode(
   if (spec.Availability === undefined) throw invalid('invalid Availability: ""');
   if (node.meta.version !== version) throw new ApiaryError('out-of-sequence', 'update out of sequence');
   const isDemotion = node.role === 'manager' && spec.Role === 'worker' && isWantedManager(node);
+  if (effectiveRole(node) === 'worker' && spec.Role === 'manager') refuseUnheardOf(view, node);
   const guards = isDemotion ? checkDemotion(view, node, force) : [];
   const isRemoval = node.departure?.isRemoval ?? false;
   const departure = force && spec.Role === 'worker' ? { isForced: true, isRemoval } : undefined;
   return changeSpec(node, spec, { departure, guards });
+}
+
+/**
+ * One that was put out of the managers while it was away still has its old log. It gives that up once it hears that it
+ * is a worker; wanted as a manager before that, it would go on with it.
+ */
+function refuseUnheardOf(view: View, { id, status }: NodeRecord): void {
+  if (status.state === 'ready' || view.cluster()?.excluded?.[id] === undefined) return;
+  throw new ApiaryError(
+    'failed-precondition',
+    `node ${id} was a manager and is away since before it became a worker: promote it once it is back`,
+  );
 }
 
 /**

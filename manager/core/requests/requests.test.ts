@@ -476,6 +476,23 @@ t.test('a manager is demoted and removed in two steps, or by force in one', asyn
   t.same(Object.keys(cluster.store.cluster()?.excluded ?? {}), ['b', 'c']);
 });
 
+t.test('a former manager that is away is not promoted before it has heard that it is a worker', async (t) => {
+  const cluster = withManagers('b', 'c');
+  const asManager = (id: string) => {
+    const spec = { ...AS_WORKER, Role: 'manager' as const };
+    return cluster.commit(updateNode(cluster.store, { id, version: cluster.versionOf(id), spec }));
+  };
+  cluster.commit(updateNode(cluster.store, { id: 'c', version: cluster.versionOf('c'), spec: AS_WORKER }));
+  asManager('c');
+  cluster.commit(updateNode(cluster.store, { id: 'c', version: cluster.versionOf('c'), spec: AS_WORKER }));
+  const changes: Change[] = [{ type: 'node-role', id: 'c', role: 'worker' }];
+  cluster.commit({ guards: [], changes, result: undefined });
+  t.throws(() => asManager('c'), { code: 'failed-precondition', message: /^node c was a manager and is away/ });
+  cluster.apply({ type: 'node-status', id: 'c', status: { state: 'ready', message: '', addr: '10.0.0.3' } });
+  asManager('c');
+  t.match(cluster.store.node('c'), { role: 'worker', spec: { Role: 'manager' } });
+});
+
 t.test('a demotion that would lose the quorum says what it costs, and is done by force', async (t) => {
   const cluster = withManagers('b', 'lost');
   const demote = (id: string, force = false) =>
