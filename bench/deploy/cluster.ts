@@ -23,8 +23,8 @@ export const apiary: Cluster = {
   port: 2378,
 };
 
-/** Makes one swarm of the hosts: the first is its manager. Resolves when every node is ready. */
-export async function form(cluster: Cluster, hosts: Hosts): Promise<void> {
+/** Makes one swarm of the hosts: the first so many are its managers. Resolves when every node is ready. */
+export async function form(cluster: Cluster, hosts: Hosts, managers = 1): Promise<void> {
   const [first, ...others] = hosts;
   if (first === undefined) return;
   const addressOf = (host: Host) => `${host.address}:${cluster.port}`;
@@ -37,13 +37,32 @@ export async function form(cluster: Cluster, hosts: Hosts): Promise<void> {
       ListenAddr: listen,
       AdvertiseAddr: host.address,
       RemoteAddrs: [addressOf(first)],
-      JoinToken: JoinTokens.Worker,
+      JoinToken: host.number <= managers ? JoinTokens.Manager : JoinTokens.Worker,
     });
   }
   await until(`${hosts.length} nodes of ${cluster.name} to be ready`, async () => {
     const nodes = await manager.nodes();
     return nodes.filter(({ Status }) => Status.State === 'ready').length === hosts.length;
   });
+}
+
+/** The host whose manager leads, once all the managers are reachable and every node is ready. */
+export function leading(cluster: Cluster, hosts: Hosts, managers: number): Promise<Host> {
+  return until(
+    `${cluster.name} to be whole`,
+    async () => {
+      const said: string[] = [];
+      for (const host of hosts.all.slice(0, managers)) {
+        const nodes = await cluster.clientOf(host).nodes();
+        if (nodes.some(({ Status }) => Status.State !== 'ready')) return false;
+        const known = nodes.filter(({ ManagerStatus }) => ManagerStatus?.Reachability === 'reachable');
+        if (known.length !== managers) return false;
+        said.push(known.find(({ ManagerStatus }) => ManagerStatus?.Leader)?.Description.Hostname ?? '');
+      }
+      return new Set(said).size === 1 && hosts.all.find(({ name }) => name === said[0]);
+    },
+    { timeoutMs: 120_000 },
+  );
 }
 
 export function sampleSpec(name: string, replicas: number): ServiceSpec {
