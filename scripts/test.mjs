@@ -18,7 +18,7 @@ function testFiles(folder) {
 }
 
 function isCluster(path) {
-  return /^(hosts|cluster|conformance)\//.test(path);
+  return /^(hosts|cluster|network|conformance)\//.test(path);
 }
 
 prepare();

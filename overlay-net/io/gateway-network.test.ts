@@ -200,6 +200,10 @@ t.test('a task that is attached anew, at the same address, has it', { skip }, as
   await gateway.attach(after, '10.224.3.2');
   t.ok(reaches(after, GATEWAY));
   t.notOk(reaches(before, GATEWAY));
+  sh(`ip link del ${GATEWAY_BRIDGE}`);
+  const last = await container(t, 'last');
+  await gateway.attach(last, '10.224.3.3');
+  t.ok(reaches(last, GATEWAY), 'also when the bridge was just taken away');
 });
 
 t.test('what cannot be attached says why, and leaves nothing', { skip }, async (t) => {

@@ -101,17 +101,17 @@ export class GatewayNetwork {
       // A kernel without IPv6 has none to turn off.
       if (systemCodeOf(error) !== 'ENOENT') throw error;
     });
-    try {
-      await this.#netlink.apply(changes);
-    } catch (error) {
+    const made = await this.#netlink.apply(changes).catch((error: unknown) => error);
+    if (made === undefined) return;
+    await deleteLink(this.#netlink, port);
+    const code = systemCodeOf(made);
+    // The bridge was just taken away; or there is the link of an earlier namespace, whose end the kernel has not come to.
+    if (code === 'ENODEV') this.#tell(await this.#ensureLinks());
+    else if (code !== 'EEXIST') throw made;
+    await this.#netlink.apply(changes).catch(async (again: unknown) => {
       await deleteLink(this.#netlink, port);
-      // The link of an earlier namespace, whose end the kernel has not come round to.
-      if (systemCodeOf(error) !== 'EEXIST') throw error;
-      await this.#netlink.apply(changes).catch(async (again: unknown) => {
-        await deleteLink(this.#netlink, port);
-        throw again;
-      });
-    }
+      throw again;
+    });
   }
 
   /** Whether the link of a task with this address is there. */
