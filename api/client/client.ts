@@ -131,6 +131,16 @@ export function createClient(host: string) {
     /** The cluster's state as one consistent file, still to be read: whole when the stream ends without an error. */
     backup: (signal?: AbortSignal): Promise<IncomingMessage> => transport.open('GET', '/apiary/v1/backup', { signal }),
 
+    /**
+     * The output of a service's tasks, still to be read: in Docker's frames, or raw when it has a terminal.
+     *
+     * @param query  Docker's parameters: `follow`, `stdout`, `since`, ...
+     */
+    serviceLogs: (id: string, query: RequestOptions['query'], signal?: AbortSignal): Promise<IncomingMessage> =>
+      transport.open('GET', `/services/${encodeURIComponent(id)}/logs`, { query, signal }),
+    taskLogs: (id: string, query: RequestOptions['query'], signal?: AbortSignal): Promise<IncomingMessage> =>
+      transport.open('GET', `/tasks/${encodeURIComponent(id)}/logs`, { query, signal }),
+
     tasks: (filters?: Filters) => list<Task>('/tasks', filters),
     task: (id: string) => get<Task>(`/tasks/${encodeURIComponent(id)}`),
 

@@ -1,6 +1,7 @@
 export * from './apiary.js';
 export {
   type LogBatch,
+  type LogCancel,
   type LogLine,
   type LogOptions,
   type LogPosition,

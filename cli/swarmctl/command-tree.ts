@@ -34,6 +34,7 @@ const ONE: ArgumentRule = { least: 1, most: 1 };
 
 const services = () => import('./commands/services.js');
 const changes = () => import('./commands/service-changes.js');
+const logs = () => import('./commands/logs.js');
 const nodes = () => import('./commands/nodes.js');
 const backup = () => import('./commands/backup.js');
 const restore = () => import('./commands/restore.js');
@@ -70,6 +71,14 @@ const SERVICE: CommandGroup = {
       ],
       args: SOME,
       load: async () => (await services()).inspect,
+    },
+    {
+      name: 'logs',
+      use: '[OPTIONS] SERVICE|TASK',
+      short: 'Fetch the logs of a service or task',
+      examples: ['swarmctl service logs --follow --tail 20 web', 'swarmctl service logs --since 10m --timestamps web'],
+      args: ONE,
+      load: async () => (await logs()).serviceLogs,
     },
     {
       name: 'ls',
@@ -242,7 +251,23 @@ const SWARM_COMMANDS: CommandEntry[] = [
 
 const SWARM: CommandGroup = { name: 'swarm', short: 'Manage Swarm', commands: SWARM_COMMANDS };
 
-export const GROUPS: CommandGroup[] = [NODE, SERVICE, SWARM];
+/** Docker has this one under `service` alone; here it takes the name of a task as well, as `service ps` shows it. */
+const TASK: CommandGroup = {
+  name: 'task',
+  short: 'Look at single tasks of services',
+  commands: [
+    {
+      name: 'logs',
+      use: '[OPTIONS] TASK',
+      short: 'Fetch the logs of a task',
+      examples: ['swarmctl task logs --follow web.1.n0qbdlzjz1q2'],
+      args: ONE,
+      load: async () => (await logs()).taskLogs,
+    },
+  ],
+};
+
+export const GROUPS: CommandGroup[] = [NODE, SERVICE, SWARM, TASK];
 
 export const COMMANDS: CommandEntry[] = [
   ...SWARM_COMMANDS,

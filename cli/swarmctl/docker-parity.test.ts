@@ -436,9 +436,37 @@ async function main(): Promise<void> {
     for (const template of ofObjects) await compare(t, ['service', 'inspect', '--format', template, 'web']);
   });
 
+  t.test('logs are asked for and shown as docker does', async (t) => {
+    const lines = [
+      'service logs web',
+      'service logs --raw web',
+      'service logs -t --tail 2 web',
+      'service logs -n 1 --raw -t web',
+      'service logs --no-trunc --no-resolve web',
+      'service logs --no-task-ids --details web',
+      'service logs --details --raw web',
+      'service logs --follow --since 2013-01-02T13:23:37Z web',
+      'service logs --since 2013-01-02T13:23 --raw web',
+      'service logs --since 2013-01-02T13:23:37.5+02:00 web',
+      'service logs --since 2013-01-02 web',
+      'service logs --since 1136073600.000000001 --raw web',
+      'service logs --since yesterday web',
+      'service logs aavd36hjmg3cw9fhrmlbd85p',
+      'service logs nope',
+      'service logs',
+      'service logs a b',
+    ];
+    for (const line of lines) {
+      await compare(t, wordsOf(line));
+      const asked = ({ requests }: RecordingServer) =>
+        requests.filter(({ path }) => path.endsWith('/logs')).map(({ path, query }) => ({ path, query }));
+      t.same(asked(server), asked(theirs), line);
+    }
+  });
+
   t.test('the help of a flag is that of docker', async (t) => {
     const commands = {
-      service: ['create', 'update', 'ls', 'ps', 'inspect', 'rm', 'scale'],
+      service: ['create', 'update', 'logs', 'ls', 'ps', 'inspect', 'rm', 'scale'],
       node: ['demote', 'inspect', 'ls', 'promote', 'ps', 'rm', 'update'],
       swarm: ['init', 'join', 'join-token', 'leave', 'update'],
     };

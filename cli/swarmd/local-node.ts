@@ -5,6 +5,7 @@ import {
   issueCertificate,
   type LocalNode,
   type LocalNodeStatus,
+  type Logs,
   type Manager,
   type Replica,
 } from '@apiary/manager/io';
@@ -153,9 +154,17 @@ export class SwarmNode implements LocalNode {
   }
 
   replica(): Replica {
+    return this.#runningManager().replica;
+  }
+
+  logs(): Logs {
+    return this.#runningManager().logs;
+  }
+
+  #runningManager(): Manager {
     const manager = this.#place?.manager;
     if (manager === undefined) throw new ApiaryError('not-manager', this.#place === undefined ? NO_SWARM : WORKER);
-    return manager.replica;
+    return manager;
   }
 
   /** @returns the id of this node */

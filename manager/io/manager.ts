@@ -4,8 +4,9 @@ import type { Logger } from 'pino';
 import { type ClusterInit, initCluster, raftSettingsOf } from '../core/requests/index.js';
 import { renewal } from '../core/trust/index.js';
 import { LeaderLoop } from './leader-loop.js';
+import { ClusterLogs, LogBroker } from './logs/index.js';
 import { MembershipLoop } from './membership-loop.js';
-import type { Replica } from './ports.js';
+import type { Logs, Replica } from './ports.js';
 import { type ManagerIdentity, RaftTransport } from './raft-transport/index.js';
 import { StoreReplica } from './replica.js';
 import { Dispatcher, nodeCaService, type RpcServer, type ServerIdentity, startRpcServer } from './rpc/index.js';
@@ -33,6 +34,7 @@ export interface ManagerOptions {
 
 export interface Manager {
   replica: Replica;
+  logs: Logs;
   /**
    * Signs a certificate for this manager itself. It has the root's key, so that it needs nobody, nor a certificate that
    * is still good, to get the next one.
@@ -104,7 +106,7 @@ export async function startManager(options: ManagerOptions): Promise<Manager> {
     const loop = new LeaderLoop({ replica, clock, rng, logger: logger.child({ part: 'planner' }), onFatal });
     closers.push(() => loop.close());
     closers.push(() => membership.close());
-    const server = await serve(options, replica, transport, closers);
+    const { server, logs } = await serve(options, replica, transport, () => shown, closers);
     // Before it is deaf.
     closers.push(() => handOver(replica, clock));
     logger.info({ addr: server.addr }, 'manager: listening for nodes');
@@ -118,7 +120,7 @@ export async function startManager(options: ManagerOptions): Promise<Manager> {
       hearRefusal = listener;
       if (refusal !== undefined) listener(refusal);
     };
-    return { replica, issueOwnCertificate, rotate, onRefused, close };
+    return { replica, logs, issueOwnCertificate, rotate, onRefused, close };
   } catch (error) {
     await close();
     throw error;
@@ -159,16 +161,23 @@ async function handOver(replica: Replica, clock: Clock): Promise<void> {
 }
 
 async function serve(
-  { identity, listenAddr, clock, logger }: ManagerOptions,
+  { identity, listenAddr, clock, rng, logger }: ManagerOptions,
   replica: Replica,
   transport: RaftTransport,
+  shown: () => ManagerIdentity,
   closers: (() => Promise<void> | void)[],
-): Promise<RpcServer> {
+): Promise<{ server: RpcServer; logs: Logs }> {
   const log = logger.child({ part: 'dispatcher' });
   const dispatcher = new Dispatcher({ replica, clock, log });
   closers.push(() => dispatcher.close());
-  const services = [nodeCaService({ replica, clock, log }), dispatcher.service, transport.service];
+  const broker = new LogBroker({ replica, agents: dispatcher, clock, rng });
+  const logs = new ClusterLogs({ replica, broker, identity: shown, clock });
+  closers.push(() => {
+    logs.close();
+    broker.close();
+  });
+  const services = [nodeCaService({ replica, clock, log }), dispatcher.service, transport.service, ...broker.services];
   const server = await startRpcServer({ listenAddr, identity, services, replica, clock });
   closers.push(() => server.close());
-  return server;
+  return { server, logs };
 }

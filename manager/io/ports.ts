@@ -1,4 +1,5 @@
 import type { InitRequest, JoinRequest, LocalNodeState } from '@apiary/api/model';
+import type { LogBatch, LogRequest } from '@apiary/api/rpc';
 import type { Leadership, MemberId, Membership, MembershipChange, PeerStatus, ProposeOptions } from '@apiary/raft/core';
 import type { Rng } from '@apiary/std';
 import type { Decision } from '../core/requests/decision.js';
@@ -39,11 +40,24 @@ export interface Replica {
   transferLeadership(to?: MemberId): Promise<void>;
 }
 
+/** The output of tasks' containers, from all nodes. */
+export interface Logs {
+  /**
+   * Lines in the order of their time as far as can be told, and what is missing. Goes on over a change of leader. Ends when
+   * all is said, and once `signal` aborts.
+   *
+   * @throws ApiaryError `unavailable` when no leader is found, or this node stops being a manager
+   */
+  read(request: LogRequest, signal: AbortSignal): AsyncIterable<LogBatch>;
+}
+
 /** What the HTTP API asks of the node that it runs on. */
 export interface LocalNode {
   status(): LocalNodeStatus;
   /** @throws ApiaryError `not-manager`, with Docker's words, when this node is no manager */
   replica(): Replica;
+  /** @throws ApiaryError `not-manager` as `replica` */
+  logs(): Logs;
   /** Makes a cluster of this node. @returns the node's id */
   init(request: InitRequest): Promise<string>;
   join(request: JoinRequest): Promise<void>;

@@ -31,7 +31,6 @@ const WAITING = {
     'err-references',
   ],
   stacks: ['stack-deploy', 'stack-errors'],
-  'service logs': ['service-logs', 'run-templates'],
   'events of the swarm': ['api-events'],
 } as const;
 

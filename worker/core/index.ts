@@ -9,6 +9,7 @@ export * from './container.js';
 export * from './container-config.js';
 export * from './gateway-config.js';
 export * from './image-reference.js';
+export * from './log-frames.js';
 export * from './manager-search.js';
 export * from './status-outbox.js';
 export * from './task-life.js';

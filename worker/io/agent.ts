@@ -8,6 +8,7 @@ import { type AssignedTask, AssignmentSet, isUrgent, type NodeFacts, StatusOutbo
 import type { Engine, HostDescription } from './engine.js';
 import { EngineLink } from './engine-link.js';
 import { managerCredentials, type NodeIdentity } from './enrolment/channel.js';
+import { LogPublisher } from './log-publisher.js';
 import { ManagerSession } from './manager-session.js';
 import type { TaskNetwork } from './task-network.js';
 import { TaskRunners } from './task-runners.js';
@@ -84,6 +85,7 @@ class WorkerAgent implements Agent {
   readonly #network: TaskNetwork | undefined;
   readonly #assignments = new AssignmentSet();
   readonly #outbox = new StatusOutbox();
+  readonly #logs: LogPublisher;
   #host: HostDescription = hostWithoutEngine();
   #engineError = '';
   /** The description that the managers have of this session. */
@@ -124,8 +126,18 @@ class WorkerAgent implements Agent {
       rng,
       logger,
       onStatus: (task, status) => this.#report(task, status),
-      onForgotten: (taskId) => this.#outbox.forget(taskId),
+      onForgotten: (taskId) => {
+        this.#outbox.forget(taskId);
+        this.#logs.taskChanged(taskId);
+      },
       onNoAnswer: (reason) => this.#link.suspect(reason),
+    });
+    this.#logs = new LogPublisher({
+      engine,
+      clock,
+      logger,
+      containerOf: (taskId) => this.#runners.containerOf(taskId),
+      manager: () => (this.#session.manager === undefined ? undefined : { addr: this.#session.manager, ...channel() }),
     });
     this.#session = new ManagerSession({
       nodeId: this.#nodeId,
@@ -203,12 +215,15 @@ class WorkerAgent implements Agent {
     this.#stopped = true;
     this.#patience?.cancel();
     this.#lazyFlush?.cancel();
+    this.#logs.stop();
     this.#runners.stop();
     this.#link.stop();
   }
 
   #hear({ body }: ManagerMessage): void {
     if (body?.$case === 'assignments') this.#runners.assign(this.#assignments.apply(body.value));
+    if (body?.$case === 'logQuery') this.#logs.query(body.value);
+    if (body?.$case === 'logCancel') this.#logs.cancel(body.value.queryId);
     if (body?.$case === 'statusAck') {
       this.#outbox.acknowledge(body.value.sequence);
       this.#flushSoon();
@@ -218,6 +233,7 @@ class WorkerAgent implements Agent {
   #report(task: AssignedTask, status: TaskStatus): void {
     this.#options.logger.debug({ task: task.id, state: status.state, err: status.err }, 'task');
     this.#outbox.put(task.id, status, isUrgent(status, task.desiredState));
+    this.#logs.taskChanged(task.id);
     this.#flushSoon();
   }
 

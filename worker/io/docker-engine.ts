@@ -1,6 +1,12 @@
 import { ApiaryError, type Clock } from '@apiary/std';
-import { type ContainerConfig, type EngineContainer, GATEWAY_ADDRESS_LABEL, TASK_LABELS } from '../core/index.js';
-import type { Engine, EngineEvent, HostDescription } from './engine.js';
+import {
+  type ContainerConfig,
+  type EngineContainer,
+  GATEWAY_ADDRESS_LABEL,
+  LogFrames,
+  TASK_LABELS,
+} from '../core/index.js';
+import type { Engine, EngineEvent, HostDescription, LogsOptions, OutputLine } from './engine.js';
 import { EngineHttp } from './engine-http.js';
 import { ImagePulls } from './image-pulls.js';
 
@@ -26,7 +32,7 @@ export function dockerEngine({ socketPath, clock }: { socketPath: string; clock:
 
 interface ContainerInspection {
   Id: string;
-  Config?: { Labels?: Record<string, string> | null };
+  Config?: { Labels?: Record<string, string> | null; Tty?: boolean };
   State?: {
     Status?: string;
     Pid?: number;
@@ -159,6 +165,35 @@ class DockerEngine implements Engine {
     } catch (error) {
       if (codeOf(error) !== 'not-found') throw error;
     }
+  }
+
+  async *logs(
+    containerId: string,
+    options: LogsOptions,
+    signal: AbortSignal,
+  ): AsyncGenerator<OutputLine[], void, void> {
+    const path = `/containers/${encodeURIComponent(containerId)}`;
+    const { Config } = (await this.#call('GET', `${path}/json`)) as ContainerInspection;
+    const query = new URLSearchParams({
+      follow: String(options.follow),
+      stdout: String(options.stdout),
+      stderr: String(options.stderr),
+      timestamps: 'true',
+      tail: options.tail < 0 ? 'all' : String(options.tail),
+      ...(options.since !== '' && { since: options.since }),
+    });
+    const frames = new LogFrames(Config?.Tty === true);
+    const url = `${await this.#versionPrefix()}${path}/logs?${query}`;
+    try {
+      for await (const chunk of this.#http.bytes('GET', url, { timeoutMs: READ_TIMEOUT_MS, signal })) {
+        const lines = frames.push(chunk);
+        if (lines.length > 0) yield lines;
+      }
+    } catch (error) {
+      if (signal.aborted) return;
+      throw error;
+    }
+    yield frames.finish();
   }
 
   async watch(onEvent: (event: EngineEvent) => void, onLost: (reason: string) => void): Promise<{ close(): void }> {

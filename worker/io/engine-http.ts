@@ -60,20 +60,7 @@ export class EngineHttp {
     options: EngineRequest,
     onObject: (object: unknown) => void,
   ): Promise<EngineStream> {
-    const { response, settle } = await this.#send(method, path, options);
-    const status = response.statusCode ?? 0;
-    if (status >= 400) {
-      const chunks: Buffer[] = [];
-      try {
-        for await (const chunk of response) chunks.push(chunk);
-      } catch (error) {
-        throw this.#fault(error, options.signal);
-      } finally {
-        settle();
-      }
-      throw refusal(status, readBody(response, Buffer.concat(chunks).toString()));
-    }
-    settle();
+    const response = await this.#open(method, path, options);
     return {
       close: () => response.destroy(),
       ended: readLines(response, onObject).catch((error: unknown) => {
@@ -82,8 +69,37 @@ export class EngineHttp {
     };
   }
 
+  /** The bytes that the engine answers with, as they are taken. Throws as `request`. */
+  async *bytes(method: string, path: string, options: EngineRequest): AsyncGenerator<Uint8Array, void, void> {
+    const response = await this.#open(method, path, options);
+    try {
+      for await (const chunk of response) yield chunk;
+    } catch (error) {
+      throw this.#fault(error, options.signal);
+    }
+  }
+
   close(): void {
     this.#agent.destroy();
+  }
+
+  /** Resolves with the head of an answer that goes on. */
+  async #open(method: string, path: string, options: EngineRequest): Promise<http.IncomingMessage> {
+    const { response, settle } = await this.#send(method, path, options);
+    const status = response.statusCode ?? 0;
+    if (status < 400) {
+      settle();
+      return response;
+    }
+    const chunks: Buffer[] = [];
+    try {
+      for await (const chunk of response) chunks.push(chunk);
+    } catch (error) {
+      throw this.#fault(error, options.signal);
+    } finally {
+      settle();
+    }
+    throw refusal(status, readBody(response, Buffer.concat(chunks).toString()));
   }
 
   #send(

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { TASK_LABELS } from '../core/index.js';
-import type { ContainerConfig, Engine, EngineContainer, EngineEvent } from './engine.js';
+import type { ContainerConfig, Engine, EngineContainer, EngineEvent, LogsOptions, OutputLine } from './engine.js';
 
 /** What the suite needs of the host under test. */
 export interface EngineSubject {
@@ -189,6 +189,51 @@ export function engineConformance({
       },
     },
     {
+      name: 'what a container writes is read by stream, from the end, since a moment, and with a terminal',
+      async run() {
+        const script = 'echo one; sleep 0.01; echo two >&2; sleep 0.01; printf three';
+        for (const body of [{}, { Tty: true }]) {
+          const events = await listen(engine);
+          const { id } = await started(['sh', '-c', script], body);
+          await events.next(({ kind, containerId }) => kind === 'ended' && containerId === id);
+          events.close();
+          const all = await read(engine, id, {});
+          assert.deepEqual(all.map(sayLine), ['out one', 'Tty' in body ? 'out two' : 'err two', 'out three']);
+          assert.deepEqual(
+            [...all].sort((a, b) => (a.timestamp < b.timestamp ? -1 : 1)),
+            all,
+            'in order of time',
+          );
+          assert.ok(all.every(({ timestamp }) => Math.abs(Date.parse(timestamp) - Date.now()) < 60_000));
+          assert.deepEqual((await read(engine, id, { tail: 1 })).map(sayLine), ['out three']);
+          if (!('Tty' in body)) assert.deepEqual((await read(engine, id, { stdout: false })).map(sayLine), ['err two']);
+          const [, second] = all;
+          const since = `${Math.floor(Date.parse(second?.timestamp ?? '') / 1000)}${second?.timestamp.slice(19, 29)}`;
+          assert.equal((await read(engine, id, { since })).length, 2);
+          await gone(id);
+          await assert.rejects(read(engine, id, {}), refuses('not-found', /No such container/));
+        }
+      },
+    },
+    {
+      name: 'a container is followed until it ends, or nobody wants to know any more',
+      async run() {
+        const talker = ['sh', '-c', 'trap "exit 0" TERM; i=0; while :; do echo $((i += 1)); sleep 0.05; done'];
+        const { id } = await started(talker);
+        const aborter = new AbortController();
+        const seen: string[] = [];
+        for await (const lines of engine.logs(id, LOGS, aborter.signal)) {
+          seen.push(...lines.map(sayLine));
+          if (seen.length >= 3) aborter.abort();
+        }
+        assert.deepEqual(seen.slice(0, 3), ['out 1', 'out 2', 'out 3']);
+        const toTheEnd = read(engine, id, { follow: true });
+        await engine.stop(id, 5_000);
+        assert.ok((await toTheEnd).length >= 3);
+        await gone(id);
+      },
+    },
+    {
       name: 'what carries the label of a task is found again, and nothing else',
       async run() {
         const [first, second] = [await started(['sleep', '1d']), await started(['sh', '-c', 'exit 1'])];
@@ -200,6 +245,18 @@ export function engineConformance({
     },
   ];
 }
+
+const LOGS: LogsOptions = { follow: true, stdout: true, stderr: true, since: '', tail: -1 };
+
+async function read(engine: Engine, id: string, options: Partial<LogsOptions>): Promise<OutputLine[]> {
+  const all: OutputLine[] = [];
+  const asked = { ...LOGS, follow: false, ...options };
+  for await (const lines of engine.logs(id, asked, new AbortController().signal)) all.push(...lines);
+  return all;
+}
+
+const sayLine = ({ stream, data }: OutputLine): string =>
+  `${stream.slice(3)} ${Buffer.from(data).toString().trimEnd()}`;
 
 /** The engine's events from now on, to be waited for. */
 async function listen(engine: Engine): Promise<{

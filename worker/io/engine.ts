@@ -1,7 +1,7 @@
 import type { NodeDescription } from '@apiary/api/model';
-import type { ContainerConfig, EngineContainer } from '../core/index.js';
+import type { ContainerConfig, EngineContainer, OutputLine } from '../core/index.js';
 
-export type { ContainerConfig, EngineContainer };
+export type { ContainerConfig, EngineContainer, OutputLine };
 
 /** What the engine says of this host. */
 export type HostDescription = Pick<NodeDescription, 'Platform' | 'Resources' | 'Engine' | 'Hostname'>;
@@ -12,6 +12,18 @@ export interface EngineEvent {
   taskId: string;
   nodeId: string;
   kind: 'created' | 'started' | 'ended' | 'health' | 'removed';
+}
+
+/** Which of a container's output is wanted. */
+export interface LogsOptions {
+  /** Go on with what is written from now on, until the container ends. */
+  follow: boolean;
+  stdout: boolean;
+  stderr: boolean;
+  /** `SECONDS[.NANOSECONDS]` since the epoch: nothing before; empty for all. */
+  since: string;
+  /** At most so many lines from the end; -1 for all. */
+  tail: number;
 }
 
 /**
@@ -42,6 +54,13 @@ export interface Engine {
   stop(containerId: string, graceMs: number): Promise<void>;
   /** Removes a container that has ended, with its anonymous volumes. One that is gone is removed. */
   remove(containerId: string): Promise<void>;
+  /**
+   * A container's output, in the order in which it was written. Nothing is read ahead of who takes it. Ends when there
+   * is no more, and once `signal` aborts.
+   *
+   * @throws ApiaryError `not-found` when it is gone; in the engine's words when its log driver keeps nothing to read
+   */
+  logs(containerId: string, options: LogsOptions, signal: AbortSignal): AsyncIterable<OutputLine[]>;
   /**
    * Tells, from now on, which containers of tasks were created, started, ended, changed their health or were removed. Ends
    * with `onLost`, once, when the engine goes away; whoever listens inspects again all that it knows once the engine

@@ -1,5 +1,13 @@
 import { ApiaryError } from '@apiary/std';
-import type { ContainerConfig, Engine, EngineContainer, EngineEvent, HostDescription } from './engine.js';
+import type {
+  ContainerConfig,
+  Engine,
+  EngineContainer,
+  EngineEvent,
+  HostDescription,
+  LogsOptions,
+  OutputLine,
+} from './engine.js';
 
 /** An engine in memory, for tests of what stands on the port. Its containers outlive whoever talks to it. */
 export class FakeEngine implements Engine {
@@ -10,6 +18,8 @@ export class FakeEngine implements Engine {
   before: (call: string, what: string) => Promise<void> | void = () => {};
   #count = 0;
   #isUp = true;
+  readonly #outputs = new Map<string, OutputLine[]>();
+  #readers: (() => void)[] = [];
   #watchers = new Set<{ onEvent: (event: EngineEvent) => void; onLost: (reason: string) => void }>();
 
   async ping(): Promise<void> {
@@ -94,6 +104,22 @@ export class FakeEngine implements Engine {
     this.done.push(`remove ${container.name}`);
   }
 
+  async *logs(containerId: string, { follow, tail }: LogsOptions, signal: AbortSignal): AsyncGenerator<OutputLine[]> {
+    await this.#called('logs', containerId);
+    const { name, taskId } = this.#get(containerId);
+    const isOver = () => !follow || signal.aborted || this.containers.get(containerId)?.state !== 'running';
+    signal.addEventListener('abort', () => this.#wake());
+    let at = tail < 0 ? 0 : Math.max(0, this.output(taskId).length - tail);
+    this.done.push(`logs ${name}`);
+    for (;;) {
+      const fresh = this.output(taskId).slice(at);
+      at += fresh.length;
+      if (fresh.length > 0) yield fresh;
+      else if (isOver()) return;
+      else await new Promise<void>((resolve) => this.#readers.push(resolve));
+    }
+  }
+
   async watch(onEvent: (event: EngineEvent) => void, onLost: (reason: string) => void): Promise<{ close(): void }> {
     await this.#called('watch', '');
     const watcher = { onEvent, onLost };
@@ -101,11 +127,29 @@ export class FakeEngine implements Engine {
     return { close: () => this.#watchers.delete(watcher) };
   }
 
+  /** What a task's container has written. */
+  output(taskId: string): OutputLine[] {
+    return this.#outputs.get(taskId) ?? [];
+  }
+
+  /** A task's container writes a line. @param second  of the first minute of 2020, when it does */
+  write(taskId: string, second: number, text: string, stream: OutputLine['stream'] = 'stdout'): void {
+    const timestamp = `2020-01-01T00:00:${String(second).padStart(2, '0')}.000000000Z`;
+    const line: OutputLine = { stream, timestamp, data: Buffer.from(`${text}\n`) };
+    this.#outputs.set(taskId, [...this.output(taskId), line]);
+    this.#wake();
+  }
+
+  #wake(): void {
+    for (const resolve of this.#readers.splice(0)) resolve();
+  }
+
   /** The process of a task's container ends by itself. */
   exit(taskId: string, exitCode: number): void {
     const container = this.of(taskId);
     Object.assign(container, { state: 'exited', pid: 0, exitCode });
     delete container.health;
+    this.#wake();
     this.#tell(container.id, 'ended');
   }
 

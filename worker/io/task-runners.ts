@@ -97,6 +97,18 @@ export class TaskRunners {
     return this.#runs.size;
   }
 
+  /**
+   * The container of a task that is assigned to this node: undefined while there is none yet, and whether its process was
+   * ever started.
+   */
+  containerOf(taskId: string): { isAssigned: boolean; id: string | undefined; isStarted: boolean } {
+    const run = this.#runs.get(taskId);
+    if (run?.task === undefined) return { isAssigned: false, id: undefined, isStarted: false };
+    const { container, status } = run.facts;
+    const isStarted = container !== undefined && container.state !== 'created';
+    return { isAssigned: true, id: container?.id, isStarted: isStarted || isTerminal(status.state) };
+  }
+
   /** What the managers want, or the part of it that changed. With the first call all that was found has its owner. */
   assign({ changed, removed }: { changed: AssignedTask[]; removed: string[] }): void {
     for (const task of changed) this.#assign(task);

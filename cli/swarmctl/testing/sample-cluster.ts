@@ -177,7 +177,13 @@ export function answerOfSampleCluster({ method, path, query }: RecordedRequest):
   if (path === '/tasks') return { json: TASKS };
   if (path === '/nodes') return { json: NODES };
   if (path === '/info') return { json: INFO };
-  const [, kind, id] = path.split('/');
+  const [, kind, id, part] = path.split('/');
+  if (part === 'logs') return (response) => response.end(logsOf(query));
+  if (kind === 'tasks')
+    return found(
+      TASKS.find((task) => task.ID === id),
+      `task ${id}`,
+    );
   if (kind === 'services')
     return found(
       SERVICES.find((service) => service.ID === id || service.Spec.Name === id),
@@ -199,6 +205,29 @@ export function answerOfSampleCluster({ method, path, query }: RecordedRequest):
     };
   }
   return undefined;
+}
+
+/** Lines of two tasks, as the daemon writes them; what `tail` asks for is taken for the end of all. */
+function logsOf(query: RecordedRequest['query']): Buffer {
+  const lines: [stream: number, second: number, task: number, text: string][] = [
+    [1, 1, 0, 'one\n'],
+    [2, 2, 1, 'two  with spaces, and ä\n'],
+    [1, 3, 3, 'a part '],
+    [1, 4, 3, 'and the rest\n'],
+  ];
+  const frames = lines.slice(-Number(query['tail'] === 'all' ? 9 : query['tail'])).map(([stream, second, at, text]) => {
+    const { ID: taskId, NodeID: nodeId, ServiceID: serviceId } = TASKS[at] ?? {};
+    const context = `com.docker.swarm.node.id=${nodeId},com.docker.swarm.service.id=${serviceId},com.docker.swarm.task.id=${taskId}`;
+    const stamp = query['timestamps'] === '1' ? `2026-01-01T00:00:0${second}.000000000Z ` : '';
+    const line = Buffer.from(`${stamp}${query['details'] === '1' ? `${context},extra=a+b%2Cc ` : ''}${text}`);
+    const header = Buffer.alloc(8);
+    header.writeUInt8(stream, 0);
+    header.writeUInt32BE(line.length, 4);
+    return Buffer.concat([header, line]);
+  });
+  if (query['since'] === undefined) return Buffer.concat(frames);
+  const words = Buffer.from('Error grabbing logs: incomplete\n');
+  return Buffer.concat([...frames, Buffer.from([3, 0, 0, 0, 0, 0, 0, words.length]), words]);
 }
 
 const found = (json: object | undefined, what: string): Reply =>

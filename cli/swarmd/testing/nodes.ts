@@ -41,6 +41,7 @@ export function engineWith(containers: Containers): Engine {
     },
     remove: async (id) => void containers.delete(id),
     watch: async () => ({ close: () => {} }),
+    async *logs() {},
     pull: never,
     create: never,
     start: never,

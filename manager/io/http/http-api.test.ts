@@ -6,12 +6,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ApiError, createClient } from '@apiary/api/client';
 import type { NodeDescription, ServiceSpec, TaskStatus } from '@apiary/api/model';
+import type { LogRequest } from '@apiary/api/rpc';
 import { noPeers, ReplicatedLog } from '@apiary/raft/io';
 import { ApiaryError, SeededRng, VirtualClock } from '@apiary/std';
 import t, { type Test } from 'tap';
 import { initCluster } from '../../core/requests/index.js';
 import type { Change } from '../../core/store/change.js';
-import type { LocalNode, LocalNodeStatus } from '../ports.js';
+import type { LocalNode, LocalNodeStatus, Logs } from '../ports.js';
 import { StoreReplica } from '../replica.js';
 import { createRootCa } from '../trust/index.js';
 import { createHttpApi } from './index.js';
@@ -58,6 +59,7 @@ async function serve(t: Test, { manager }: { manager: boolean }) {
     await replica.submit((view, { rng }) => initCluster(view, { ...init, description }, rng));
   }
   const calls: string[] = [];
+  const logs: Logs = { read: async function* () {} };
   const status: LocalNodeStatus = manager
     ? {
         nodeId: SELF,
@@ -74,6 +76,7 @@ async function serve(t: Test, { manager }: { manager: boolean }) {
       if (!manager) throw new ApiaryError('not-manager', NO_SWARM);
       return replica;
     },
+    logs: () => ({ read: (request, signal) => logs.read(request, signal) }),
     init: async (request) => {
       calls.push(`init ${request.AdvertiseAddr}`);
       return 'new-node';
@@ -97,7 +100,7 @@ async function serve(t: Test, { manager }: { manager: boolean }) {
     await rm(directory, { recursive: true });
   });
   const change = (...changes: Change[]) => replica.submit(() => ({ guards: [], changes, result: undefined }));
-  return { client: createClient(`unix://${socketPath}`), socketPath, api, replica, change, calls, errors, node };
+  return { client: createClient(`unix://${socketPath}`), socketPath, api, replica, change, calls, errors, node, logs };
 }
 
 interface Answer {
@@ -355,15 +358,60 @@ t.test('what this version has not is refused, and credentials are not dropped in
   t.equal(await refusal(client.request('POST', '/networks/create', { body: overlay })), noNetworks);
   t.equal(await refusal(client.request('GET', '/configs/x')), '404 not-found: config x not found');
   await client.createService(spec('a'));
-  t.match(
-    await refusal(client.request('GET', '/services/a/logs?stdout=1')),
-    /^501 unimplemented: service a: logs of services are not served/,
-  );
-  t.match(await refusal(client.request('GET', '/services/x/logs?stdout=1')), /^404 not-found: service x not found/);
   t.same((await client.createService(spec('b'), { registryAuth: 'e30=' })).Warnings, undefined);
   t.match((await client.createService(spec('c'), { registryAuth: 'eyJ1Ijoi' })).Warnings, [
     /credentials were not kept/,
   ]);
+});
+
+t.test('logs are written in frames of docker, raw for a terminal, and what is missing at their end', async (t) => {
+  const { client, socketPath, logs } = await serve(t, { manager: true });
+  const asked: LogRequest[] = [];
+  const line = {
+    taskId: 't1',
+    nodeId: 'n1',
+    stream: 2,
+    timestamp: '2026-01-01T00:00:00.000000001Z',
+    data: Buffer.from('x\n'),
+  };
+  logs.read = async function* (request) {
+    asked.push(request);
+    yield { queryId: '', lines: [line], problems: ['node n2 is not available'] };
+  };
+  const { ID: id } = await client.createService(spec('a'));
+  const frame = (stream: number, text: string) =>
+    Buffer.concat([Buffer.from([stream, 0, 0, 0, 0, 0, 0, text.length]), Buffer.from(text)]).toString();
+  const missing =
+    'Error grabbing logs: rpc error: code = Unknown desc = warning: incomplete log stream. ' +
+    'some logs could not be retrieved for the following reasons: node n2 is not available\n';
+  const plain = await raw(socketPath, 'GET', '/v1.41/services/a/logs?stdout=1&tail=5&since=1.5');
+  t.equal(plain.text, frame(2, 'x\n') + frame(3, missing));
+  t.equal(plain.headers['content-type'], 'application/vnd.docker.multiplexed-stream');
+  t.same(asked[0], {
+    serviceId: id,
+    taskId: '',
+    options: { follow: false, stdout: true, stderr: false, since: '1.5', tail: 5 },
+    after: [],
+  });
+  const detailed = await raw(socketPath, 'GET', '/services/a/logs?stderr=1&follow=1&timestamps=1&details=1');
+  const details = `com.docker.swarm.node.id=n1,com.docker.swarm.service.id=${id},com.docker.swarm.task.id=t1`;
+  t.equal(detailed.text, frame(2, `2026-01-01T00:00:00.000000001Z ${details} x\n`) + frame(3, missing));
+  t.match(asked[1], { options: { follow: true, stdout: false, stderr: true, since: '', tail: -1 } });
+  await client.createService({ ...spec('tty'), TaskTemplate: { ContainerSpec: { Image: 'i', TTY: true } } });
+  t.equal((await raw(socketPath, 'GET', '/services/tty/logs?stdout=1')).text, `x\n${missing}`);
+  logs.read = async function* () {
+    yield await Promise.reject(new ApiaryError('unavailable', 'no leader'));
+  };
+  const failed = 'Error grabbing logs: rpc error: code = Unknown desc = no leader\n';
+  t.equal((await raw(socketPath, 'GET', '/services/a/logs?stdout=1')).text, frame(3, failed));
+  const refused = (query: string) => refusal(client.request('GET', `/services/a/logs?${query}`));
+  t.equal(await refused(''), '400 invalid-argument: Bad parameters: you must choose at least one stream');
+  t.match(await refused('stdout=1&tail=x'), /^500 .*tail value must be a positive integer or "all"$/);
+  t.match(await refused('stdout=1&tail=-1'), /^500 .*negative tail values not supported$/);
+  t.match(await refused('stdout=1&since=x'), /^500 .*could not parse since timestamp/);
+  t.match(await refused('stdout=1&until=1'), /^400 .*leave it out$/);
+  t.match(await refusal(client.request('GET', '/services/x/logs?stdout=1')), /^404 not-found: service x not found/);
+  t.match(await refusal(client.request('GET', '/tasks/x/logs?stdout=1')), /^404 not-found: task x not found/);
 });
 
 t.test('nodes are listed and changed, by hostname or id', async (t) => {

@@ -25,6 +25,9 @@ const node: LocalNode = {
   replica() {
     throw new ApiaryError('not-manager', 'This node is not a swarm manager.');
   },
+  logs() {
+    throw new ApiaryError('not-manager', 'This node is not a swarm manager.');
+  },
   init: async () => 'id',
   join: async () => {},
   leave: async () => [],

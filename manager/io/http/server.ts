@@ -12,6 +12,8 @@ import { acceptConnection, forwardUpgrade } from './connection-front.js';
 import type { ApiContext } from './context.js';
 import { EngineEndpoint } from './engine-endpoint.js';
 import { ERROR_CODE_HEADER, errorReplyOf } from './error-reply.js';
+import { logRoutes } from './log-routes.js';
+import { LogStreams } from './log-stream.js';
 import { nodeRoutes } from './node-routes.js';
 import { serviceRoutes } from './service-routes.js';
 import { ServiceWatches } from './service-watch.js';
@@ -70,7 +72,8 @@ export interface HttpApi {
 export async function createHttpApi(options: HttpApiOptions): Promise<HttpApi> {
   const engine = new EngineEndpoint(options.engineSocketPath);
   const watches = new ServiceWatches();
-  const app = routesOf({ node: options.node, engine, version: options.version }, watches, options.logger);
+  const logStreams = new LogStreams();
+  const app = routesOf({ node: options.node, engine, version: options.version }, watches, logStreams, options.logger);
   await app.ready();
 
   const answering = new Answering();
@@ -104,6 +107,7 @@ export async function createHttpApi(options: HttpApiOptions): Promise<HttpApi> {
     async close() {
       for (const listener of listeners) listener.close();
       watches.close();
+      logStreams.close();
       // What comes over a connection that is open is refused from here on.
       await app.close();
       await answering.done(DRAIN_TIMEOUT_MS);
@@ -138,7 +142,12 @@ class Answering {
   }
 }
 
-function routesOf(context: ApiContext, watches: ServiceWatches, logger: Logger): FastifyInstance {
+function routesOf(
+  context: ApiContext,
+  watches: ServiceWatches,
+  logStreams: LogStreams,
+  logger: Logger,
+): FastifyInstance {
   const app = fastify({
     logger: false,
     bodyLimit: LARGEST_BODY_BYTES,
@@ -190,6 +199,7 @@ function routesOf(context: ApiContext, watches: ServiceWatches, logger: Logger):
   nodeRoutes(app, context);
   serviceRoutes(app, context, watches);
   taskRoutes(app, context);
+  logRoutes(app, context, logStreams);
   backupRoutes(app, context);
   absentRoutes(app, context);
   return app;

@@ -67,14 +67,6 @@ export function serviceRoutes(app: FastifyInstance, context: ApiContext, watches
     return reply.code(200).send();
   });
 
-  app.get('/services/:id/logs', async (request) => {
-    const { spec } = findService(await currentView(context), pathParameter(request, 'id'));
-    throw new ApiaryError(
-      'unimplemented',
-      `service ${spec.Name}: logs of services are not served by this version; use "docker logs" on a task's node`,
-    );
-  });
-
   app.get('/apiary/v1/watch', async (request, reply) => {
     const reference = queryText(request, 'service');
     if (reference === undefined || reference === '') {

@@ -50,6 +50,9 @@ async function serve(t: Test, { isJoining = false } = {}) {
       if (!isManager) throw new ApiaryError('not-manager', WORKER);
       return replica;
     },
+    logs() {
+      throw new ApiaryError('unimplemented', 'not here');
+    },
     init: refuse,
     join: refuse,
     leave: refuse,

@@ -1,4 +1,3 @@
-import { ApiaryError } from '@apiary/std';
 import type { FastifyInstance } from 'fastify';
 import { filterTasks, findTask, parseFilters, TASK_FILTERS, taskObject } from '../../core/engine-api/index.js';
 import { type ApiContext, currentView } from './context.js';
@@ -17,13 +16,5 @@ export function taskRoutes(app: FastifyInstance, context: ApiContext): void {
     const view = await currentView(context);
     const task = findTask(view, pathParameter(request, 'id'));
     return taskObject(task, view.spec(task.serviceId, task.specVersion));
-  });
-
-  app.get('/tasks/:id/logs', async (request) => {
-    const task = findTask(await currentView(context), pathParameter(request, 'id'));
-    throw new ApiaryError(
-      'unimplemented',
-      `task ${task.id}: logs of tasks are not served by this version; use "docker logs" on the task's node`,
-    );
   });
 }

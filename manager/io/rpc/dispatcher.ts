@@ -6,6 +6,7 @@ import {
   type DescriptionUpdate,
   type DispatcherServer,
   DispatcherService,
+  type ManagerMessage,
   type SessionUpdate,
   type StatusReport,
 } from '@apiary/api/rpc';
@@ -86,6 +87,7 @@ export class Dispatcher {
   /** Streams on which no Hello was said yet. */
   readonly #silent = new Set<Session>();
   readonly #dirty = new Set<Session>();
+  readonly #sessionListeners = new Set<(nodeId: string) => void>();
   readonly #unsubscribe: (() => void)[];
   #isFlushScheduled = false;
   #term: number | undefined;
@@ -111,6 +113,20 @@ export class Dispatcher {
       replica.onLeadership(() => void this.#onLeadership()),
     ];
     void this.#onLeadership();
+  }
+
+  /** Says something to a node's agent, if it has a session. @returns whether it has */
+  tell(nodeId: string, body: NonNullable<ManagerMessage['body']>): boolean {
+    const session = this.#sessions.get(nodeId);
+    if (session?.phase !== 'welcome' || session.stream.isOver) return false;
+    session.stream.send(body);
+    return true;
+  }
+
+  /** Calls `listener` with the id of each node whose session has begun; returns what ends that. */
+  onSession(listener: (nodeId: string) => void): () => void {
+    this.#sessionListeners.add(listener);
+    return () => this.#sessionListeners.delete(listener);
   }
 
   /** Ends every session. Nodes stay as they are: their agents find the next leader, or this manager again. */
@@ -286,6 +302,7 @@ export class Dispatcher {
       session.stream.send({ $case: 'welcome', value: { nodeId: session.nodeId, clusterId, update } });
       this.#log.info({ nodeId: session.nodeId, addr: session.addr }, 'session opened');
       this.#flush(session);
+      for (const listener of this.#sessionListeners) listener(session.nodeId);
     });
   }
 

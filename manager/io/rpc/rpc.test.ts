@@ -55,7 +55,7 @@ t.test("a manager's call is refused to a worker's certificate and to none", asyn
     secret: (_call: unknown, callback: (error: null, answer: { rootCertificatePem: string }) => void) =>
       callback(null, { rootCertificatePem: 'told' }),
   };
-  const { server, rootCa } = await openCluster(t, [{ definition, implementation, access: 'manager' }]);
+  const { server, rootCa } = await openCluster(t, () => [{ definition, implementation, access: 'manager' }]);
   const Client = makeGenericClientConstructor(definition, 'apiary.v1.Test');
   const call = (identity: Partial<Identity>) => {
     const client = new Client(server.addr, credentialsOf({ ...identity, rootPem: rootCa.certificatePem }), CHANNEL);

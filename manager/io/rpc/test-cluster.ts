@@ -52,8 +52,18 @@ export function identityOf(
   return { certificateChainPem, keyPem, rootPem: rootCa.certificatePem };
 }
 
-/** A manager's door over a replica, with the nodes `m1` (manager), `w1` and `w2`. */
-export async function openCluster(t: Test, more: RpcService[] = []) {
+interface Behind {
+  replica: ListReplica;
+  clock: SettableClock;
+  dispatcher: Dispatcher;
+}
+
+/**
+ * A manager's door over a replica, with the nodes `m1` (manager), `w1` and `w2`.
+ *
+ * @param more  what else is served
+ */
+export async function openCluster(t: Test, more: (behind: Behind) => RpcService[] = () => []) {
   const clock = new SettableClock(Date.now());
   const replica = new ListReplica(clock);
   const rootCa = createRootCa(Date.now());
@@ -67,7 +77,11 @@ export async function openCluster(t: Test, more: RpcService[] = []) {
   ]);
   const dispatcher = new Dispatcher({ replica, clock, log });
   const identity = identityOf(rootCa, 'm1', 'manager');
-  const services = [nodeCaService({ replica, clock, log }), dispatcher.service, ...more];
+  const services = [
+    nodeCaService({ replica, clock, log }),
+    dispatcher.service,
+    ...more({ replica, clock, dispatcher }),
+  ];
   const server = await startRpcServer({ listenAddr: '127.0.0.1:0', identity, services, replica, clock });
   t.teardown(async () => {
     dispatcher.close();

@@ -1,0 +1,107 @@
+import { StringDecoder } from 'node:string_decoder';
+import { ApiError } from '@apiary/api/client';
+import type { Task } from '@apiary/api/model';
+import { ApiaryError } from '@apiary/std';
+import { boolFlag, type ParsedFlags, textFlag } from '../command-line/index.js';
+import { CommandError, type CommandModule, type Context } from './context.js';
+import { demultiplexed, SYSTEM_ERROR } from './log-frames.js';
+import { LogPrefixes, type LogStyle, prettyLine } from './log-line.js';
+import { noTrunc } from './options.js';
+import { sinceOf } from './since.js';
+
+const details = boolFlag('details', 'Show extra details provided to logs');
+const follow = boolFlag('follow', 'Follow log output', { short: 'f' });
+const noResolve = boolFlag('no-resolve', 'Do not map IDs to Names in output');
+const noTaskIds = boolFlag('no-task-ids', 'Do not include task IDs in output');
+const raw = boolFlag('raw', 'Do not neatly format logs');
+const since = textFlag(
+  'since',
+  'Show logs since timestamp (e.g. "2013-01-02T13:23:37Z") or relative (e.g. "42m" for 42 minutes)',
+);
+const tail = textFlag('tail', 'Number of lines to show from the end of the logs', { short: 'n', defaultText: '"all"' });
+const timestamps = boolFlag('timestamps', 'Show timestamps', { short: 't' });
+
+const flags = [details, follow, noResolve, noTaskIds, noTrunc, raw, since, tail, timestamps];
+
+export const serviceLogs: CommandModule = {
+  flags,
+  run: async (context, given, [name = '']) => {
+    const service = await found(context.client.service(name));
+    if (service === undefined) return ofTask(context, given, name, `no such task or service: ${name}`);
+    const replicas = service.Spec.Mode?.Replicated?.Replicas;
+    const isTty = service.Spec.TaskTemplate?.ContainerSpec?.TTY === true;
+    const width = replicas === undefined ? 1 : digits(replicas);
+    await writeLogs(context, given, { isTty, width, open: (query) => context.client.serviceLogs(name, query) });
+  },
+};
+
+export const taskLogs: CommandModule = {
+  flags,
+  run: (context, given, [name = '']) => ofTask(context, given, name, `no such task: ${name}`),
+};
+
+async function ofTask(context: Context, given: ParsedFlags, name: string, missing: string): Promise<void> {
+  const task = await found(context.client.task(name));
+  if (task === undefined) throw new CommandError(missing);
+  const isTty = task.Spec.ContainerSpec?.TTY === true;
+  const width = digits(slotOf(task));
+  await writeLogs(context, given, { isTty, width, open: (query) => context.client.taskLogs(name, query) });
+}
+
+async function writeLogs(
+  context: Context,
+  given: ParsedFlags,
+  source: { isTty: boolean; width: number; open: (query: Record<string, string>) => Promise<AsyncIterable<Buffer>> },
+): Promise<void> {
+  const isRaw = given.get(raw) === true;
+  if (source.isTty && !isRaw) throw new CommandError('tty service logs only supported with --raw');
+  const { terminal, client, clock } = context;
+  const style: LogStyle = {
+    withTimestamps: given.get(timestamps) === true,
+    withDetails: given.get(details) === true,
+  };
+  const answer = await source.open({
+    stdout: '1',
+    stderr: '1',
+    tail: given.get(tail) ?? 'all',
+    ...(given.changed(since) && { since: sinceOf(given.get(since) ?? '', clock.now()) }),
+    ...(style.withTimestamps && { timestamps: '1' }),
+    ...((style.withDetails || !isRaw) && { details: '1' }),
+    ...(given.get(follow) === true && { follow: '1' }),
+  });
+  const prefixes = new LogPrefixes(client, {
+    width: source.width,
+    withNames: given.get(noResolve) !== true,
+    withTaskIds: given.get(noTaskIds) !== true,
+    withWholeIds: given.get(noTrunc) === true,
+  });
+  // A character may be cut where a long line is.
+  const decoders = { out: new StringDecoder('utf8'), err: new StringDecoder('utf8') };
+  try {
+    if (source.isTty) for await (const chunk of answer) terminal.out(decoders.out.write(chunk));
+    else {
+      for await (const { stream, bytes } of demultiplexed(answer)) {
+        if (stream === SYSTEM_ERROR) throw new CommandError(`error from daemon in stream: ${bytes.toString()}`);
+        const to = stream === 2 ? 'err' : 'out';
+        const text = decoders[to].write(bytes);
+        terminal[to](isRaw ? text : await prettyLine(text, style, prefixes));
+      }
+    }
+  } catch (error) {
+    if (error instanceof CommandError || error instanceof ApiaryError) throw error;
+    throw new CommandError(`Lost the connection to swarmd at ${client.host}: the logs are not complete`);
+  }
+}
+
+async function found<T>(object: Promise<T>): Promise<T | undefined> {
+  try {
+    return await object;
+  } catch (error) {
+    if (error instanceof ApiError && error.code === 'not-found') return undefined;
+    throw error;
+  }
+}
+
+const digits = (count: number): number => String(count).length;
+
+const slotOf = ({ Slot = 0 }: Task): number => Slot;

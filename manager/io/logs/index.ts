@@ -1,0 +1,2 @@
+export { ClusterLogs } from './cluster-logs.js';
+export { LogBroker } from './log-broker.js';
