@@ -1,6 +1,13 @@
 import type { DesiredState, TaskStatus } from '@apiary/api/model';
-import { type AgentMessage, DispatcherService, type ManagerMessage } from '@apiary/api/rpc';
-import { type Metadata, Server, ServerCredentials, type ServerDuplexStream, status } from '@grpc/grpc-js';
+import { type AgentMessage, DispatcherService, type LogBatch, LogsService, type ManagerMessage } from '@apiary/api/rpc';
+import {
+  type Metadata,
+  Server,
+  ServerCredentials,
+  type ServerDuplexStream,
+  type ServerReadableStream,
+  status,
+} from '@grpc/grpc-js';
 
 type Stream = ServerDuplexStream<AgentMessage, ManagerMessage>;
 
@@ -10,6 +17,8 @@ export class FakeManager {
   /** `task state`, in the order of arrival. */
   readonly heard: string[] = [];
   readonly said: AgentMessage[] = [];
+  /** By query, what its stream has brought: `task text`, then problems, then `end`. */
+  readonly published = new Map<string, string[]>();
   sessions = 0;
   acknowledges = true;
   containerSpec: Record<string, unknown> = { Image: 'i', StopGracePeriod: 1e9 };
@@ -29,6 +38,10 @@ export class FakeManager {
   static async start(): Promise<FakeManager> {
     const manager = new FakeManager();
     manager.#server.addService(DispatcherService, { session: (stream: Stream) => manager.#session(stream) });
+    manager.#server.addService(LogsService, {
+      publish: (stream: ServerReadableStream<LogBatch, object>, callback: (error: null, answer: object) => void) =>
+        manager.#publish(stream, callback),
+    });
     const port = await new Promise<number>((resolve, reject) => {
       manager.#server.bindAsync('127.0.0.1:0', ServerCredentials.createInsecure(), (error, bound) =>
         error ? reject(error) : resolve(bound),
@@ -97,6 +110,23 @@ export class FakeManager {
       }
       this.#look();
     });
+  }
+
+  #publish(stream: ServerReadableStream<LogBatch, object>, callback: (error: null, answer: object) => void): void {
+    let brought: string[] = [];
+    stream.on('data', ({ queryId, lines, problems }: LogBatch) => {
+      brought = this.published.get(queryId) ?? brought;
+      this.published.set(queryId, brought);
+      brought.push(...lines.map(({ taskId, data }) => `${taskId} ${data.toString().trimEnd()}`), ...problems);
+      this.#look();
+    });
+    for (const event of ['end', 'cancelled']) {
+      stream.on(event, () => {
+        brought.push(event);
+        callback(null, {});
+        this.#look();
+      });
+    }
   }
 
   #welcome(): void {

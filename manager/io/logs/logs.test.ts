@@ -48,6 +48,13 @@ class Agent {
     return (await this.session.take('logQuery')).value;
   }
 
+  /** @returns what cancels the stream */
+  begin(queryId: string, ...lines: LogLine[]): () => void {
+    const stream = this.#client.publish(() => {});
+    stream.write({ queryId, lines, problems: [] });
+    return () => stream.cancel();
+  }
+
   /** @returns the code with which the stream ends */
   publish(queryId: string, ...lines: LogLine[]): Promise<string> {
     return new Promise((resolve) => {
@@ -125,6 +132,19 @@ t.test('what is missing is said: a node that is down, one that is silent for 5 s
   clock.advance(5_000);
   const { problems } = await read;
   t.same(problems, ['node w2 is not available', 'node w1 is not available', 'task p has not been scheduled']);
+});
+
+t.test('an agent that breaks off leaves the answer incomplete, with what it had brought', async (t) => {
+  const { replica, logs, agent } = await open(t);
+  serviceWithTasks(replica, ['a', 'w1']);
+  const first = await agent('w1');
+  const batches = logs.read(OF_SERVICE, never)[Symbol.asyncIterator]();
+  const next = batches.next();
+  const hangUp = first.begin((await first.asked()).queryId, line('a', 1));
+  t.match(await next, { value: { lines: [{ taskId: 'a' }], problems: [] } });
+  hangUp();
+  t.match(await batches.next(), { value: { lines: [], problems: ['node w1 disconnected unexpectedly'] } });
+  t.match(await batches.next(), { done: true });
 });
 
 t.test('who follows hears of new tasks, and the agent that it is over when nobody listens', async (t) => {

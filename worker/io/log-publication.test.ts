@@ -1,0 +1,104 @@
+import type { LogQuery } from '@apiary/api/rpc';
+import { ApiaryError, type Clock, SeededRng } from '@apiary/std';
+import { ChannelCredentials } from '@grpc/grpc-js';
+import { pino } from 'pino';
+import t, { type Test } from 'tap';
+import { startAgent } from './agent.js';
+import { FakeEngine } from './fake-engine.js';
+import { FakeManager } from './fake-manager.js';
+
+const CLOCK: Clock = {
+  now: () => Date.now(),
+  after(delayMs, callback) {
+    const timer = setTimeout(callback, delayMs);
+    return { cancel: () => clearTimeout(timer) };
+  },
+};
+const IDENTITY = {
+  nodeId: 'n1',
+  clusterId: 'k1',
+  role: 'worker',
+  certificateChainPem: '',
+  keyPem: '',
+  rootPem: '',
+} as const;
+const OPTIONS = { follow: false, stdout: true, stderr: true, since: '', tail: -1 };
+
+/** An agent whose tasks `a` and `b` run and have written something. */
+async function start(t: Test) {
+  const manager = await FakeManager.start();
+  const engine = new FakeEngine();
+  manager.assign({ a: 'running', b: 'running' });
+  const agent = startAgent({
+    identity: () => IDENTITY,
+    managers: () => [manager.addr],
+    advertiseAddr: '10.0.0.1',
+    engine,
+    clock: CLOCK,
+    rng: new SeededRng(1),
+    logger: pino({ level: 'silent' }),
+    channel: () => ({ credentials: ChannelCredentials.createInsecure(), options: {} }),
+  });
+  t.teardown(async () => {
+    await agent.stop();
+    manager.stop();
+  });
+  for (const id of ['a', 'b']) await manager.state(id, 'running');
+  engine.write('a', 1, 'one');
+  engine.write('b', 2, 'two');
+  engine.write('a', 3, 'three');
+  const ask = (query: Partial<LogQuery>) => {
+    const value = { queryId: 'q', taskIds: ['a', 'b'], options: OPTIONS, after: [], isOpen: false, ...query };
+    manager.send({ body: { $case: 'logQuery', value } });
+  };
+  /** What a query's stream has brought, once it has brought so much. */
+  const brought = async (count: number, queryId = 'q') => {
+    await manager.until(() => (manager.published.get(queryId)?.length ?? 0) >= count);
+    return manager.published.get(queryId);
+  };
+  return { manager, engine, ask, brought };
+}
+
+t.test('what tasks have written is brought in order of time, and then the stream ends', async (t) => {
+  const { ask, brought } = await start(t);
+  ask({ taskIds: ['a', 'b', 'of-another-node'] });
+  t.same(await brought(4), ['a one', 'b two', 'a three', 'end']);
+});
+
+t.test('only the end, or only what comes after a line that is there already', async (t) => {
+  const { ask, brought } = await start(t);
+  ask({ queryId: 'tail', options: { ...OPTIONS, tail: 1 } });
+  t.same(await brought(3, 'tail'), ['b two', 'a three', 'end']);
+  ask({ queryId: 'after', taskIds: ['a'], after: [{ taskId: 'a', timestamp: '2020-01-01T00:00:01.000000000Z' }] });
+  t.same(await brought(2, 'after'), ['a three', 'end']);
+});
+
+t.test('a task is followed to its end, one that is yet to start from its start, and each is taken once', async (t) => {
+  const { manager, engine, ask, brought } = await start(t);
+  const options = { ...OPTIONS, follow: true };
+  ask({ options, taskIds: ['a'], isOpen: true });
+  t.same(await brought(2), ['a one', 'a three']);
+  ask({ options, taskIds: ['a', 'c'], isOpen: true });
+  manager.assign({ c: 'running' });
+  await manager.state('c', 'running');
+  engine.write('c', 4, 'four');
+  engine.exit('c', 0);
+  t.same(await brought(3), ['a one', 'a three', 'c four']);
+  ask({ options, taskIds: [], isOpen: false });
+  engine.write('a', 5, 'five');
+  engine.exit('a', 0);
+  t.same(await brought(5), ['a one', 'a three', 'c four', 'a five', 'end']);
+});
+
+t.test('a query that is cancelled ends its stream, and one that the engine refuses says so', async (t) => {
+  const { manager, engine, ask, brought } = await start(t);
+  ask({ options: { ...OPTIONS, follow: true } });
+  await brought(3);
+  manager.send({ body: { $case: 'logCancel', value: { queryId: 'q' } } });
+  t.match((await brought(4))?.at(-1), /^(cancelled|end)$/);
+  engine.before = (call) => {
+    if (call === 'logs') throw new ApiaryError('unimplemented', 'configured logging driver does not support reading');
+  };
+  ask({ queryId: 'refused', taskIds: ['a'] });
+  t.same(await brought(2, 'refused'), ['task a: configured logging driver does not support reading', 'end']);
+});
