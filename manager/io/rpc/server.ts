@@ -162,7 +162,18 @@ class MemberCalls {
     this.#replica = replica;
     this.#clock = clock;
     this.#clusterId = clusterId;
-    this.close = replica.subscribe(() => this.#judgeAgain());
+    let judgement: NodeJS.Immediate | undefined;
+    // Not between two entries of those that come at once: who was excluded by one may be let in again by the next.
+    const unsubscribe = replica.subscribe(() => {
+      judgement ??= setImmediate(() => {
+        judgement = undefined;
+        this.#judgeAgain();
+      });
+    });
+    this.close = () => {
+      unsubscribe();
+      clearImmediate(judgement);
+    };
   }
 
   guard(call: ServerInterceptingCallInterface, caller: Caller | undefined): ServerInterceptingCall {
