@@ -2,5 +2,4 @@
 export * from './clock.js';
 export * from './errors.js';
 export * from './invariant.js';
-export * from './ordered-merge.js';
 export * from './random.js';

@@ -61,6 +61,8 @@ export interface LogBatch {
   lines: LogLine[];
   /** Why some lines are missing. */
   problems: string[];
+  /** All is said: a stream that ends without it was cut short. */
+  isLast: boolean;
 }
 
 export interface LogLine {
@@ -370,7 +372,7 @@ export const LogCancel: MessageFns<LogCancel> = {
 };
 
 function createBaseLogBatch(): LogBatch {
-  return { queryId: "", lines: [], problems: [] };
+  return { queryId: "", lines: [], problems: [], isLast: false };
 }
 
 export const LogBatch: MessageFns<LogBatch> = {
@@ -383,6 +385,9 @@ export const LogBatch: MessageFns<LogBatch> = {
     }
     for (const v of message.problems) {
       writer.uint32(26).string(v!);
+    }
+    if (message.isLast !== false) {
+      writer.uint32(32).bool(message.isLast);
     }
     return writer;
   },
@@ -422,6 +427,14 @@ export const LogBatch: MessageFns<LogBatch> = {
             }
 
             message.problems.push(reader.string());
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.isLast = reader.bool();
             continue;
           }
         }

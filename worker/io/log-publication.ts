@@ -1,15 +1,21 @@
-import { fromRpcError } from '@apiary/api/client';
+import { fromRpcError, OrderedMerge } from '@apiary/api/client';
 import { type LogBatch, type LogLine, type LogOptions, type LogQuery, LogsClient } from '@apiary/api/rpc';
-import { messageOf, OrderedMerge } from '@apiary/std';
+import { type Clock, messageOf } from '@apiary/std';
 import type { ChannelCredentials, ChannelOptions, ClientWritableStream } from '@grpc/grpc-js';
-import type { LogPublisherOptions } from './log-publisher.js';
+import type { Logger } from 'pino';
+import type { Engine } from './engine.js';
 
 /** For how long lines of live output wait for those of other containers, to be put in order. */
 const PATIENCE_MS = 100;
 
 const STREAM_NUMBER = { stdout: 1, stderr: 2 } as const;
 
-export interface LogPublicationOptions extends Omit<LogPublisherOptions, 'manager'> {
+export interface LogPublicationOptions {
+  engine: Pick<Engine, 'logs'>;
+  clock: Clock;
+  logger: Logger;
+  /** What this node has of a task. */
+  containerOf: (taskId: string) => { isAssigned: boolean; id: string | undefined; isStarted: boolean };
   manager: { addr: string; credentials: ChannelCredentials; options: ChannelOptions };
 }
 
@@ -125,9 +131,9 @@ export class LogPublication {
       });
     };
     try {
-      await send({ lines: [], problems: [] });
-      for await (const lines of this.#merge) await send({ lines, problems: this.#problems.splice(0) });
-      if (this.#problems.length > 0) await send({ lines: [], problems: this.#problems });
+      await send({ lines: [], problems: [], isLast: false });
+      for await (const lines of this.#merge) await send({ lines, problems: this.#problems.splice(0), isLast: false });
+      await send({ lines: [], problems: this.#problems, isLast: true });
       stream.end();
     } catch {
       // Cancelled: nobody hears why.

@@ -1,21 +1,12 @@
 import type { LogQuery } from '@apiary/api/rpc';
-import type { Clock } from '@apiary/std';
-import type { ChannelCredentials, ChannelOptions } from '@grpc/grpc-js';
-import type { Logger } from 'pino';
-import type { Engine } from './engine.js';
-import { LogPublication } from './log-publication.js';
+import { LogPublication, type LogPublicationOptions } from './log-publication.js';
 
 /** Each holds a connection, and one to the engine for each of its tasks: more are not taken. */
 const MOST_PUBLICATIONS = 256;
 
-export interface LogPublisherOptions {
-  engine: Pick<Engine, 'logs'>;
-  clock: Clock;
-  logger: Logger;
-  /** What this node has of a task. */
-  containerOf: (taskId: string) => { isAssigned: boolean; id: string | undefined; isStarted: boolean };
+export interface LogPublisherOptions extends Omit<LogPublicationOptions, 'manager'> {
   /** The manager that this node has its session with, and how it is reached. */
-  manager: () => { addr: string; credentials: ChannelCredentials; options: ChannelOptions } | undefined;
+  manager: () => LogPublicationOptions['manager'] | undefined;
 }
 
 /** Brings the managers what they ask of the output of this node's tasks, one stream a query. */

@@ -376,7 +376,7 @@ t.test('logs are written in frames of docker, raw for a terminal, and what is mi
   };
   logs.read = async function* (request) {
     asked.push(request);
-    yield { queryId: '', lines: [line], problems: ['node n2 is not available'] };
+    yield { queryId: '', lines: [line], problems: ['node n2 is not available'], isLast: true };
   };
   const { ID: id } = await client.createService(spec('a'));
   const frame = (stream: number, text: string) =>

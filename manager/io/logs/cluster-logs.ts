@@ -47,8 +47,9 @@ export class ClusterLogs implements Logs {
           for (const { taskId, timestamp } of batch.lines) have.set(taskId, timestamp);
           deadlineMs = clock.now() + PATIENCE_MS;
           yield batch;
+          if (batch.isLast) return;
         }
-        if (!either.aborted) return;
+        throw new ApiaryError('unavailable', 'the manager that leads broke off the logs');
       } catch (error) {
         const isOver = either.aborted || clock.now() >= deadlineMs;
         if (isOver || !(error instanceof ApiaryError) || error.code !== 'unavailable') {

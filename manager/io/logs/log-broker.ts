@@ -94,8 +94,8 @@ export class LogBroker {
       for await (const batch of call as AsyncIterable<LogBatch>) {
         admitted ??= this.#admit(nodeId, batch.queryId, call);
         await admitted.collection.take(admitted.part, batch);
+        isWhole = batch.isLast;
       }
-      isWhole = !call.cancelled;
     } catch (error) {
       if (error instanceof ApiaryError && admitted?.part.isOver !== true) throw error;
     } finally {

@@ -1,6 +1,7 @@
+import { OrderedMerge } from '@apiary/api/client';
 import { isTerminal } from '@apiary/api/model';
 import type { LogBatch, LogLine, LogOptions, LogQuery, LogRequest, ManagerMessage } from '@apiary/api/rpc';
-import { ApiaryError, type Clock, newId, OrderedMerge, type Rng, type Timer } from '@apiary/std';
+import { ApiaryError, type Clock, newId, type Rng, type Timer } from '@apiary/std';
 import type { Touched } from '../../core/store/change.js';
 import type { TaskRecord } from '../../core/store/records.js';
 import type { Replica } from '../ports.js';
@@ -83,9 +84,9 @@ export class LogCollection implements AsyncIterable<LogBatch> {
 
   async *[Symbol.asyncIterator](): AsyncGenerator<LogBatch, void, void> {
     try {
-      for await (const lines of this.#merge) yield { queryId: '', lines, problems: [] };
+      for await (const lines of this.#merge) yield { queryId: '', lines, problems: [], isLast: false };
       const problems = [...this.#problems, ...this.#unscheduled()];
-      if (problems.length > 0) yield { queryId: '', lines: [], problems };
+      yield { queryId: '', lines: [], problems, isLast: true };
     } finally {
       this.close();
     }

@@ -51,7 +51,7 @@ class Agent {
   /** @returns what cancels the stream */
   begin(queryId: string, ...lines: LogLine[]): () => void {
     const stream = this.#client.publish(() => {});
-    stream.write({ queryId, lines, problems: [] });
+    stream.write({ queryId, lines, problems: [], isLast: false });
     return () => stream.cancel();
   }
 
@@ -59,8 +59,8 @@ class Agent {
   publish(queryId: string, ...lines: LogLine[]): Promise<string> {
     return new Promise((resolve) => {
       const stream = this.#client.publish((error) => resolve(error === null ? 'ok' : fromRpcError(error).code));
-      for (const line of lines) stream.write({ queryId, lines: [line], problems: [] });
-      if (lines.length === 0) stream.write({ queryId, lines: [], problems: [] });
+      for (const line of lines) stream.write({ queryId, lines: [line], problems: [], isLast: false });
+      stream.write({ queryId, lines: [], problems: [], isLast: true });
       stream.end();
     });
   }

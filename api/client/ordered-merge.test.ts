@@ -1,5 +1,5 @@
+import { VirtualClock } from '@apiary/std';
 import t from 'tap';
-import { VirtualClock } from './clock.js';
 import { OrderedMerge } from './ordered-merge.js';
 
 /** A stream that a test feeds. */

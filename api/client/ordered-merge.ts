@@ -1,4 +1,4 @@
-import type { Clock, Timer } from './clock.js';
+import type { Clock, Timer } from '@apiary/std';
 
 export interface OrderedMergeOptions<T> {
   /** Is `a` to come before `b`? Each source is in this order by itself. */
