@@ -131,6 +131,9 @@ export function createClient(host: string) {
     /** The cluster's state as one consistent file, still to be read: whole when the stream ends without an error. */
     backup: (signal?: AbortSignal): Promise<IncomingMessage> => transport.open('GET', '/apiary/v1/backup', { signal }),
 
+    /** Another key for what the manager that is asked keeps on its disk. */
+    rotateLogKey: () => transport.request<{ KeyId: string }>('POST', '/apiary/v1/log-key/rotate'),
+
     /**
      * The output of a service's tasks, still to be read: in Docker's frames, or raw when it has a terminal.
      *

@@ -37,6 +37,7 @@ const changes = () => import('./commands/service-changes.js');
 const logs = () => import('./commands/logs.js');
 const nodes = () => import('./commands/nodes.js');
 const backup = () => import('./commands/backup.js');
+const logKey = () => import('./commands/log-key.js');
 const restore = () => import('./commands/restore.js');
 const nodeChanges = () => import('./commands/node-changes.js');
 const settings = () => import('./commands/cluster-settings.js');
@@ -278,6 +279,14 @@ export const COMMANDS: CommandEntry[] = [
     examples: ['swarmctl backup -o swarm-monday.backup', 'swarmctl backup --force -o /srv/backups/swarm.backup'],
     args: NONE,
     load: async () => (await backup()).backup,
+  },
+  {
+    name: 'rotate-log-key',
+    use: '',
+    short: 'Change the key with which the manager that is asked encrypts its log',
+    examples: ['swarmctl rotate-log-key', 'swarmctl --host unix:///run/manager2/swarmd.sock rotate-log-key'],
+    args: NONE,
+    load: async () => (await logKey()).rotateLogKey,
   },
   {
     name: 'restore',

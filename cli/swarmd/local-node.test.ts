@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { connect } from 'node:tls';
@@ -64,6 +64,22 @@ t.test('a manager takes up its place again, leaves only by force, and leaves not
   t.equal(second.status().state, 'inactive');
   t.same(readdirSync(dataRoot), []);
   t.not(await second.init(INIT), nodeId);
+});
+
+t.test('the key of a manager’s log is changed while it runs, and the one before is not kept', async (t) => {
+  const { dataRoot, start } = setUp(t);
+  const first = start();
+  await t.rejects(first.rotateLogKey(), { code: 'not-manager' });
+  const nodeId = await first.init(INIT);
+  const keys = () => readFileSync(join(dataRoot, 'raft', 'keys.json'), 'utf8');
+  const [before] = JSON.parse(keys()).keys;
+  const id = await first.rotateLogKey();
+  t.ok(keys().includes(id));
+  t.notOk(keys().includes(before.id), 'nothing on the disk needs it any more');
+  await first.stop();
+  const second = start();
+  await second.resume();
+  t.match(second.status(), { nodeId, state: 'active' });
 });
 
 t.test('an init that fails leaves a node that is in no cluster and can be asked again', async (t) => {

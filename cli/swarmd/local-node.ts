@@ -161,6 +161,10 @@ export class SwarmNode implements LocalNode {
     return this.#runningManager().logs;
   }
 
+  async rotateLogKey(): Promise<string> {
+    return this.#runningManager().rotateLogKey();
+  }
+
   #runningManager(): Manager {
     const manager = this.#place?.manager;
     if (manager === undefined) throw new ApiaryError('not-manager', this.#place === undefined ? NO_SWARM : WORKER);

@@ -43,6 +43,8 @@ export interface Manager {
    * @throws ApiaryError `not-found` when this manager was removed from the cluster
    */
   issueOwnCertificate(csrPem: string): string;
+  /** As `LocalNode.rotateLogKey`. */
+  rotateLogKey(): Promise<string>;
   /** Shows nodes and managers another certificate from the next connection on; what is open goes on. */
   rotate(identity: ServerIdentity): void;
   /**
@@ -120,7 +122,8 @@ export async function startManager(options: ManagerOptions): Promise<Manager> {
       hearRefusal = listener;
       if (refusal !== undefined) listener(refusal);
     };
-    return { replica, logs, issueOwnCertificate, rotate, onRefused, close };
+    const rotateLogKey = () => log.rotateKey();
+    return { replica, logs, issueOwnCertificate, rotateLogKey, rotate, onRefused, close };
   } catch (error) {
     await close();
     throw error;

@@ -58,6 +58,11 @@ export interface LocalNode {
   replica(): Replica;
   /** @throws ApiaryError `not-manager` as `replica` */
   logs(): Logs;
+  /**
+   * Encrypts what this manager writes to its log from now on with a new key of its own. @returns the new key's id
+   * @throws ApiaryError `not-manager` as `replica`; `resource-exhausted` when the disk refuses
+   */
+  rotateLogKey(): Promise<string>;
   /** Makes a cluster of this node. @returns the node's id */
   init(request: InitRequest): Promise<string>;
   join(request: JoinRequest): Promise<void>;

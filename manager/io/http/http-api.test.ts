@@ -76,6 +76,7 @@ async function serve(t: Test, { manager }: { manager: boolean }) {
       if (!manager) throw new ApiaryError('not-manager', NO_SWARM);
       return replica;
     },
+    rotateLogKey: async () => 'k2',
     logs: () => ({ read: (request, signal) => logs.read(request, signal) }),
     init: async (request) => {
       calls.push(`init ${request.AdvertiseAddr}`);
@@ -240,6 +241,11 @@ t.test('init, join and leave reach the node; what init cannot honour is refused'
     await refusal(client.request('POST', '/swarm/join', { body: { JoinToken: 5 } })),
     /^400 .*: JoinToken: expected string/,
   );
+});
+
+t.test('the key of the log is changed by one word', async (t) => {
+  const { client } = await serve(t, { manager: true });
+  t.same(await client.rotateLogKey(), { KeyId: 'k2' });
 });
 
 t.test('a service is created, listed, changed, rolled back and removed', async (t) => {

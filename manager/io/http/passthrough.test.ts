@@ -25,6 +25,7 @@ const node: LocalNode = {
   replica() {
     throw new ApiaryError('not-manager', 'This node is not a swarm manager.');
   },
+  rotateLogKey: async () => '',
   logs() {
     throw new ApiaryError('not-manager', 'This node is not a swarm manager.');
   },

@@ -12,6 +12,7 @@ import { acceptConnection, forwardUpgrade } from './connection-front.js';
 import type { ApiContext } from './context.js';
 import { EngineEndpoint } from './engine-endpoint.js';
 import { ERROR_CODE_HEADER, errorReplyOf } from './error-reply.js';
+import { logKeyRoutes } from './log-key-routes.js';
 import { logRoutes } from './log-routes.js';
 import { LogStreams } from './log-stream.js';
 import { nodeRoutes } from './node-routes.js';
@@ -201,6 +202,7 @@ function routesOf(
   taskRoutes(app, context);
   logRoutes(app, context, logStreams);
   backupRoutes(app, context);
+  logKeyRoutes(app, context);
   absentRoutes(app, context);
   return app;
 }

@@ -50,6 +50,7 @@ async function serve(t: Test, { isJoining = false } = {}) {
       if (!isManager) throw new ApiaryError('not-manager', WORKER);
       return replica;
     },
+    rotateLogKey: async () => '',
     logs() {
       throw new ApiaryError('unimplemented', 'not here');
     },

@@ -128,6 +128,7 @@ t.test('the HTTP API gives a backup to whoever may ask a manager, and only whole
         if (isManager) return replica;
         throw new ApiaryError('not-manager', 'This node is not a swarm manager.');
       },
+      rotateLogKey: async () => '',
       logs: () => ({ read: async function* () {} }),
       init: async () => '',
       join: async () => {},
