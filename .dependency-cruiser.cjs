@@ -10,7 +10,7 @@ const mayImport = {
   worker: ['std', 'api', 'overlay-net', 'agent-native'],
   cli: ['std', 'api', 'raft', 'manager', 'worker'],
   test: ['std', 'api', 'raft', 'manager', 'worker', 'cli'],
-  bench: ['std', 'api', 'raft', 'manager', 'worker', 'test'],
+  bench: ['std', 'agent-native', 'api', 'raft', 'overlay-net', 'manager', 'worker', 'test'],
 };
 
 module.exports = {
