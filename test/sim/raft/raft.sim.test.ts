@@ -6,10 +6,10 @@ import { occurrences, tryMutant } from './mutants/mutation.js';
 import { type Outcome, simulate } from './simulation.js';
 
 /** So long clusters are simulated, and so many at least. */
-const SECONDS = Number(process.env['APIARY_SIM_SECONDS'] ?? 60);
+const SECONDS = Number(process.env['APIARY_SIM_SECONDS'] ?? 120);
 const AT_LEAST = 25;
 
-t.setTimeout(280_000);
+t.setTimeout(400_000);
 
 /** Whether any order of the operations that keeps to their times explains what was read: the definition, tried out. */
 function isExplained(history: readonly Operation<ListCall>[]): boolean {
