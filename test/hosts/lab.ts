@@ -74,8 +74,8 @@ export class Lab {
   }
 
   /**
-   * Claims a name and a subnet that neither another lab nor this machine uses, in 10.128.0.0/9: Docker's overlay
-   * networks are handed out from the lower half.
+   * Claims a name and a subnet that neither another lab nor this machine uses, from 10.128.0.0 to 10.223.255.255: Docker's
+   * overlay networks are handed out from below, and the gateway subnets of nodes from above.
    *
    * @param signals  whether SIGINT, SIGTERM and SIGHUP remove the lab and then end this process, as they would have
    *                 without it; false for a caller that handles them and ends by itself
@@ -88,7 +88,7 @@ export class Lab {
     const routes = machineRoutes();
     try {
       for (let tries = 0; tries < 1000; tries++) {
-        const name = `ap${randomInt(0x8000, 0x10000).toString(16)}`;
+        const name = `ap${randomInt(0x8000, 0xe000).toString(16)}`;
         if (routes.some((route) => route.startsWith(`${subnetOf(name)}.`))) continue;
         if (renamed(newborn, join(LABS_DIRECTORY, name))) return new Lab(name, signals);
       }
@@ -99,7 +99,7 @@ export class Lab {
     rmSync(newborn, { recursive: true, force: true });
     throw new ApiaryError(
       'resource-exhausted',
-      'no free /24 in 10.128.0.0/9 for the test hosts: remove labs or routes',
+      'no free /24 from 10.128.0.0 to 10.223.255.255 for the test hosts: remove labs or routes',
     );
   }
 
