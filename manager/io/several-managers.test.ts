@@ -303,6 +303,10 @@ t.test('a manager is demoted and promoted, the leader too, from any other', asyn
   await isWorker(leader.manager.replica, one.id);
   t.notOk(cluster.voters.includes(one.id), 'by the same entry');
   await cluster.stop(one);
+  // As its agent does when it has heard that it is a worker.
+  const status = { state: 'ready' as const, message: '', addr: '' };
+  const heard = { guards: [], changes: [{ type: 'node-status' as const, id: one.id, status }], result: undefined };
+  await leader.manager.replica.submit(() => heard);
   await setRole(two, one.id, 'manager');
   const again = await cluster.startAgain(one);
   await seesVoter(again.manager.replica, one.id);
