@@ -382,9 +382,10 @@ t.test('version and info tell of both sides', async (t) => {
   t.match(ctl.stdout, / Swarm: active\n {2}NodeID: n1x/);
 });
 
+const PROGRAM = fileURLToPath(new URL('../../../bin/swarmctl', import.meta.url));
+
 t.test('the program itself runs from any directory, through a link, with its exit code', async (t) => {
-  const wrapper = new URL('../../../bin/swarmctl', import.meta.url).pathname;
-  const directory = t.testdir({ ctl: t.fixture('symlink', wrapper) });
+  const directory = t.testdir({ ctl: t.fixture('symlink', PROGRAM) });
   const environment = { SWARM_HOST: 'unix:///nonexistent/from-the-environment' };
   const listed = await runProgram(`${directory}/ctl`, ['service', 'ls'], environment);
   t.equal(listed.exitCode, 1);
@@ -392,8 +393,6 @@ t.test('the program itself runs from any directory, through a link, with its exi
   t.equal((await runProgram(`${directory}/ctl`, ['service', 'ls', '--nope'], {})).exitCode, 125);
   t.match((await runProgram(`${directory}/ctl`, ['--version'], {})).stdout, /^swarmctl version \d+\.\d+\.\d+/);
 });
-
-const PROGRAM = fileURLToPath(new URL('../../../bin/swarmctl', import.meta.url));
 
 t.test('a terminal that has no size is taken for one of 80 columns', async (t) => {
   const command = `'${PROGRAM}' service create --help`;

@@ -1,5 +1,6 @@
 import { createWriteStream, existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { writeBackup } from '@apiary/manager/io';
 import { readCredentials } from '@apiary/worker/io';
 import t, { type Test } from 'tap';
@@ -89,7 +90,7 @@ t.test('nothing is touched when it cannot be done, and why is said', async (t) =
   const whole = readFileSync(path);
   writeFileSync(`${path}.cut`, whole.subarray(0, whole.length / 2));
   await empty({ path: `${path}.cut` }, /is cut short, or damaged/);
-  await empty({ path: new URL(import.meta.url).pathname }, /is no backup of a swarm/);
+  await empty({ path: fileURLToPath(import.meta.url) }, /is no backup of a swarm/);
   const unlock = await lockDataRoot(host.dataRoot);
   await t.rejects(restore(host.dataRoot, { force: true }), { message: /in use by another swarmd/ });
   await unlock();
