@@ -124,7 +124,8 @@ t.test('the gateway network', { skip: skipWithoutHosts }, async (t) => {
   await t.test('does without swarmd for what runs', async (t) => {
     await listener(t, other, 7002);
     const [container] = await run(t, 'web', {
-      script: `nc ${other.address} 7002 > /heard < /dev/null & sleep 1d`,
+      // Tried again until it is made, never once it was: then it ends with 0.
+      script: `until nc -w 5 ${other.address} 7002 > /heard < /dev/null; do :; done & sleep 1d`,
     });
     if (container === undefined) throw new Error('no container');
     const heard = async () => Number(await inside(container, 'wc -l < /heard'));
