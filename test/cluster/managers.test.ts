@@ -277,21 +277,26 @@ t.test('of three managers', { skip: skipWithoutHosts }, async (t) => {
   });
 });
 
-t.test(
-  'of five managers two are killed, the leader among them: the others go on',
-  { skip: skipWithoutHosts },
-  async (t) => {
-    const cluster = await Cluster.up(t, 5, { managers: 5 });
-    const managers = await Managers.under(t, cluster, 5);
-    for (let round = 0; round < 2; round++) {
-      const leader = await managers.whole();
-      const victims = [leader, 1 + (leader % 5)];
-      await managers.without(t, 'killed:', victims, KILLED);
-    }
-    await managers.account(t);
-    await managers.load.stop();
-  },
-);
+for (const { count, lost, rounds } of [
+  { count: 5, lost: 2, rounds: 2 },
+  { count: 7, lost: 3, rounds: 1 },
+]) {
+  t.test(
+    `of ${count} managers ${lost} are killed, the leader among them: the others go on`,
+    { skip: skipWithoutHosts },
+    async (t) => {
+      const cluster = await Cluster.up(t, count, { managers: count });
+      const managers = await Managers.under(t, cluster, count);
+      for (let round = 0; round < rounds; round++) {
+        const leader = await managers.whole();
+        const victims = Array.from({ length: lost }, (_, i) => 1 + ((leader - 1 + i) % count));
+        await managers.without(t, 'killed:', victims, KILLED);
+      }
+      await managers.account(t);
+      await managers.load.stop();
+    },
+  );
+}
 
 function readOf(host: Host) {
   const client: ApiClient = createClient(`unix://${host.swarmdSocket}`);
