@@ -336,7 +336,10 @@ t.test("faults of a service get the words and statuses that Docker's clients kno
   t.same([bad.status, Object.keys(JSON.parse(bad.text))], [400, ['message']]);
   const long = await raw(socketPath, 'GET', `/services/${'x'.repeat(1_000)}`);
   t.equal(JSON.parse(long.text).message, `service ${'x'.repeat(1_000)} not found`);
-  t.match(await post('/services/create', `"${'x'.repeat(5_000_000)}"`), /^413 /);
+  t.equal(
+    await post('/services/create', `"${'x'.repeat(5_000_000)}"`),
+    "413 the request's body of 5000002 bytes is too large: at most 4194304 bytes are taken",
+  );
   t.match(await post('/services/a/update', '{}'), /^400 invalid service version ''/);
   t.match(await post('/services/a/update?version=abc', '{}'), /^400 invalid service version 'abc'/);
   t.match(await post('/services/a/update?version=1&rollback=x', '{}'), /^400 unrecognized rollback option x/);

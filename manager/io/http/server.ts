@@ -183,8 +183,9 @@ function routesOf(
   });
   app.setNotFoundHandler(async (_request, reply) => reply.code(404).send({ message: 'page not found' }));
   app.setErrorHandler(async (error, request, reply) => {
-    const { status, code, message } = replyOf(error);
+    const { status, code, message: words } = replyOf(error);
     if (status === 413) await readOff(request.raw);
+    const message = status === 413 ? tooLarge(request.headers['content-length']) : words;
     if (code === 'internal') logger.error({ err: error, method: request.method, url: request.url }, 'request failed');
     // A bug of ours: once the client has its answer, the process ends as for any other.
     if (error instanceof InvariantError) {
@@ -222,6 +223,12 @@ function readOff(request: http.IncomingMessage): Promise<void> {
     request.once('end', resolve);
     request.resume();
   });
+}
+
+/** @param length  of the body, when the client said it */
+function tooLarge(length: string | undefined): string {
+  const size = length === undefined ? '' : `of ${length} bytes `;
+  return `the request's body ${size}is too large: at most ${LARGEST_BODY_BYTES} bytes are taken`;
 }
 
 /** What Fastify itself refuses (a body that is too large) carries its own status. */
