@@ -21,6 +21,13 @@ import {
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
 import { LogCancel, LogQuery } from "./logs.js";
+import {
+  AssignedNetwork,
+  EndpointSetUpdate,
+  NodeTableUpdate,
+  PublishedPortsUpdate,
+  TaskAttachment,
+} from "./network.js";
 
 export const protobufPackage = "apiary.v1";
 
@@ -73,6 +80,8 @@ export interface DescriptionUpdate {
   engineError: string;
   /** Of a node that runs a manager: where the other managers and the agents reach it, `HOST:PORT`. */
   managerAddr: string;
+  /** Base64 of the key that this node's tasks' traffic is encrypted to; empty when it cannot. */
+  wireguardKey: string;
 }
 
 export interface Heartbeat {
@@ -103,6 +112,11 @@ export interface ManagerMessage {
     | { $case: "update"; value: SessionUpdate }
     | { $case: "logQuery"; value: LogQuery }
     | { $case: "logCancel"; value: LogCancel }
+    | //
+    /** After the Assignments that name their networks. */
+    { $case: "endpoints"; value: EndpointSetUpdate }
+    | { $case: "nodes"; value: NodeTableUpdate }
+    | { $case: "publishedPorts"; value: PublishedPortsUpdate }
     | undefined;
 }
 
@@ -119,6 +133,8 @@ export interface SessionUpdate {
   role: string;
   /** The node's share of the gateway pool, `10.224.3.0/24`: its tasks' addresses on it, its own the first. Empty: none. */
   gatewaySubnet: string;
+  /** The UDP port of what is sent between hosts. */
+  dataPathPort: number;
 }
 
 export interface ManagerAddress {
@@ -138,6 +154,19 @@ export interface Assignments {
   specs: AssignedSpec[];
   tasks: AssignedTask[];
   removedTaskIds: string[];
+  /** Networks that tasks of this or later messages are on, new or changed. Kept until no task is on them. */
+  networks: AssignedNetwork[];
+  /** Contents that tasks of this or later messages need. Kept until no task needs them. */
+  contents: AssignedContent[];
+}
+
+/** One version of a secret or a config, as it is mounted. */
+export interface AssignedContent {
+  /** Of the version. */
+  contentId: string;
+  data: Buffer;
+  /** It is expanded for each task. */
+  isTemplate: boolean;
 }
 
 export interface AssignedSpec {
@@ -165,6 +194,16 @@ export interface AssignedTask {
   desiredState: string;
   /** How far the managers know the task to be, when this is sent: an agent that was restarted goes on from there. */
   observedState: string;
+  networks: TaskAttachment[];
+  /** By id of the secret or config in the spec, the version that this task has. */
+  contentIds: { [key: string]: string };
+  /** Named and counted resources that were claimed for it: JSON of the Engine API's GenericResources, empty for none. */
+  genericResourcesJson: string;
+}
+
+export interface AssignedTask_ContentIdsEntry {
+  key: string;
+  value: string;
 }
 
 function createBaseGetRootCertificateRequest(): GetRootCertificateRequest {
@@ -545,7 +584,7 @@ export const Hello: MessageFns<Hello> = {
 };
 
 function createBaseDescriptionUpdate(): DescriptionUpdate {
-  return { descriptionJson: "", advertiseAddr: "", engineError: "", managerAddr: "" };
+  return { descriptionJson: "", advertiseAddr: "", engineError: "", managerAddr: "", wireguardKey: "" };
 }
 
 export const DescriptionUpdate: MessageFns<DescriptionUpdate> = {
@@ -561,6 +600,9 @@ export const DescriptionUpdate: MessageFns<DescriptionUpdate> = {
     }
     if (message.managerAddr !== "") {
       writer.uint32(34).string(message.managerAddr);
+    }
+    if (message.wireguardKey !== "") {
+      writer.uint32(42).string(message.wireguardKey);
     }
     return writer;
   },
@@ -608,6 +650,14 @@ export const DescriptionUpdate: MessageFns<DescriptionUpdate> = {
             }
 
             message.managerAddr = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.wireguardKey = reader.string();
             continue;
           }
         }
@@ -843,6 +893,15 @@ export const ManagerMessage: MessageFns<ManagerMessage> = {
       case "logCancel":
         LogCancel.encode(message.body.value, writer.uint32(66).fork()).join();
         break;
+      case "endpoints":
+        EndpointSetUpdate.encode(message.body.value, writer.uint32(74).fork()).join();
+        break;
+      case "nodes":
+        NodeTableUpdate.encode(message.body.value, writer.uint32(82).fork()).join();
+        break;
+      case "publishedPorts":
+        PublishedPortsUpdate.encode(message.body.value, writer.uint32(90).fork()).join();
+        break;
     }
     return writer;
   },
@@ -906,6 +965,30 @@ export const ManagerMessage: MessageFns<ManagerMessage> = {
             }
 
             message.body = { $case: "logCancel", value: LogCancel.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.body = { $case: "endpoints", value: EndpointSetUpdate.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.body = { $case: "nodes", value: NodeTableUpdate.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 11: {
+            if (tag !== 90) {
+              break;
+            }
+
+            message.body = { $case: "publishedPorts", value: PublishedPortsUpdate.decode(reader, reader.uint32()) };
             continue;
           }
         }
@@ -990,7 +1073,7 @@ export const Welcome: MessageFns<Welcome> = {
 };
 
 function createBaseSessionUpdate(): SessionUpdate {
-  return { heartbeatPeriodMs: 0, managers: [], role: "", gatewaySubnet: "" };
+  return { heartbeatPeriodMs: 0, managers: [], role: "", gatewaySubnet: "", dataPathPort: 0 };
 }
 
 export const SessionUpdate: MessageFns<SessionUpdate> = {
@@ -1006,6 +1089,9 @@ export const SessionUpdate: MessageFns<SessionUpdate> = {
     }
     if (message.gatewaySubnet !== "") {
       writer.uint32(34).string(message.gatewaySubnet);
+    }
+    if (message.dataPathPort !== 0) {
+      writer.uint32(40).uint32(message.dataPathPort);
     }
     return writer;
   },
@@ -1053,6 +1139,14 @@ export const SessionUpdate: MessageFns<SessionUpdate> = {
             }
 
             message.gatewaySubnet = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.dataPathPort = reader.uint32();
             continue;
           }
         }
@@ -1172,7 +1266,7 @@ export const StatusAck: MessageFns<StatusAck> = {
 };
 
 function createBaseAssignments(): Assignments {
-  return { complete: false, specs: [], tasks: [], removedTaskIds: [] };
+  return { complete: false, specs: [], tasks: [], removedTaskIds: [], networks: [], contents: [] };
 }
 
 export const Assignments: MessageFns<Assignments> = {
@@ -1188,6 +1282,12 @@ export const Assignments: MessageFns<Assignments> = {
     }
     for (const v of message.removedTaskIds) {
       writer.uint32(34).string(v!);
+    }
+    for (const v of message.networks) {
+      AssignedNetwork.encode(v!, writer.uint32(42).fork()).join();
+    }
+    for (const v of message.contents) {
+      AssignedContent.encode(v!, writer.uint32(50).fork()).join();
     }
     return writer;
   },
@@ -1235,6 +1335,90 @@ export const Assignments: MessageFns<Assignments> = {
             }
 
             message.removedTaskIds.push(reader.string());
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.networks.push(AssignedNetwork.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.contents.push(AssignedContent.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseAssignedContent(): AssignedContent {
+  return { contentId: "", data: Buffer.alloc(0), isTemplate: false };
+}
+
+export const AssignedContent: MessageFns<AssignedContent> = {
+  encode(message: AssignedContent, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.contentId !== "") {
+      writer.uint32(10).string(message.contentId);
+    }
+    if (message.data.length !== 0) {
+      writer.uint32(18).bytes(message.data);
+    }
+    if (message.isTemplate !== false) {
+      writer.uint32(24).bool(message.isTemplate);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): AssignedContent {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseAssignedContent();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.contentId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.data = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.isTemplate = reader.bool();
             continue;
           }
         }
@@ -1419,7 +1603,17 @@ export const AssignedSpec_ServiceLabelsEntry: MessageFns<AssignedSpec_ServiceLab
 };
 
 function createBaseAssignedTask(): AssignedTask {
-  return { taskId: "", serviceId: "", specVersion: 0, slot: 0, desiredState: "", observedState: "" };
+  return {
+    taskId: "",
+    serviceId: "",
+    specVersion: 0,
+    slot: 0,
+    desiredState: "",
+    observedState: "",
+    networks: [],
+    contentIds: {},
+    genericResourcesJson: "",
+  };
 }
 
 export const AssignedTask: MessageFns<AssignedTask> = {
@@ -1441,6 +1635,15 @@ export const AssignedTask: MessageFns<AssignedTask> = {
     }
     if (message.observedState !== "") {
       writer.uint32(50).string(message.observedState);
+    }
+    for (const v of message.networks) {
+      TaskAttachment.encode(v!, writer.uint32(58).fork()).join();
+    }
+    globalThis.Object.entries(message.contentIds).forEach(([key, value]: [string, string]) => {
+      AssignedTask_ContentIdsEntry.encode({ key: key as any, value }, writer.uint32(66).fork()).join();
+    });
+    if (message.genericResourcesJson !== "") {
+      writer.uint32(74).string(message.genericResourcesJson);
     }
     return writer;
   },
@@ -1504,6 +1707,90 @@ export const AssignedTask: MessageFns<AssignedTask> = {
             }
 
             message.observedState = reader.string();
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.networks.push(TaskAttachment.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            const entry8 = AssignedTask_ContentIdsEntry.decode(reader, reader.uint32());
+            if (entry8.value !== undefined) {
+              message.contentIds[entry8.key] = entry8.value;
+            }
+            continue;
+          }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.genericResourcesJson = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseAssignedTask_ContentIdsEntry(): AssignedTask_ContentIdsEntry {
+  return { key: "", value: "" };
+}
+
+export const AssignedTask_ContentIdsEntry: MessageFns<AssignedTask_ContentIdsEntry> = {
+  encode(message: AssignedTask_ContentIdsEntry, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.key !== "") {
+      writer.uint32(10).string(message.key);
+    }
+    if (message.value !== "") {
+      writer.uint32(18).string(message.value);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): AssignedTask_ContentIdsEntry {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseAssignedTask_ContentIdsEntry();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.key = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.value = reader.string();
             continue;
           }
         }

@@ -15,3 +15,15 @@ export {
   LogsService,
 } from './logs.js';
 export { type Finished, type Frame, RaftClient, type RaftServer, RaftService } from './raft.js';
+export type {
+  AssignedNetwork,
+  Endpoint,
+  EndpointSetUpdate,
+  NamedService,
+  NetworkNode,
+  NodeTableUpdate,
+  PortBackend,
+  PublishedPort,
+  PublishedPortsUpdate,
+  TaskAttachment,
+} from './network.js';

@@ -47,6 +47,8 @@ export interface TaskStatus {
   container?: ContainerStatus;
   /** Host-mode ports as the engine bound them. */
   ports?: { protocol: string; targetPort: number; publishedPort: number }[];
+  /** Its address on its node's gateway network, where published ports lead to. */
+  gatewayAddress?: string;
 }
 
 export interface ContainerStatus {

@@ -8,4 +8,5 @@ export * from './gateway-rules.js';
 export * from './gateway-subnet.js';
 export * from './hosts-file.js';
 export * from './ipv4.js';
+export * from './network-state.js';
 export * from './resolv-conf.js';

@@ -220,7 +220,9 @@ async function openSession(t: Test, addr: string, identity: NodeIdentity) {
   session.write({
     body: {
       $case: 'hello',
-      value: { description: { descriptionJson: '', advertiseAddr: '', engineError: '', managerAddr: '' } },
+      value: {
+        description: { descriptionJson: '', advertiseAddr: '', engineError: '', managerAddr: '', wireguardKey: '' },
+      },
     },
   });
   const [welcome] = (await once(session, 'data')) as [ManagerMessage];

@@ -275,6 +275,7 @@ class WorkerAgent implements Agent {
       advertiseAddr: this.#options.advertiseAddr,
       engineError: this.#engineError,
       managerAddr: this.#options.managerAddr?.() ?? '',
+      wireguardKey: '',
     };
     this.#told = JSON.stringify(update);
     return update;

@@ -136,6 +136,7 @@ export class FakeManager {
       managers: [{ nodeId: 'm', addr: this.addr }],
       role: this.role,
       gatewaySubnet: this.gatewaySubnet,
+      dataPathPort: 4789,
     };
     this.send({ body: { $case: 'welcome', value: { nodeId: 'n1', clusterId: 'k1', update } } });
     this.#assign(true, [...this.wanted.keys()], []);
@@ -153,8 +154,10 @@ export class FakeManager {
     const tasks = taskIds.map((taskId) => {
       const desiredState = this.wanted.get(taskId) ?? 'remove';
       const observedState = this.statuses.get(taskId)?.state ?? 'assigned';
-      return { taskId, serviceId: 's1', specVersion: 1, slot: 1, desiredState, observedState };
+      const nothing = { networks: [], contentIds: {}, genericResourcesJson: '' };
+      return { taskId, serviceId: 's1', specVersion: 1, slot: 1, desiredState, observedState, ...nothing };
     });
-    this.send({ body: { $case: 'assignments', value: { complete, specs: [spec], tasks, removedTaskIds } } });
+    const value = { complete, specs: [spec], tasks, removedTaskIds, networks: [], contents: [] };
+    this.send({ body: { $case: 'assignments', value } });
   }
 }

@@ -93,7 +93,7 @@ export class Dispatcher {
   #term: number | undefined;
   #isClosed = false;
   #barrierRetry: Timer | undefined;
-  #update: SharedUpdate = { heartbeatPeriodMs: heartbeatPeriodMs({}, 0), managers: [] };
+  #update: SharedUpdate = { heartbeatPeriodMs: heartbeatPeriodMs({}, 0), managers: [], dataPathPort: 0 };
 
   constructor({ replica, clock, log }: { replica: Replica; clock: Clock; log: Logger }) {
     this.#replica = replica;
@@ -431,6 +431,7 @@ export class Dispatcher {
     const update = {
       heartbeatPeriodMs: heartbeatPeriodMs(view.cluster()?.spec ?? {}, view.nodes().length),
       managers: managersOf(view),
+      dataPathPort: 0,
     };
     if (isDeepStrictEqual(update, this.#update)) return;
     this.#heartbeats.setPeriod(update.heartbeatPeriodMs);

@@ -125,7 +125,13 @@ t.test('a session is told what its node is to be, at its start and when that cha
   await other.open();
   replica.apply([{ type: 'node-spec', id: 'w1', spec: { Role: 'manager', Availability: 'active' } }]);
   t.match(await agent.take('update'), { value: { role: 'manager', managers: [{ nodeId: 'm1' }] } });
-  const description = { descriptionJson: '', advertiseAddr: '', engineError: '', managerAddr: '192.0.2.1:2377' };
+  const description = {
+    descriptionJson: '',
+    advertiseAddr: '',
+    engineError: '',
+    wireguardKey: '',
+    managerAddr: '192.0.2.1:2377',
+  };
   agent.say({ $case: 'description', value: description });
   await until(replica, () => replica.view.node('w1')?.managerAddr === '192.0.2.1:2377');
   replica.apply([{ type: 'node-role', id: 'w1', role: 'manager' }]);

@@ -58,8 +58,11 @@ export function assignmentsMessage(assignments: Assignments): NonNullable<Manage
     slot,
     desiredState,
     observedState: status.state,
+    networks: [],
+    contentIds: {},
+    genericResourcesJson: '',
   }));
-  return { $case: 'assignments', value: { complete, specs, tasks, removedTaskIds } };
+  return { $case: 'assignments', value: { complete, specs, tasks, removedTaskIds, networks: [], contents: [] } };
 }
 
 /** The first few thousand characters. */

@@ -376,7 +376,7 @@ t.test('an engine that is away for longer than its grace takes its node down, an
   const describe = (engineError: string) =>
     agent.say({
       $case: 'description',
-      value: { descriptionJson: '', advertiseAddr: '', engineError, managerAddr: '' },
+      value: { descriptionJson: '', advertiseAddr: '', engineError, managerAddr: '', wireguardKey: '' },
     });
   let sequence = 0;
   const settled = async () => {
@@ -436,7 +436,15 @@ t.test('a session that does not start as it should is ended', async (t) => {
   const odd = new TestAgent(t, server, identityOf(rootCa, 'w1', 'worker'));
   odd.say({
     $case: 'hello',
-    value: { description: { descriptionJson: '{"Hostname":1}', advertiseAddr: '', engineError: '', managerAddr: '' } },
+    value: {
+      description: {
+        descriptionJson: '{"Hostname":1}',
+        advertiseAddr: '',
+        engineError: '',
+        managerAddr: '',
+        wireguardKey: '',
+      },
+    },
   });
   t.match(await odd.ended, { code: 'invalid-argument', message: /node description: Hostname/ });
   const silent = new TestAgent(t, server, identityOf(rootCa, 'w2', 'worker'));

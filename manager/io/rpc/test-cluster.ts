@@ -143,7 +143,9 @@ export class TestAgent {
   hello({ engineError = '', advertiseAddr = '', managerAddr = '' } = {}): void {
     this.say({
       $case: 'hello',
-      value: { description: { descriptionJson: DESCRIPTION, advertiseAddr, engineError, managerAddr } },
+      value: {
+        description: { descriptionJson: DESCRIPTION, advertiseAddr, engineError, managerAddr, wireguardKey: '' },
+      },
     });
   }
 
