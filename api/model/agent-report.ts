@@ -18,6 +18,7 @@ export const TaskStatusSchema = v.object({
   err: v.optional(text),
   container: v.optional(v.object({ id: text, pid: count, exitCode: whole })),
   ports: v.optional(v.array(v.object({ protocol: text, targetPort: count, publishedPort: count }))),
+  gatewayAddress: v.optional(v.pipe(v.string(), v.ipv4())),
 });
 
 export const NodeDescriptionSchema = v.object({

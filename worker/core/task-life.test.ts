@@ -70,6 +70,19 @@ t.test('a task goes from its image to running, and ends as its process does', as
   });
 });
 
+t.test('a task’s address on the gateway network is told for as long as it has it', async (t) => {
+  const facts = running();
+  t.notOk('gatewayAddress' in facts.status, 'one on the engine’s own network has none');
+  const adopted = initialFacts('running', 'running', 0);
+  observeContainer(adopted, { ...RUNNING, gatewayAddress: '10.224.0.2' });
+  t.equal(step(adopted), 'running none');
+  t.equal(adopted.status.gatewayAddress, '10.224.0.2');
+  t.equal(withTrouble(adopted, 6).gatewayAddress, '10.224.0.2');
+  observeContainer(adopted, exited(0, { gatewayAddress: '10.224.0.2' }));
+  t.equal(step(adopted), 'complete none');
+  t.notOk('gatewayAddress' in adopted.status);
+});
+
 t.test('a process that fails fails the task, in the words of Docker', async (t) => {
   const ends = [
     [exited(3), 'failed none task: non-zero exit (3)'],

@@ -129,6 +129,10 @@ function moved(facts: TaskFacts, state: TaskState, nowMs: number, err: string | 
     const { id, pid, exitCode } = container;
     result.container = { id, pid, exitCode };
     if (container.state === 'running' && container.ports.length > 0) result.ports = container.ports;
+    // Of one that has ended it is somebody else's soon.
+    if (container.gatewayAddress !== undefined && container.state !== 'exited') {
+      result.gatewayAddress = container.gatewayAddress;
+    }
   } else if (status.container !== undefined) {
     result.container = { ...status.container, pid: 0 };
   } else if (rankOf(state) >= rankOf('starting')) {

@@ -375,9 +375,15 @@ t.test('a message that does not add up starts the session anew', async (t) => {
     slot: 1,
     desiredState: 'running',
     observedState: 'assigned',
+    networks: [],
+    contentIds: {},
+    genericResourcesJson: '',
   };
   manager.send({
-    body: { $case: 'assignments', value: { complete: false, specs: [], tasks: [task], removedTaskIds: [] } },
+    body: {
+      $case: 'assignments',
+      value: { complete: false, specs: [], tasks: [task], removedTaskIds: [], networks: [], contents: [] },
+    },
   });
   await manager.until(() => manager.sessions === 2);
 });
@@ -478,7 +484,10 @@ t.test('what a node is to be is said in every session; where its manager is, it 
   manager.cut();
   await manager.until(() => manager.sessions === 2);
   manager.send({
-    body: { $case: 'update', value: { heartbeatPeriodMs: 0, managers: [], role: 'worker', gatewaySubnet: '' } },
+    body: {
+      $case: 'update',
+      value: { heartbeatPeriodMs: 0, managers: [], role: 'worker', gatewaySubnet: '', dataPathPort: 0 },
+    },
   });
   // Told after all of the above, so that the agent has heard that too.
   manager.assign({ a: 'running' });
