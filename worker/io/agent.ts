@@ -10,6 +10,7 @@ import { EngineLink } from './engine-link.js';
 import { managerCredentials, type NodeIdentity } from './enrolment/channel.js';
 import { LogPublisher } from './log-publisher.js';
 import { ManagerSession } from './manager-session.js';
+import { type Dial, dialOverGrpc } from './session-wire.js';
 import type { TaskNetwork } from './task-network.js';
 import { TaskRunners } from './task-runners.js';
 
@@ -45,6 +46,8 @@ export interface AgentOptions {
   onGone?: (reason: string) => void;
   /** How to reach a manager; by default over mutual TLS with the identity. */
   channel?: () => { credentials: ChannelCredentials; options: ChannelOptions };
+  /** What carries sessions; by default gRPC over `channel`. */
+  dial?: Dial;
 }
 
 export interface AgentState {
@@ -142,7 +145,7 @@ class WorkerAgent implements Agent {
     this.#session = new ManagerSession({
       nodeId: this.#nodeId,
       managers,
-      channel,
+      dial: options.dial ?? dialOverGrpc(channel),
       clock,
       rng,
       hello: () => ({ body: { $case: 'hello', value: { description: this.#description() } } }),

@@ -7,4 +7,5 @@ export * from './docker-engine.js';
 export type * from './engine.js';
 export * from './enrolment/index.js';
 export * from './gate-network/index.js';
+export type { Dial, SessionWire, SessionWireHandlers } from './session-wire.js';
 export type * from './task-network.js';

@@ -1,14 +1,7 @@
-import { fromRpcError, LEADER_ADDR_KEY } from '@apiary/api/client';
-import { type AgentMessage, DispatcherClient, type ManagerAddress, type ManagerMessage } from '@apiary/api/rpc';
+import type { AgentMessage, ManagerAddress, ManagerMessage } from '@apiary/api/rpc';
 import { ApiaryError, type Clock, messageOf, type Rng, type Timer } from '@apiary/std';
-import {
-  type ChannelCredentials,
-  type ChannelOptions,
-  type ClientDuplexStream,
-  connectivityState,
-  type ServiceError,
-} from '@grpc/grpc-js';
 import { ManagerSearch } from '../core/index.js';
+import type { Dial, SessionWire } from './session-wire.js';
 
 /** A manager that is not connected by then is not there, or is cut off: another is tried, and given more time. */
 const CONNECT_TIMEOUT_MS = 1_500;
@@ -21,7 +14,7 @@ export interface ManagerSessionOptions {
   nodeId: string;
   /** Where managers are, `HOST:PORT`, as last heard. */
   managers: () => string[];
-  channel: () => { credentials: ChannelCredentials; options: ChannelOptions };
+  dial: Dial;
   clock: Clock;
   rng: Rng;
   /** What is said first in a session. */
@@ -42,12 +35,13 @@ export interface ManagerSessionOptions {
 
 interface Attempt {
   manager: string;
-  client: DispatcherClient;
-  stream: ClientDuplexStream<AgentMessage, ManagerMessage>;
+  wire: SessionWire;
   startedMs: number;
   isWelcome: boolean;
   /** For the connection first, then for the welcome, then for the next heartbeat. */
   timer: Timer;
+  /** Called when it is over. */
+  onOver: () => void;
 }
 
 /** A session with one of the managers, whichever answers; when it ends, the next one. */
@@ -77,7 +71,7 @@ export class ManagerSession {
 
   /** Says something, if there is a session; what must not be lost is said again in the next. */
   send(message: AgentMessage): void {
-    if (this.#current?.isWelcome) this.#current.stream.write(message);
+    if (this.#current?.isWelcome) this.#current.wire.write(message);
   }
 
   /** Ends the session, if there is one, for another to begin: with the certificate that the node has by now. */
@@ -100,9 +94,9 @@ export class ManagerSession {
           timer.cancel();
           resolve();
         };
-        attempt.stream.once('end', done).once('error', done);
-        attempt.stream.write(last);
-        attempt.stream.end();
+        attempt.onOver = done;
+        attempt.wire.write(last);
+        attempt.wire.end();
       });
     }
     this.#close(attempt);
@@ -115,25 +109,34 @@ export class ManagerSession {
       this.#connectIn(this.#search.foundNobody());
       return;
     }
-    const { credentials, options } = this.#options.channel();
-    const client = new DispatcherClient(manager, credentials, options);
-    const stream = client.session();
+    const wire = this.#options.dial(manager, {
+      message: (message) => this.#hear(attempt, message),
+      ended: () => {
+        this.#ended(attempt, 'the manager ended the session');
+        attempt.onOver();
+      },
+      failed: (error, leaderAddr) => {
+        if (error.code === 'not-found' && attempt === this.#current) this.#gone(attempt, error.message);
+        else this.#ended(attempt, error.message, leaderAddr);
+        attempt.onOver();
+      },
+    });
     const timeoutMs = Math.min(CONNECT_TIMEOUT_MS * 2 ** this.#silences, LONGEST_CONNECT_TIMEOUT_MS);
     const timer = clock.after(timeoutMs, () => this.#awaitWelcome(attempt, timeoutMs));
-    const attempt: Attempt = { manager, client, stream, startedMs: clock.now(), isWelcome: false, timer };
+    const attempt: Attempt = {
+      manager,
+      wire,
+      startedMs: clock.now(),
+      isWelcome: false,
+      timer,
+      onOver: () => {},
+    };
     this.#current = attempt;
-    stream.on('data', (message: ManagerMessage) => this.#hear(attempt, message));
-    stream.on('end', () => this.#ended(attempt, 'the manager ended the session'));
-    stream.on('error', (error: Partial<ServiceError>) => {
-      const { code, message } = fromRpcError(error);
-      if (code === 'not-found' && attempt === this.#current) this.#gone(attempt, message);
-      else this.#ended(attempt, message, error.metadata?.get(LEADER_ADDR_KEY)[0]?.toString());
-    });
-    stream.write(this.#options.hello());
+    wire.write(this.#options.hello());
   }
 
   #awaitWelcome(attempt: Attempt, passedMs: number): void {
-    if (attempt.client.getChannel().getConnectivityState(false) !== connectivityState.READY) {
+    if (!attempt.wire.isConnected()) {
       this.#silences++;
       this.#ended(attempt, `no connection within ${passedMs / 1000} s`);
       return;
@@ -184,7 +187,7 @@ export class ManagerSession {
     attempt.timer = this.#options.clock.after(this.#heartbeatPeriodMs, () => {
       // Not at the welcome: one that ends soon after it, each time, must not be asked for without a pause.
       this.#search.succeeded();
-      attempt.stream.write({ body: { $case: 'heartbeat', value: {} } });
+      attempt.wire.write({ body: { $case: 'heartbeat', value: {} } });
       this.#beatLater(attempt);
     });
   }
@@ -209,8 +212,7 @@ export class ManagerSession {
   #close(attempt: Attempt): void {
     if (attempt === this.#current) this.#current = undefined;
     attempt.timer.cancel();
-    attempt.stream.cancel();
-    attempt.client.close();
+    attempt.wire.close();
   }
 
   #connectIn(waitMs: number): void {

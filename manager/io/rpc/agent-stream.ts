@@ -1,9 +1,22 @@
 import { LEADER_ADDR_KEY, rpcStatusOf } from '@apiary/api/client';
 import type { AgentMessage, ManagerMessage } from '@apiary/api/rpc';
 import { ApiaryError, type Clock, type Timer } from '@apiary/std';
-import { Metadata, type ServerDuplexStream } from '@grpc/grpc-js';
+import { Metadata, type StatusObject } from '@grpc/grpc-js';
 
-export type AgentCall = ServerDuplexStream<AgentMessage, ManagerMessage>;
+/** What a session needs of its call: gRPC's stream, or what a simulation has in its place. */
+export interface AgentCall {
+  on(event: 'data', listener: (message: AgentMessage) => void): unknown;
+  on(event: 'end' | 'cancelled' | 'error' | 'close', listener: () => void): unknown;
+  /** Where the call comes from, `HOST:PORT`. */
+  getPeer(): string;
+  isPaused(): boolean;
+  pause(): unknown;
+  resume(): unknown;
+  write(message: ManagerMessage, onWritten: () => void): unknown;
+  /** Ends the stream with no error; `emit` does with one. */
+  end(): unknown;
+  emit(event: 'error', status: Partial<StatusObject>): unknown;
+}
 
 /** How long an agent may leave unread what was sent to it. */
 const STALL_TIMEOUT_MS = 10_000;
@@ -34,7 +47,7 @@ export class AgentStream {
       if (!this.#isOver) on.message(message);
     });
     call.on('end', () => on.halfClosed());
-    for (const event of ['cancelled', 'error', 'close']) call.on(event, () => this.#finish());
+    for (const event of ['cancelled', 'error', 'close'] as const) call.on(event, () => this.#finish());
   }
 
   get isOver(): boolean {

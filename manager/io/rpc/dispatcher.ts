@@ -1,4 +1,3 @@
-import { isIP } from 'node:net';
 import { isDeepStrictEqual } from 'node:util';
 import { formatHostPort, parseHostPort } from '@apiary/api/model';
 import {
@@ -25,7 +24,7 @@ import type { Replica } from '../ports.js';
 import { type AgentCall, AgentStream } from './agent-stream.js';
 import { callerOf } from './caller.js';
 import { HeartbeatWatch } from './heartbeat-watch.js';
-import { assignmentsMessage, bounded, readDescription, readReport } from './messages.js';
+import { assignmentsMessage, bounded, hostOf, readDescription, readReport } from './messages.js';
 import { Recorder } from './recorder.js';
 import type { RpcService } from './server.js';
 import { UnseenNodes } from './unseen-nodes.js';
@@ -106,7 +105,13 @@ export class Dispatcher {
       isExcused: (nodeId) => this.#sessions.get(nodeId)?.stream.isPaused ?? false,
       onSilence: (nodeId) => void this.#onSilence(nodeId),
     });
-    const implementation: DispatcherServer = { session: (call) => this.#accept(call) };
+    const implementation: DispatcherServer = {
+      session: (call) => {
+        const caller = callerOf(call);
+        invariant(caller !== undefined, 'only nodes of the cluster are let in');
+        this.accept(call, caller.nodeId);
+      },
+    };
     this.service = { definition: DispatcherService, implementation, access: 'node' };
     this.#unsubscribe = [
       replica.subscribe((touched) => this.#onTouched(touched)),
@@ -194,8 +199,8 @@ export class Dispatcher {
     return view.node(leadership.leaderId)?.managerAddr ?? '';
   }
 
-  #accept(call: AgentCall): void {
-    const caller = callerOf(call);
+  /** Begins a session with the agent of a node, who is known to be that. */
+  accept(call: AgentCall, nodeId: string): void {
     const stream = new AgentStream(call, this.#clock, {
       message: (message) => this.#onMessage(session, message),
       flushed: () => {
@@ -207,8 +212,6 @@ export class Dispatcher {
       },
       over: () => this.#onOver(session),
     });
-    invariant(caller !== undefined, 'only nodes of the cluster are let in');
-    const { nodeId } = caller;
     const session: Session = {
       nodeId,
       stream,
@@ -491,10 +494,4 @@ function noLeader(): ApiaryError {
 
 function downObservation(nodeId: string, message: string, addr: string): Observation {
   return { type: 'status', nodeId, status: { state: 'down', message, addr } };
-}
-
-/** The host of `HOST` or `HOST:PORT`, an IPv4 address as such also where it came in over IPv6. */
-function hostOf(addr: string): string {
-  const host = isIP(addr) === 0 ? parseHostPort(addr, 'advertise address').host : addr;
-  return host.replace(/^::ffff:(?=\d+\.)/i, '');
 }

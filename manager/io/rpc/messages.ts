@@ -1,6 +1,8 @@
+import { isIP } from 'node:net';
 import {
   type NodeDescription,
   NodeDescriptionSchema,
+  parseHostPort,
   read,
   type TaskStatus,
   TaskStatusSchema,
@@ -83,4 +85,10 @@ function parse(json: string, maxLength: number): unknown {
   } catch (cause) {
     throw new ApiaryError('invalid-argument', 'not JSON', { cause });
   }
+}
+
+/** The host of `HOST` or `HOST:PORT`, an IPv4 address as such also where it came in over IPv6. */
+export function hostOf(addr: string): string {
+  const host = isIP(addr) === 0 ? parseHostPort(addr, 'advertise address').host : addr;
+  return host.replace(/^::ffff:(?=\d+\.)/i, '');
 }
