@@ -84,6 +84,9 @@ export function createClient(host: string) {
     swarmJoin: (request: JoinRequest) => post<void>('/swarm/join', request),
     /** @returns warnings, if there are any: what the leaving costs those who stay */
     swarmLeave: (force = false) => post<{ Warnings?: string[] } | undefined>('/swarm/leave', undefined, { force }),
+    swarmUnlock: (key: string) => post<void>('/swarm/unlock', { UnlockKey: key }),
+    /** The key is empty while managers are not locked. */
+    swarmUnlockKey: () => get<{ UnlockKey: string }>('/swarm/unlockkey'),
     swarmInspect: () => get<Swarm>('/swarm'),
     swarmUpdate: (
       version: number,

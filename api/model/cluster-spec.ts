@@ -71,3 +71,6 @@ export const JoinRequestSchema = v.strictObject({
   Availability: opt(text),
 });
 export type JoinRequest = v.InferOutput<typeof JoinRequestSchema>;
+
+/** Body of `POST /swarm/unlock`. */
+export const UnlockRequestSchema = v.strictObject({ UnlockKey: opt(text) });

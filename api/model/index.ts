@@ -12,3 +12,4 @@ export * from './join-token.js';
 export * from './service-spec.js';
 export * from './shape.js';
 export * from './task-state.js';
+export * from './unlock-key.js';

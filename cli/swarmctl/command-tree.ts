@@ -43,6 +43,7 @@ const nodeChanges = () => import('./commands/node-changes.js');
 const settings = () => import('./commands/cluster-settings.js');
 const swarm = () => import('./commands/swarm.js');
 const system = () => import('./commands/system.js');
+const locks = () => import('./commands/unlock.js');
 
 const SERVICE: CommandGroup = {
   name: 'service',
@@ -247,6 +248,22 @@ const SWARM_COMMANDS: CommandEntry[] = [
     ],
     args: NONE,
     load: async () => (await settings()).update,
+  },
+  {
+    name: 'unlock',
+    use: '',
+    short: 'Unlock swarm',
+    examples: ['swarmctl unlock', 'swarmctl unlock < key.txt'],
+    args: NONE,
+    load: async () => (await locks()).unlock,
+  },
+  {
+    name: 'unlock-key',
+    use: '[OPTIONS]',
+    short: 'Manage the unlock key',
+    examples: ['swarmctl unlock-key -q', 'swarmctl unlock-key --rotate'],
+    args: NONE,
+    load: async () => (await locks()).unlockKey,
   },
 ];
 

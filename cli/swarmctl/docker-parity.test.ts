@@ -30,6 +30,7 @@ async function swarmctl(server: RecordingServer, words: string[]): Promise<Progr
     },
     clock: new VirtualClock(Date.parse(NOW)),
     surroundings: OWN_SURROUNDINGS,
+    readSecretLine: async () => '',
     onInterrupt: () => () => {},
     version: '1.2.3',
     connect: createClient,

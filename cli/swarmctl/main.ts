@@ -36,6 +36,7 @@ const environment: Environment = {
     process.on('SIGINT', handler);
     return () => process.off('SIGINT', handler);
   },
+  readSecretLine: async (question) => (await import('./secret-line.js')).readSecretLine(question),
   version: ownVersion(),
   connect: async (host) => (await import('@apiary/api/client')).createClient(host),
   defaultHost: process.env['SWARM_HOST'] || undefined,

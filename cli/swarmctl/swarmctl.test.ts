@@ -50,6 +50,7 @@ async function session(t: Test, answer: (request: RecordedRequest) => Reply | un
         },
         clock,
         surroundings: OWN_SURROUNDINGS,
+        readSecretLine: async () => '',
         onInterrupt: (handler) => {
           handlers.add(handler);
           return () => handlers.delete(handler);

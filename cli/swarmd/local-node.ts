@@ -9,7 +9,7 @@ import {
   type Manager,
   type Replica,
 } from '@apiary/manager/io';
-import { ApiaryError, messageOf, newId } from '@apiary/std';
+import { ApiaryError, messageOf, newId, type Sealing } from '@apiary/std';
 import {
   type Agent,
   createKeyAndCsr,
@@ -24,6 +24,8 @@ import {
 import { advertisementAnew, advertisementOf, readvertise } from './advertisement.js';
 import { within } from './deadline.js';
 import { resign } from './departure.js';
+import { readLock, removeLock, type SealedLock } from './lock-file.js';
+import type { OpenedLock } from './lock-keeper.js';
 import { type LogStart, removeLog, startManagerOf } from './manager-start.js';
 import {
   managerAddrOf,
@@ -46,6 +48,10 @@ const WORKER =
   'Please run this command on a manager node or promote the current node to a manager.';
 const MEMBER =
   'This node is already part of a swarm. Use "docker swarm leave" to leave this swarm and join another one.';
+const LOCKED =
+  'Swarm is encrypted and needs to be unlocked before it can be used. ' +
+  'Please use "docker swarm unlock" to unlock it.';
+const LOCKED_LEAVE = 'Swarm is encrypted and locked. Please unlock it first or use `--force` to ignore this message.';
 const NOTHING_TO_FORCE =
   'This node is not part of a swarm: there is no state to make a new cluster from. ' +
   'Leave --force-new-cluster out, or restore a backup with "swarmctl restore".';
@@ -61,7 +67,7 @@ const JOIN_TIMEOUT_MS = 20_000;
 /** How long a node that leaves may take to stop its containers before the caller is told that it goes on without. */
 const LEAVE_TIMEOUT_MS = 60_000;
 
-type Work = 'init' | 'join' | 'leave';
+type Work = 'init' | 'join' | 'leave' | 'unlock';
 
 /**
  * This host's place in a cluster: none, a worker's, or a manager's with a worker beside it. Puts the parts together
@@ -72,6 +78,8 @@ type Work = 'init' | 'join' | 'leave';
 export class SwarmNode implements LocalNode {
   readonly #options: SwarmNodeOptions;
   #place: Place | undefined;
+  /** Of a node that starts nothing before somebody brings the key. */
+  #locked: { file: NodeFile; lock: SealedLock } | undefined;
   /** What is being done to the membership: one thing at a time. */
   #underWay: { what: Work; settled: Promise<unknown> } | undefined;
 
@@ -84,23 +92,40 @@ export class SwarmNode implements LocalNode {
     const { dataRoot } = this.#options;
     const kept = await readNodeFile(dataRoot);
     if (kept === undefined) return this.#resumeLeave();
-    const identity = await this.#identityOf(kept);
+    const lock = await readLock(dataRoot);
+    if (lock === undefined) return this.#takeUp(kept);
+    this.#locked = { file: kept, lock };
+    this.#options.logger.warn('this manager is locked: unlock it with "swarmctl unlock"');
+  }
+
+  async unlock(key: string): Promise<void> {
+    await this.#exclusively('unlock', async () => {
+      if (this.#locked === undefined) throw new ApiaryError('failed-precondition', 'swarm is not locked');
+      const { file, lock } = this.#locked;
+      await this.#takeUp(file, { lock: lock.open(key), unlockKey: key });
+      this.#locked = undefined;
+    });
+  }
+
+  async #takeUp(kept: NodeFile, opened?: OpenedLock): Promise<void> {
+    const { dataRoot } = this.#options;
+    const sealing = opened?.lock.sealing;
+    const identity = await this.#identityOf(kept, sealing);
     const file = await readvertise(this.#options, kept);
     if (file.role === 'worker') {
       // A demotion may have been cut short before the log was gone.
       await removeLog(dataRoot);
-      this.#place = new Place(this.#options, file, identity, undefined);
+      this.#place = new Place(this.#options, file, identity, undefined, opened);
       return;
     }
-    const manager = await startManagerOf(this.#options, file, identity, {
-      start: file.log === 'kept' ? 'resume' : 'join',
-    });
-    this.#place = new Place(this.#options, file, identity, manager);
+    const start = file.log === 'kept' ? 'resume' : 'join';
+    const manager = await startManagerOf(this.#options, file, identity, { start }, sealing);
+    this.#place = new Place(this.#options, file, identity, manager, opened);
   }
 
-  async #identityOf(file: NodeFile): Promise<NodeIdentity> {
+  async #identityOf(file: NodeFile, sealing: Sealing | undefined): Promise<NodeIdentity> {
     const { dataRoot } = this.#options;
-    const identity = await readCredentials(dataRoot);
+    const identity = await readCredentials(dataRoot, sealing);
     if (identity === undefined) {
       throw new ApiaryError(
         'failed-precondition',
@@ -125,16 +150,7 @@ export class SwarmNode implements LocalNode {
     const file = await readLeavingFile(dataRoot);
     if (file === undefined) return;
     logger.info({ clusterId: file.clusterId }, 'leaving a cluster: the leave was cut short');
-    // Without an identity, its containers were removed already.
-    const identity = await readCredentials(dataRoot);
-    const agent =
-      identity &&
-      startAgent({
-        ...agentOptionsOf(this.#options, file),
-        identity: () => identity,
-        managers: () => [],
-      });
-    this.#exclusively('leave', () => this.#finishLeave(agent, undefined)).catch((error: unknown) =>
+    this.#exclusively('leave', () => this.#finishLeave(this.#leavingAgent(file), undefined)).catch((error: unknown) =>
       logger.error({ err: error }, 'cannot leave the cluster: restart swarmd to try again'),
     );
   }
@@ -149,6 +165,10 @@ export class SwarmNode implements LocalNode {
 
   status(): LocalNodeStatus {
     if (this.#place !== undefined) return this.#place.status();
+    if (this.#locked !== undefined) {
+      const { nodeId, advertiseAddr: nodeAddr, managers: remoteManagers } = this.#locked.file;
+      return { nodeId, nodeAddr, state: 'locked', controlAvailable: false, error: '', remoteManagers };
+    }
     const state = this.#underWay === undefined ? 'inactive' : 'pending';
     return { nodeId: '', nodeAddr: '', state, controlAvailable: false, error: '', remoteManagers: [] };
   }
@@ -166,6 +186,7 @@ export class SwarmNode implements LocalNode {
   }
 
   #runningManager(): Manager {
+    if (this.#locked !== undefined) throw new ApiaryError('unavailable', LOCKED);
     const manager = this.#place?.manager;
     if (manager === undefined) throw new ApiaryError('not-manager', this.#place === undefined ? NO_SWARM : WORKER);
     return manager;
@@ -249,6 +270,7 @@ export class SwarmNode implements LocalNode {
    */
   leave(force: boolean): Promise<string[]> {
     const leaving = this.#exclusively('leave', async () => {
+      if (this.#locked !== undefined) return this.#leaveLocked(this.#locked.file, force);
       const place = this.#place;
       if (place === undefined) throw new ApiaryError('not-manager', 'This node is not part of a swarm');
       const { dataRoot, logger } = this.#options;
@@ -271,8 +293,28 @@ export class SwarmNode implements LocalNode {
     return within(this.#options.clock, LEAVE_TIMEOUT_MS, LEAVES_ON, leaving);
   }
 
+  /** What was sealed goes unread: only its containers are needed. */
+  async #leaveLocked(file: NodeFile, force: boolean): Promise<string[]> {
+    if (!force) throw new ApiaryError('failed-precondition', LOCKED_LEAVE);
+    await markLeaving(this.#options.dataRoot);
+    this.#locked = undefined;
+    await this.#finishLeave(this.#leavingAgent(file), undefined);
+    return [];
+  }
+
+  /** An agent that serves nobody. */
+  #leavingAgent(file: NodeFile): Agent {
+    const identity = { ...file, certificateChainPem: '', keyPem: '', rootPem: '' };
+    return startAgent({
+      ...agentOptionsOf(this.#options, file),
+      identity: () => identity,
+      managers: () => [],
+    });
+  }
+
   /** @returns the id of this node */
   async #forceNewCluster(request: InitRequest): Promise<string> {
+    if (this.#locked !== undefined) throw new ApiaryError('unavailable', LOCKED);
     const place = this.#place;
     if (place === undefined) throw new ApiaryError('failed-precondition', NOTHING_TO_FORCE);
     if (place.manager === undefined) throw new ApiaryError('not-manager', WORKER);
@@ -299,6 +341,7 @@ export class SwarmNode implements LocalNode {
     await manager?.close();
     await removeCredentials(dataRoot);
     await removeLog(dataRoot);
+    await removeLock(dataRoot);
     await removeLeavingFile(dataRoot);
   }
 
@@ -319,7 +362,7 @@ export class SwarmNode implements LocalNode {
   }
 
   #refuseMember(): void {
-    if (this.#place !== undefined) throw new ApiaryError('not-manager', MEMBER);
+    if (this.#place !== undefined || this.#locked !== undefined) throw new ApiaryError('not-manager', MEMBER);
   }
 
   #exclusively<R>(what: Work, work: () => Promise<R>): Promise<R> {

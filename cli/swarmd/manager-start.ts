@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { formatHostPort } from '@apiary/api/model';
 import type { ClusterInit } from '@apiary/manager/core';
 import { type Manager, startManager } from '@apiary/manager/io';
+import type { Sealing } from '@apiary/std';
 import type { NodeIdentity } from '@apiary/worker/io';
 import { localAddr, resolveListenAddr } from './address.js';
 import { listenAddrOf } from './advertisement.js';
@@ -21,6 +22,7 @@ export function startManagerOf(
   file: NodeFile,
   identity: NodeIdentity,
   log: LogStart,
+  sealing?: Sealing | undefined,
 ): Promise<Manager> {
   const managerAddr = managerAddrOf(file);
   const create = log.start === 'bootstrap' ? log.create : undefined;
@@ -28,6 +30,7 @@ export function startManagerOf(
     directory: logDirectory(dataRoot),
     identity,
     start: log.start,
+    sealing,
     listenAddr: listenAddrOf(file),
     managerAddr,
     create: create && {

@@ -10,6 +10,7 @@ import {
   startAgent,
 } from '@apiary/worker/io';
 import type { Advertisement } from './advertisement.js';
+import { LockKeeper, type OpenedLock } from './lock-keeper.js';
 import { logDirectory, managersToCall, removeLog, startManagerOf } from './manager-start.js';
 import { managerAddrOf, type NodeFile, writeNodeFile } from './node-file.js';
 import { RoleKeeper } from './role-keeper.js';
@@ -28,6 +29,9 @@ export class Place {
   readonly #agent: Agent;
   readonly #renewal: CertificateRenewal;
   readonly #roles: RoleKeeper;
+  readonly #lock: LockKeeper;
+  /** Ends the following of what this node's manager knows of locks. */
+  #unfollowLock = () => {};
   #file: NodeFile;
   #manager: Manager | undefined;
   /** It is about to go: the others may say so before the leader does, and that is no news. */
@@ -43,18 +47,36 @@ export class Place {
   readonly #roleListeners = new Set<() => void>();
   readonly #votingListeners: (() => void)[] = [];
 
-  constructor(options: SwarmNodeOptions, file: NodeFile, identity: NodeIdentity, manager: Manager | undefined) {
+  /** @param opened  of a node that was locked when it started */
+  constructor(
+    options: SwarmNodeOptions,
+    file: NodeFile,
+    identity: NodeIdentity,
+    manager: Manager | undefined,
+    opened?: OpenedLock,
+  ) {
     this.#options = options;
     this.#file = file;
     const { dataRoot, clock, rng, logger } = options;
     this.#renewal = new CertificateRenewal({
       identity,
       dataRoot,
+      sealing: () => this.#lock.sealing,
       renew: (current, signal) => this.#renew(current, signal),
       onRenewed: (renewed) => this.#manager?.rotate(renewed),
       clock,
       rng,
       logger: logger.child({ part: 'certificate' }),
+    });
+    this.#lock = new LockKeeper({
+      dataRoot,
+      opened,
+      reseal: async (sealing) => {
+        await this.#manager?.sealKeys(sealing);
+        await this.#renewal.rewrite();
+      },
+      clock,
+      logger: logger.child({ part: 'lock' }),
     });
     this.#roles = new RoleKeeper({
       facts: () => ({
@@ -72,6 +94,7 @@ export class Place {
       logger: logger.child({ part: 'role' }),
     });
     if (manager !== undefined) this.#adopt(manager);
+    else this.#lock.follow(undefined);
     this.#agent = startAgent({
       ...agentOptionsOf(options, file),
       identity: () => this.#renewal.identity,
@@ -159,6 +182,7 @@ export class Place {
         await forceNewClusterAt({
           directory: logDirectory(dataRoot),
           identity: this.#file,
+          sealing: this.#lock.sealing,
           managerAddr: managerAddrOf(this.#file),
           addr: this.#file.advertiseAddr,
           nowMs: clock.now(),
@@ -167,8 +191,7 @@ export class Place {
         await this.#change({ log: 'kept', managers: [{ nodeId: this.#file.nodeId, addr: managerAddrOf(this.#file) }] });
         logger.warn('this node is the only manager of its cluster now');
       } finally {
-        const start = this.#file.log === 'kept' ? 'resume' : 'join';
-        this.#adopt(await startManagerOf(this.#options, this.#file, this.#renewal.identity, { start }));
+        this.#adopt(await this.#startManager());
       }
     });
     this.#agent.describe();
@@ -179,6 +202,7 @@ export class Place {
     this.#asideTimer?.cancel();
     // A certificate that is waited for is waited for no more.
     const roles = this.#roles.stop();
+    await this.#lock.stop();
     await this.#renewal.stop();
     await roles;
     await this.holdFile();
@@ -219,8 +243,7 @@ export class Place {
       await removeLog(dataRoot);
       await this.#change({ role: 'manager', log: 'empty' });
     }
-    const start = this.#file.log === 'kept' ? 'resume' : 'join';
-    this.#adopt(await startManagerOf(this.#options, this.#file, this.#renewal.identity, { start }));
+    this.#adopt(await this.#startManager());
     this.#agent.describe();
     logger.info('this node runs a manager now');
   }
@@ -230,11 +253,18 @@ export class Place {
     await this.#change({ role: 'worker', log: undefined });
     await this.#closeManager();
     await removeLog(dataRoot);
+    this.#lock.follow(undefined);
     this.#agent.describe();
     logger.info('this node is a worker now: its copy of the state of the cluster is removed');
   }
 
+  #startManager(): Promise<Manager> {
+    const start = this.#file.log === 'kept' ? 'resume' : 'join';
+    return startManagerOf(this.#options, this.#file, this.#renewal.identity, { start }, this.#lock.sealing);
+  }
+
   async #closeManager(): Promise<void> {
+    this.#unfollowLock();
     const manager = this.#manager;
     this.#manager = undefined;
     await manager?.close();
@@ -267,6 +297,7 @@ export class Place {
   #adopt(manager: Manager): void {
     this.#manager = manager;
     manager.onRefused((reason) => this.#standAside(manager, reason));
+    this.#followLock(manager);
     if (this.#file.log === 'kept') return;
     const look = () => {
       const isOver = this.#manager !== manager;
@@ -278,6 +309,18 @@ export class Place {
     };
     const stop = manager.replica.onMembers(look);
     look();
+  }
+
+  /** A manager that has the state of no cluster yet stays as it is. */
+  #followLock({ replica }: Manager): void {
+    const follow = () => {
+      const cluster = replica.view.cluster();
+      if (cluster !== undefined) this.#lock.follow(cluster.unlockKey);
+    };
+    this.#unfollowLock = replica.subscribe((touched) => {
+      if (touched.cluster) follow();
+    });
+    follow();
   }
 
   #goneFrom(reason: string): void {

@@ -1,5 +1,5 @@
 import { ReplicatedLog } from '@apiary/raft/io';
-import type { Clock, Rng } from '@apiary/std';
+import type { Clock, Rng, Sealing } from '@apiary/std';
 import type { Logger } from 'pino';
 import { type ClusterInit, initCluster, raftSettingsOf } from '../core/requests/index.js';
 import { renewal } from '../core/trust/index.js';
@@ -19,6 +19,8 @@ export interface ManagerOptions {
   identity: ManagerIdentity;
   /** How the log begins: as that of a new cluster, empty until the leader sends what it has, or as it is on disk. */
   start: 'bootstrap' | 'join' | 'resume';
+  /** What the keys of its log are sealed with; undefined when they lie there in clear. */
+  sealing?: Sealing | undefined;
   /** Where nodes are listened for, `HOST:PORT`. */
   listenAddr: string;
   /** Where the other managers and the agents reach this one, `HOST:PORT`. */
@@ -45,6 +47,8 @@ export interface Manager {
   issueOwnCertificate(csrPem: string): string;
   /** As `LocalNode.rotateLogKey`. */
   rotateLogKey(): Promise<string>;
+  /** As `ReplicatedLog.sealKeys`. */
+  sealKeys(sealing: Sealing | undefined): Promise<void>;
   /** Shows nodes and managers another certificate from the next connection on; what is open goes on. */
   rotate(identity: ServerIdentity): void;
   /**
@@ -92,7 +96,7 @@ export async function startManager(options: ManagerOptions): Promise<Manager> {
       identity: { clusterId: identity.clusterId, memberId: identity.nodeId },
       start,
       transport,
-      keys: {},
+      keys: { sealing: options.sealing },
       clock,
       rng,
       logger: logger.child({ part: 'log' }),
@@ -123,7 +127,8 @@ export async function startManager(options: ManagerOptions): Promise<Manager> {
       if (refusal !== undefined) listener(refusal);
     };
     const rotateLogKey = () => log.rotateKey();
-    return { replica, logs, issueOwnCertificate, rotateLogKey, rotate, onRefused, close };
+    const sealKeys = (sealing: Sealing | undefined) => log.sealKeys(sealing);
+    return { replica, logs, issueOwnCertificate, rotateLogKey, sealKeys, rotate, onRefused, close };
   } catch (error) {
     await close();
     throw error;

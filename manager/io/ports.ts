@@ -63,6 +63,12 @@ export interface LocalNode {
    * @throws ApiaryError `not-manager` as `replica`; `resource-exhausted` when the disk refuses
    */
   rotateLogKey(): Promise<string>;
+  /**
+   * Lets a manager start that is locked.
+   *
+   * @throws ApiaryError `failed-precondition` when it is not locked, `invalid-argument` for another key, `not-manager`
+   */
+  unlock(key: string): Promise<void>;
   /** Makes a cluster of this node. @returns the node's id */
   init(request: InitRequest): Promise<string>;
   join(request: JoinRequest): Promise<void>;

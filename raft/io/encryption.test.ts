@@ -3,18 +3,11 @@ import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
 import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { ApiaryError, SeededRng, VirtualClock } from '@apiary/std';
+import { ApiaryError, type Sealing, SeededRng, VirtualClock } from '@apiary/std';
 import { crc32c } from '@node-rs/crc32';
 import t, { type Test } from 'tap';
 import { type Entry, FILE_HEADER_BYTES, type Membership, type SnapshotMeta, viewOf } from '../core/index.js';
-import {
-  DamagedFileError,
-  type KeySealing,
-  MemberStorage,
-  type MemberStorageOptions,
-  noPeers,
-  ReplicatedLog,
-} from './index.js';
+import { DamagedFileError, MemberStorage, type MemberStorageOptions, noPeers, ReplicatedLog } from './index.js';
 import { Ledger } from './log-conformance.js';
 import { SimulatedDisk } from './simulated-disk.js';
 
@@ -400,7 +393,7 @@ t.test('a missing, damaged, foreign, newer or wrong key file is named, with the 
 });
 
 /** As an operator's key would be used. */
-function sealingBy(key: Uint8Array): KeySealing {
+function sealingBy(key: Uint8Array): Sealing {
   return {
     seal: (content) => {
       const nonce = randomBytes(12);

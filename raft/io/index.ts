@@ -5,7 +5,6 @@
 export { DamagedFileError } from './damaged-file.js';
 export * from './file-system.js';
 export * from './force-new-cluster.js';
-export type { KeySealing } from './key-ring.js';
 export type { Logger } from './logger.js';
 export * from './member-storage.js';
 export * from './replicated-log.js';

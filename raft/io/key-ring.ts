@@ -1,26 +1,19 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { join } from 'node:path';
-import { ApiaryError, messageOf } from '@apiary/std';
+import { ApiaryError, messageOf, type Sealing } from '@apiary/std';
 import type { FileEncryption, Identity } from '../core/index.js';
 import { FILE_SALT_BYTES, identityFault } from '../core/index.js';
 import { DamagedFileError, FOREIGN_ADVICE } from './damaged-file.js';
 import { FileCipher, KEY_BYTES, type RandomBytes } from './file-cipher.js';
 import type { FileSystem } from './file-system.js';
 
-/** Encrypts the keys themselves, by a key that is not on this disk: what an operator unlocks a manager with. */
-export interface KeySealing {
-  seal(content: Uint8Array): Uint8Array;
-  /** @throws ApiaryError when it was sealed otherwise */
-  open(sealed: Uint8Array): Uint8Array;
-}
-
 export interface KeyRingOptions {
   /** The log's folder, which holds `keys.json`. */
   directory: string;
   identity: Identity;
   files: FileSystem;
-  /** Undefined: the key file is in clear, for the owner alone. */
-  sealing?: KeySealing | undefined;
+  /** By what the operator unlocks a manager with. Undefined: the key file is in clear, for the owner alone. */
+  sealing?: Sealing | undefined;
   random?: RandomBytes;
 }
 
@@ -56,7 +49,7 @@ export class KeyRing {
   readonly path: string;
   readonly #options: KeyRingOptions;
   readonly #random: RandomBytes;
-  #sealing: KeySealing | undefined;
+  #sealing: Sealing | undefined;
   #keys: Keys;
   #changing: Promise<void> = Promise.resolve();
 
@@ -81,7 +74,12 @@ export class KeyRing {
     const path = join(directory, NAME);
     const names = files.list(directory);
     if (names.includes(`${NAME}.tmp`)) await files.remove(`${path}.tmp`);
-    if (names.includes(NAME)) return new KeyRing(options, random, readKeys(path, options));
+    if (names.includes(NAME)) {
+      const ring = new KeyRing(options, random, readKeys(path, options));
+      // In clear since a stop came before it was sealed.
+      if (options.sealing !== undefined) await ring.#write(ring.#keys, options.sealing);
+      return ring;
+    }
     if (isNeeded) throw new DamagedFileError(path, 'is missing, and without it nothing beside it can be read');
     const ring = new KeyRing(options, random, [newKey(random)]);
     await ring.#write(ring.#keys, ring.#sealing);
@@ -126,7 +124,7 @@ export class KeyRing {
   }
 
   /** Seals the key file in another way from now on, or writes it in clear. */
-  async reseal(sealing: KeySealing | undefined): Promise<void> {
+  async reseal(sealing: Sealing | undefined): Promise<void> {
     await this.#change((keys) => ({ keys, sealing }));
   }
 
@@ -149,7 +147,7 @@ export class KeyRing {
 
   /** One at a time: each begins with what the one before has left. */
   #change(
-    next: (keys: Keys, sealing: KeySealing | undefined) => { keys: Keys; sealing: KeySealing | undefined },
+    next: (keys: Keys, sealing: Sealing | undefined) => { keys: Keys; sealing: Sealing | undefined },
   ): Promise<void> {
     const changed = this.#changing.then(async () => {
       const { keys, sealing } = next(this.#keys, this.#sealing);
@@ -161,7 +159,7 @@ export class KeyRing {
     return changed;
   }
 
-  async #write(keys: Keys, sealing: KeySealing | undefined): Promise<void> {
+  async #write(keys: Keys, sealing: Sealing | undefined): Promise<void> {
     const { files, directory, identity } = this.#options;
     const texts: KeyText[] = keys.map(({ id, key }) => ({ id, key: Buffer.from(key).toString('base64') }));
     const content =
@@ -237,7 +235,7 @@ function readAll(path: string, files: FileSystem): string {
   }
 }
 
-function opened(path: string, sealed: string, sealing: KeySealing | undefined): KeyText[] {
+function opened(path: string, sealed: string, sealing: Sealing | undefined): KeyText[] {
   if (sealing === undefined)
     throw new ApiaryError(
       'failed-precondition',

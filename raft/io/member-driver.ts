@@ -1,4 +1,4 @@
-import { ApiaryError, messageOf } from '@apiary/std';
+import { ApiaryError, messageOf, type Sealing } from '@apiary/std';
 import {
   type Entry,
   type Message,
@@ -110,6 +110,11 @@ export class MemberDriver {
     if (!this.#isStopped && this.#snapshotting === undefined && this.#applied.index > 0) this.#takeSnapshot();
     await this.#snapshotting;
     return id;
+  }
+
+  /** As `MemberStorage.sealKeys`. */
+  sealKeys(sealing: Sealing | undefined): Promise<void> {
+    return this.#storage.sealKeys(sealing);
   }
 
   /** From the next snapshot on. */

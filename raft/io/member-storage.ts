@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { ApiaryError, invariant } from '@apiary/std';
+import { ApiaryError, invariant, type Sealing } from '@apiary/std';
 import type {
   Entry,
   Identity,
@@ -15,7 +15,7 @@ import { DamagedFileError } from './damaged-file.js';
 import type { FileSystem } from './file-system.js';
 import { NodeFileSystem } from './file-system.js';
 import { IncomingSnapshot } from './incoming-snapshot.js';
-import { KeyRing, type KeyRingOptions, type KeySealing } from './key-ring.js';
+import { KeyRing, type KeyRingOptions } from './key-ring.js';
 import type { Logger } from './logger.js';
 import { silentLogger } from './logger.js';
 import { SnapshotStore } from './snapshot-file.js';
@@ -208,7 +208,7 @@ export class MemberStorage {
   }
 
   /** Seals the key file from now on, or no more. @throws as `rotateKey` does */
-  async sealKeys(sealing: KeySealing | undefined): Promise<void> {
+  async sealKeys(sealing: Sealing | undefined): Promise<void> {
     await this.#ring().reseal(sealing);
   }
 

@@ -1,4 +1,4 @@
-import { ApiaryError, type Clock, invariant, messageOf, newId, type Rng } from '@apiary/std';
+import { ApiaryError, type Clock, invariant, messageOf, newId, type Rng, type Sealing } from '@apiary/std';
 import {
   DEFAULT_OPTIONS,
   type Identity,
@@ -205,6 +205,12 @@ export class ReplicatedLog implements Log {
   rotateKey(): Promise<string> {
     if (!this.#isAccepting || this.#running === undefined) return Promise.reject(this.#refusal);
     return this.#running.driver.rotateKey();
+  }
+
+  /** Seals this member's key file in another way from now on, or writes it in clear. @throws as `rotateKey` does */
+  async sealKeys(sealing: Sealing | undefined): Promise<void> {
+    if (!this.#isAccepting || this.#running === undefined) throw this.#refusal;
+    await this.#running.driver.sealKeys(sealing);
   }
 
   /** How often snapshots are taken from now on, and what of the log before them is kept. Each member has its own. */

@@ -30,6 +30,7 @@ async function setUp(t: Test, reply: Reply) {
       },
       clock,
       surroundings: OWN_SURROUNDINGS,
+      readSecretLine: async () => '',
       onInterrupt: (handler) => {
         interrupts.add(handler);
         return () => interrupts.delete(handler);

@@ -1,9 +1,23 @@
 import type { ClusterSpec } from '@apiary/api/model';
-import { type Flag, type ParsedFlags, parseDuration, parseInt64, parseUint, valueFlag } from '../command-line/index.js';
+import {
+  boolFlag,
+  type Flag,
+  type ParsedFlags,
+  parseDuration,
+  parseInt64,
+  parseUint,
+  valueFlag,
+} from '../command-line/index.js';
 import type { CommandModule } from './context.js';
+import { tellUnlockKey } from './unlock.js';
 
 /** Settings of the cluster that `init` and `update` share: those that the daemon honours. Durations in nanoseconds. */
 
+export const autolock = boolFlag(
+  'autolock',
+  'Enable manager autolocking (requiring an unlock key to start a stopped manager)',
+);
+const changeAutolock = boolFlag('autolock', 'Change manager autolocking setting (true|false)');
 const taskHistoryLimit = valueFlag('task-history-limit', 'Task history retention limit', 'int', parseInt64, {
   defaultText: '5',
 });
@@ -45,6 +59,7 @@ export function withSettings(spec: ClusterSpec, flags: ParsedFlags): ClusterSpec
   const heartbeatNs = flags.get(dispatcherHeartbeat);
   const interval = flags.get(snapshotInterval);
   const keptSnapshots = flags.get(maxSnapshots);
+  const lock = flags.get(autolock);
   const changed = { ...spec };
   if (historyLimit !== undefined) {
     changed.Orchestration = { ...spec.Orchestration, TaskHistoryRetentionLimit: historyLimit };
@@ -53,15 +68,22 @@ export function withSettings(spec: ClusterSpec, flags: ParsedFlags): ClusterSpec
   if (heartbeatNs !== undefined) changed.Dispatcher = { ...spec.Dispatcher, HeartbeatPeriod: heartbeatNs };
   if (interval !== undefined) changed.Raft = { ...changed.Raft, SnapshotInterval: interval };
   if (keptSnapshots !== undefined) changed.Raft = { ...changed.Raft, KeepOldSnapshots: keptSnapshots };
+  if (lock !== undefined) changed.EncryptionConfig = { AutoLockManagers: lock };
   return changed;
 }
 
+export function isAutolocked({ EncryptionConfig: config }: ClusterSpec): boolean {
+  return config?.AutoLockManagers === true;
+}
+
 export const update: CommandModule = {
-  flags: SETTINGS_FLAGS,
+  flags: [...SETTINGS_FLAGS, changeAutolock],
   helpWithoutFlags: true,
   run: async ({ client, terminal }, flags) => {
     const { Version: version, Spec: spec } = await client.swarmInspect();
-    await client.swarmUpdate(version.Index, withSettings(spec, flags));
+    const wanted = withSettings(spec, flags);
+    await client.swarmUpdate(version.Index, wanted);
     terminal.out('Swarm updated.\n');
+    if (isAutolocked(wanted) && !isAutolocked(spec)) await tellUnlockKey(client, terminal);
   },
 };

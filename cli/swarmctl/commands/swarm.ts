@@ -1,6 +1,7 @@
 import { boolFlag, type ParsedFlags, textFlag } from '../command-line/index.js';
-import { SETTINGS_FLAGS, withSettings } from './cluster-settings.js';
+import { autolock, isAutolocked, SETTINGS_FLAGS, withSettings } from './cluster-settings.js';
 import { CommandError, type CommandModule, type Context } from './context.js';
+import { tellUnlockKey } from './unlock.js';
 
 const advertiseAddr = textFlag('advertise-addr', 'Advertised address (format: "<ip|interface>[:port]")');
 const listenAddr = textFlag('listen-addr', 'Listen address (format: "<ip|interface>[:port]") (default 0.0.0.0:2377)', {
@@ -19,18 +20,22 @@ const DEFAULT_LISTEN_ADDR = '0.0.0.0:2377';
 const DEFAULT_PORT = 2377;
 
 export const init: CommandModule = {
-  flags: [advertiseAddr, listenAddr, availability, forceNewCluster, ...SETTINGS_FLAGS],
+  flags: [advertiseAddr, listenAddr, autolock, availability, forceNewCluster, ...SETTINGS_FLAGS],
   run: async (context, flags) => {
+    const spec = withSettings({ Labels: {} }, flags);
     const nodeId = await context.client.swarmInit({
       ...addressesOf(flags),
       ForceNewCluster: flags.get(forceNewCluster) ?? false,
-      Spec: withSettings({ Labels: {} }, flags),
+      Spec: spec,
     });
     context.terminal.out(`Swarm initialized: current node (${nodeId}) is now a manager.\n\n`);
     await writeJoinCommand(context, nodeId, 'worker');
     context.terminal.out(
       "To add a manager to this swarm, run 'swarmctl join-token manager' and follow the instructions.\n",
     );
+    if (!isAutolocked(spec)) return;
+    context.terminal.out('\n');
+    await tellUnlockKey(context.client, context.terminal);
   },
 };
 

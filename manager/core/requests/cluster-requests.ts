@@ -1,4 +1,4 @@
-import type { ClusterSpec, NodeSpec } from '@apiary/api/model';
+import { type ClusterSpec, type NodeSpec, newUnlockKey } from '@apiary/api/model';
 import { ApiaryError, newId, type Rng } from '@apiary/std';
 import type { Change, Guard } from '../store/change.js';
 import type { ClusterRecord, NodeRecord } from '../store/records.js';
@@ -25,7 +25,7 @@ export interface ClusterInit {
 /**
  * Makes the cluster and its first node.
  *
- * @param rng  draws the secrets of the join tokens: it must be one for secrets
+ * @param rng  draws the secrets of the join tokens, and the unlock key: it must be one for secrets
  * @returns the id of the cluster
  * @throws ApiaryError `failed-precondition` when there is one already, `invalid-argument`, `unimplemented`
  */
@@ -41,10 +41,11 @@ export function initCluster(view: View, init: ClusterInit, rng: Rng): Decision<s
   const { nodeId, rootCa, availability, addr, managerAddr, description } = init;
   const id = init.clusterId ?? newId(rng);
   const joinSecrets = { worker: newJoinSecret(rng), manager: newJoinSecret(rng) };
+  const lock = isAutolocked(spec) && { unlockKey: newUnlockKey(rng) };
   return {
     guards: [{ type: 'no-cluster' }],
     changes: [
-      { type: 'cluster-create', cluster: { id, spec, joinSecrets, rootCa } },
+      { type: 'cluster-create', cluster: { id, spec, joinSecrets, rootCa, ...lock } },
       {
         type: 'node-create',
         node: {
@@ -63,7 +64,8 @@ export function initCluster(view: View, init: ClusterInit, rng: Rng): Decision<s
 }
 
 /**
- * Puts a new spec in the place of the cluster's, and makes new join tokens as asked for: the old ones stop working.
+ * Puts a new spec in the place of the cluster's, and makes new join tokens as asked for: the old ones stop working. The
+ * unlock key comes and goes with autolock; a new one is made when asked for, while managers are locked at all.
  *
  * @param request.version  the `meta.version` that the caller has seen
  * @param rng              one for secrets
@@ -72,7 +74,13 @@ export function initCluster(view: View, init: ClusterInit, rng: Rng): Decision<s
  */
 export function updateCluster(
   view: View,
-  request: { version: number; spec: ClusterSpec; rotateWorkerToken: boolean; rotateManagerToken: boolean },
+  request: {
+    version: number;
+    spec: ClusterSpec;
+    rotateWorkerToken: boolean;
+    rotateManagerToken: boolean;
+    rotateUnlockKey: boolean;
+  },
   rng: Rng,
 ): Decision<string> {
   const cluster = view.cluster();
@@ -93,7 +101,16 @@ export function updateCluster(
       },
     });
   }
+  if (!isAutolocked(spec)) {
+    if (cluster.unlockKey !== undefined) changes.push({ type: 'unlock-key' });
+  } else if (cluster.unlockKey === undefined || request.rotateUnlockKey) {
+    changes.push({ type: 'unlock-key', unlockKey: newUnlockKey(rng) });
+  }
   return { guards, changes, result: id };
+}
+
+function isAutolocked(spec: ClusterSpec): boolean {
+  return spec.EncryptionConfig?.AutoLockManagers === true;
 }
 
 const HOUR_NS = 3_600_000_000_000;

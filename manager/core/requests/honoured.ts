@@ -144,6 +144,5 @@ export function refuseUnhonouredClusterSpec(spec: ClusterSpec): void {
   if (isAsked(SigningCACert)) throw unhonoured('CAConfig.SigningCACert');
   if (isAsked(SigningCAKey)) throw unhonoured('CAConfig.SigningCAKey');
   if (isAsked(ForceRotate)) throw unhonoured('CAConfig.ForceRotate');
-  if (isAsked(spec.EncryptionConfig?.AutoLockManagers)) throw unhonoured('EncryptionConfig.AutoLockManagers');
   if (isAsked(spec.TaskDefaults?.LogDriver?.Name)) throw unhonoured('TaskDefaults.LogDriver');
 }

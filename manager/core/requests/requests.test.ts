@@ -563,6 +563,7 @@ t.test('a cluster update rotates the tokens that it is asked to, and refuses wha
       spec: read(ClusterSpecSchema, spec, 'spec'),
       rotateWorkerToken: false,
       rotateManagerToken: false,
+      rotateUnlockKey: false,
     };
     cluster.commit(updateCluster(cluster.store, { ...request, ...rotate }, cluster.rng));
     return cluster.store.cluster();
@@ -592,12 +593,37 @@ t.test('a cluster update rotates the tokens that it is asked to, and refuses wha
   const unhonoured: [ClusterSpec, RegExp][] = [
     [{ Raft: { ElectionTick: 5 } }, /^Raft.ElectionTick 5 .*leave it at 10/],
     [{ Raft: { HeartbeatTick: 2 } }, /^Raft.HeartbeatTick 2 .*leave it at 1/],
-    [{ EncryptionConfig: { AutoLockManagers: true } }, /^EncryptionConfig.AutoLockManagers/],
     [{ CAConfig: { ExternalCAs: [{ URL: 'u' }] } }, /^CAConfig.ExternalCAs/],
     [{ CAConfig: { ForceRotate: 1 } }, /^CAConfig.ForceRotate/],
     [{ TaskDefaults: { LogDriver: { Name: 'x' } } }, /^TaskDefaults.LogDriver/],
   ];
   for (const [spec, message] of unhonoured) t.throws(() => update(spec), { code: 'unimplemented', message });
+});
+
+t.test('the unlock key comes and goes with autolock, and is changed when that is asked for', async (t) => {
+  const cluster = withNodes();
+  const keyAfter = (isOn: boolean, rotateUnlockKey = false) => {
+    const request = {
+      version: cluster.versionOf(''),
+      spec: { ...defaultClusterSpec(), EncryptionConfig: { AutoLockManagers: isOn } },
+      rotateWorkerToken: false,
+      rotateManagerToken: false,
+      rotateUnlockKey,
+    };
+    cluster.commit(updateCluster(cluster.store, request, cluster.rng));
+    return cluster.store.cluster()?.unlockKey;
+  };
+  t.equal(keyAfter(false, true), undefined, 'there is none to change');
+  const first = keyAfter(true);
+  t.match(first, /^SWMKEY-1-[A-Za-z0-9+/]{43}$/);
+  t.equal(keyAfter(true), first);
+  const second = keyAfter(true, true);
+  t.match(second, /^SWMKEY-1-/);
+  t.not(second, first);
+  t.equal(keyAfter(false), undefined);
+  const spec = { EncryptionConfig: { AutoLockManagers: true } };
+  const { changes } = initCluster(new Store(), { ...INIT, spec }, new SeededRng(1));
+  t.match(changes[0], { type: 'cluster-create', cluster: { unlockKey: /^SWMKEY-1-/ } });
 });
 
 t.test("a new cluster takes the numbers that docker swarm init leaves at 0 as Docker's defaults", async (t) => {

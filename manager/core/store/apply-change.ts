@@ -3,7 +3,7 @@ import { unreachable } from '@apiary/std';
 import { changeNode } from './apply-node-change.js';
 import type { Change, ChangeOf, Touched } from './change.js';
 import { created, type Landing, updated } from './landing.js';
-import type { ServiceRecord, SpecVersion, TaskRecord } from './records.js';
+import type { ClusterRecord, ServiceRecord, SpecVersion, TaskRecord } from './records.js';
 import { sameForTasks } from './spec-comparison.js';
 import type { Tables } from './tables.js';
 
@@ -13,6 +13,7 @@ export function applyChange(tables: Tables, change: Change, landing: Landing, to
     case 'cluster-create':
     case 'cluster-spec':
     case 'join-secrets':
+    case 'unlock-key':
       changeCluster(tables, change, landing, touched);
       return;
     case 'node-create':
@@ -46,7 +47,7 @@ export function applyChange(tables: Tables, change: Change, landing: Landing, to
 
 function changeCluster(
   tables: Tables,
-  change: ChangeOf<'cluster-create' | 'cluster-spec' | 'join-secrets'>,
+  change: ChangeOf<'cluster-create' | 'cluster-spec' | 'join-secrets' | 'unlock-key'>,
   landing: Landing,
   touched: Touched,
 ): void {
@@ -56,10 +57,14 @@ function changeCluster(
     tables.cluster = { ...change.cluster, meta: created(landing) };
   } else {
     if (cluster === undefined) return;
-    const changed = change.type === 'cluster-spec' ? { spec: change.spec } : { joinSecrets: change.joinSecrets };
-    tables.cluster = { ...cluster, ...changed, meta: updated(cluster.meta, landing) };
+    tables.cluster = { ...cluster, ...clusterFieldsOf(change), meta: updated(cluster.meta, landing) };
   }
   touched.cluster = true;
+}
+
+function clusterFieldsOf(change: ChangeOf<'cluster-spec' | 'join-secrets' | 'unlock-key'>): Partial<ClusterRecord> {
+  if (change.type === 'cluster-spec') return { spec: change.spec };
+  return change.type === 'join-secrets' ? { joinSecrets: change.joinSecrets } : { unlockKey: change.unlockKey };
 }
 
 function changeService(

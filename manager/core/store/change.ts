@@ -23,6 +23,8 @@ export type Guard =
 export type Change =
   | { type: 'cluster-create'; cluster: Omit<ClusterRecord, 'meta' | 'excluded'> }
   | { type: 'cluster-spec'; spec: ClusterSpec }
+  /** Undefined: managers are not locked from now on. */
+  | { type: 'unlock-key'; unlockKey?: string }
   | { type: 'join-secrets'; joinSecrets: ClusterRecord['joinSecrets'] }
   | { type: 'node-create'; node: Omit<NodeRecord, 'meta'> }
   /** `departure` counts while the node is a manager that the spec wants as a worker; without one, the last stands. */

@@ -26,6 +26,8 @@ export interface ClusterRecord {
   spec: ClusterSpec;
   /** The secret part of each role's join token: 25 characters of base 36. */
   joinSecrets: { worker: string; manager: string };
+  /** While managers are locked when they start (autolock): the key that they are unlocked with. */
+  unlockKey?: string;
   /** The root certificate and its key, PEM. */
   rootCa: { certificatePem: string; keyPem: string };
   /**

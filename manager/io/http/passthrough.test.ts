@@ -26,6 +26,7 @@ const node: LocalNode = {
     throw new ApiaryError('not-manager', 'This node is not a swarm manager.');
   },
   rotateLogKey: async () => '',
+  unlock: async () => {},
   logs() {
     throw new ApiaryError('not-manager', 'This node is not a swarm manager.');
   },

@@ -51,6 +51,7 @@ async function serve(t: Test, { isJoining = false } = {}) {
       return replica;
     },
     rotateLogKey: async () => '',
+    unlock: async () => {},
     logs() {
       throw new ApiaryError('unimplemented', 'not here');
     },

@@ -1,4 +1,11 @@
-import { ClusterSpecSchema, type InitRequest, InitRequestSchema, JoinRequestSchema, read } from '@apiary/api/model';
+import {
+  ClusterSpecSchema,
+  type InitRequest,
+  InitRequestSchema,
+  JoinRequestSchema,
+  read,
+  UnlockRequestSchema,
+} from '@apiary/api/model';
 import { ApiaryError, invariant } from '@apiary/std';
 import type { FastifyInstance } from 'fastify';
 import { swarmObject } from '../../core/engine-api/index.js';
@@ -20,7 +27,7 @@ export function swarmRoutes(app: FastifyInstance, context: ApiContext): void {
   app.post('/swarm/init', async (request, reply) => {
     const init = read(InitRequestSchema, bodyJson(request), 'swarm init request');
     refuseUnsupported(init);
-    const nodeId = await asMembershipRequest(() => node.init(init));
+    const nodeId = await asMembershipRequest(() => node.init(withAutolock(init)));
     return reply.type('application/json').send(JSON.stringify(nodeId));
   });
 
@@ -40,33 +47,39 @@ export function swarmRoutes(app: FastifyInstance, context: ApiContext): void {
     const version = queryVersion(request, 'swarm');
     const rotateWorkerToken = strictQueryFlag(request, 'rotateWorkerToken');
     const rotateManagerToken = strictQueryFlag(request, 'rotateManagerToken');
-    if (strictQueryFlag(request, 'rotateManagerUnlockKey')) {
-      throw new ApiaryError('unimplemented', 'autolock is not supported by this version: there is no unlock key');
-    }
+    const rotateUnlockKey = strictQueryFlag(request, 'rotateManagerUnlockKey');
     const spec = read(ClusterSpecSchema, bodyJson(request), 'swarm spec');
     await asClusterRequest(() =>
       replicaOf(context).submit((view, { rng }) =>
-        updateCluster(view, { version, spec, rotateWorkerToken, rotateManagerToken }, rng),
+        updateCluster(view, { version, spec, rotateWorkerToken, rotateManagerToken, rotateUnlockKey }, rng),
       ),
     );
     return reply.code(200).send();
   });
 
-  // No cluster of ours is ever locked: as Docker answers for one without autolock.
-  app.get('/swarm/unlockkey', async () => {
-    node.replica();
-    return { UnlockKey: '' };
+  app.get('/swarm/unlockkey', async () => ({
+    UnlockKey: (await currentView(context)).cluster()?.unlockKey ?? '',
+  }));
+  app.post('/swarm/unlock', async (request, reply) => {
+    const { UnlockKey = '' } = read(UnlockRequestSchema, bodyJson(request), 'swarm unlock request');
+    if (node.status().state !== 'locked') {
+      if (node.status().state === 'inactive') node.replica();
+      throw new ReplyError({ status: 409, code: 'failed-precondition', message: 'swarm is not locked' });
+    }
+    await asMembershipRequest(() => node.unlock(UnlockKey));
+    return reply.code(200).send();
   });
-  app.post('/swarm/unlock', async () => {
-    if (node.status().state === 'inactive') node.replica();
-    throw new ReplyError({ status: 409, code: 'failed-precondition', message: 'swarm is not locked' });
-  });
+}
+
+/** Docker takes it beside the spec as well. */
+function withAutolock(init: InitRequest): InitRequest {
+  if (init.AutoLockManagers !== true) return init;
+  return { ...init, Spec: { ...init.Spec, EncryptionConfig: { AutoLockManagers: true } } };
 }
 
 /** The stock command line always sends some of these, with the values that mean nothing was asked for. */
 function refuseUnsupported(init: InitRequest): void {
   refuseAsked('swarm init', [
-    (init.AutoLockManagers === true || init.Spec?.EncryptionConfig?.AutoLockManagers === true) && 'AutoLockManagers',
     (init.DefaultAddrPool ?? []).length > 0 && 'DefaultAddrPool',
     (init.DataPathAddr ?? '') !== '' && 'DataPathAddr',
     ![undefined, 0, 24].includes(init.SubnetSize) && 'SubnetSize',

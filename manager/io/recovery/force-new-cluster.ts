@@ -1,4 +1,5 @@
 import { forceNewCluster as forceNewLog, type Logger } from '@apiary/raft/io';
+import type { Sealing } from '@apiary/std';
 import { forceNewCluster } from '../../core/membership/index.js';
 import { decodeEntry, encodeEntry, Store } from '../../core/store/index.js';
 import { decoded, textOf } from '../entry-bytes.js';
@@ -8,6 +9,8 @@ export interface ForceNewClusterOptions {
   directory: string;
   /** Whose log it is: the data of another cluster or member is refused. */
   identity: { clusterId: string; nodeId: string };
+  /** What the keys of its log are sealed with; undefined when they lie there in clear. */
+  sealing?: Sealing | undefined;
   /** Where this manager is reached from now on: `HOST:PORT`, and the host of its node. */
   managerAddr: string;
   addr: string;
@@ -23,9 +26,9 @@ export interface ForceNewClusterOptions {
  * @throws ApiaryError `failed-precondition` when the log is missing, damaged, another's or empty
  */
 export async function forceNewClusterAt(options: ForceNewClusterOptions): Promise<void> {
-  const { directory, identity, managerAddr, addr, nowMs, logger } = options;
+  const { directory, identity, sealing, managerAddr, addr, nowMs, logger } = options;
   const { clusterId, nodeId } = identity;
-  const log = { directory, identity: { clusterId, memberId: nodeId }, keys: {} };
+  const log = { directory, identity: { clusterId, memberId: nodeId }, keys: { sealing } };
   await forceNewLog(logger === undefined ? log : { ...log, logger }, ({ snapshot, entries }, state) => {
     const store = new Store();
     if (state !== undefined) store.restore(snapshot.index, decoded(state));

@@ -129,6 +129,7 @@ t.test('the HTTP API gives a backup to whoever may ask a manager, and only whole
         throw new ApiaryError('not-manager', 'This node is not a swarm manager.');
       },
       rotateLogKey: async () => '',
+      unlock: async () => {},
       logs: () => ({ read: async function* () {} }),
       init: async () => '',
       join: async () => {},

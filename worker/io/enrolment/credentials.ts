@@ -1,6 +1,6 @@
 import { mkdir, open, readFile, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { ApiaryError, messageOf, systemCodeOf } from '@apiary/std';
+import { ApiaryError, messageOf, type Sealing, systemCodeOf } from '@apiary/std';
 import type { NodeIdentity } from './channel.js';
 import { nodeIdentityOf } from './identity.js';
 
@@ -12,15 +12,21 @@ import { nodeIdentityOf } from './identity.js';
 const FOLDER = 'certificates';
 const FILE = 'node.pem';
 const KEY_FORM = /-----BEGIN PRIVATE KEY-----[^-]+-----END PRIVATE KEY-----\n?/;
+const SEALED_KEY_FORM = /-----BEGIN SEALED PRIVATE KEY-----([^-]+)-----END SEALED PRIVATE KEY-----\n?/;
 const CERTIFICATE_FORM = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----\n?/g;
 
 /**
  * Puts `identity` in the place of the one that is there. It is on disk when this resolves.
  *
  * @param dataRoot  the daemon's folder
+ * @param sealing   of a locked manager: what its key is sealed with
  * @throws ApiaryError `resource-exhausted` when the disk is full, `internal` for whatever else it refuses
  */
-export async function writeCredentials(dataRoot: string, identity: NodeIdentity): Promise<void> {
+export async function writeCredentials(
+  dataRoot: string,
+  identity: NodeIdentity,
+  sealing?: Sealing | undefined,
+): Promise<void> {
   const folder = join(dataRoot, FOLDER);
   const path = join(folder, FILE);
   const aside = `${path}.new`;
@@ -29,7 +35,7 @@ export async function writeCredentials(dataRoot: string, identity: NodeIdentity)
     await rm(aside, { force: true });
     const file = await open(aside, 'wx', 0o600);
     try {
-      await file.writeFile(identity.keyPem + identity.certificateChainPem + identity.rootPem);
+      await file.writeFile(keyText(identity.keyPem, sealing) + identity.certificateChainPem + identity.rootPem);
       await file.sync();
     } finally {
       await file.close();
@@ -46,13 +52,17 @@ export async function writeCredentials(dataRoot: string, identity: NodeIdentity)
 /**
  * The identity that was written last, or undefined on a node that is in no cluster.
  *
+ * @param sealing  as for `writeCredentials`; a key in clear is read all the same
  * @throws ApiaryError `failed-precondition` when what is there cannot be used, naming the file
  */
-export async function readCredentials(dataRoot: string): Promise<NodeIdentity | undefined> {
+export async function readCredentials(
+  dataRoot: string,
+  sealing?: Sealing | undefined,
+): Promise<NodeIdentity | undefined> {
   const path = join(dataRoot, FOLDER, FILE);
   try {
     const text = await readFile(path, 'utf8');
-    const keyPem = KEY_FORM.exec(text)?.[0];
+    const keyPem = keyOf(text, sealing);
     const certificates = text.match(CERTIFICATE_FORM) ?? [];
     const rootPem = certificates.at(-1);
     if (keyPem === undefined || rootPem === undefined || certificates.length < 2) {
@@ -64,6 +74,19 @@ export async function readCredentials(dataRoot: string): Promise<NodeIdentity | 
     const message = `damaged node certificate ${path}: ${messageOf(cause)}; restore it, or leave the cluster and join again`;
     throw new ApiaryError('failed-precondition', message, { cause });
   }
+}
+
+function keyText(keyPem: string, sealing: Sealing | undefined): string {
+  if (sealing === undefined) return keyPem;
+  const sealed = Buffer.from(sealing.seal(Buffer.from(keyPem))).toString('base64');
+  return `-----BEGIN SEALED PRIVATE KEY-----\n${sealed}\n-----END SEALED PRIVATE KEY-----\n`;
+}
+
+function keyOf(text: string, sealing: Sealing | undefined): string | undefined {
+  const sealed = SEALED_KEY_FORM.exec(text)?.[1];
+  if (sealed === undefined) return KEY_FORM.exec(text)?.[0];
+  if (sealing === undefined) throw new ApiaryError('failed-precondition', 'its key is sealed: unlock the manager');
+  return Buffer.from(sealing.open(Buffer.from(sealed, 'base64'))).toString();
 }
 
 /** Takes the identity away: the node is in no cluster. */

@@ -1,4 +1,4 @@
-import { ApiaryError, type Clock, invariant, type Rng, type Timer } from '@apiary/std';
+import { ApiaryError, type Clock, invariant, type Rng, type Sealing, type Timer } from '@apiary/std';
 import type { Logger } from 'pino';
 import { backOffMs, type CertificateLife, renewalMs } from '../../core/index.js';
 import type { NodeIdentity } from './channel.js';
@@ -16,6 +16,8 @@ export interface CertificateRenewalOptions {
   identity: NodeIdentity;
   /** Where the credentials are kept. */
   dataRoot: string;
+  /** What the key is sealed with on the disk; undefined for one in clear. */
+  sealing?: () => Sealing | undefined;
   /** Gets the next identity of the same node; gives up when `signal` says so. */
   renew: (identity: NodeIdentity, signal: AbortSignal) => Promise<NodeIdentity>;
   /** Another identity is to be shown from now on. */
@@ -83,6 +85,13 @@ export class CertificateRenewal {
     return renewed;
   }
 
+  /** Writes what is shown once more, sealed as it is to be now. @throws ApiaryError as `writeCredentials` */
+  async rewrite(): Promise<void> {
+    const rewritten = this.#underWay.then(() => this.#write(this.#identity));
+    this.#underWay = rewritten.catch(() => undefined);
+    await rewritten;
+  }
+
   /** Nothing is renewed, nor written, once this has resolved. */
   async stop(): Promise<void> {
     this.#stopping.abort();
@@ -95,7 +104,7 @@ export class CertificateRenewal {
     const { clock } = this.#options;
     const waitMs = Math.min(Math.max(0, this.#dueMs - clock.now()), LONGEST_WAIT_MS);
     this.#timer = clock.after(waitMs, () => {
-      if (clock.now() >= this.#dueMs) this.#underWay = this.#attempt();
+      if (clock.now() >= this.#dueMs) this.#underWay = this.#underWay.then(() => this.#attempt());
       else this.#wait();
     });
   }
@@ -117,11 +126,11 @@ export class CertificateRenewal {
   }
 
   async #renew(): Promise<void> {
-    const { renew, onRenewed, dataRoot, clock, rng } = this.#options;
+    const { renew, onRenewed, clock, rng } = this.#options;
     const renewed = await renew(this.#identity, this.#stopping.signal);
     if (this.#isStopped) return;
     try {
-      await writeCredentials(dataRoot, renewed);
+      await this.#write(renewed);
     } finally {
       // Shown even if it cannot be written: what is on the disk may be over before there is room again.
       this.#identity = renewed;
@@ -136,12 +145,17 @@ export class CertificateRenewal {
     );
   }
 
+  #write(identity: NodeIdentity): Promise<void> {
+    const { dataRoot, sealing } = this.#options;
+    return writeCredentials(dataRoot, identity, sealing?.());
+  }
+
   #tryAgain(error: unknown): void {
     const { clock, rng, logger } = this.#options;
     this.#failures++;
     const waitMs = backOffMs(this.#failures, RETRY, rng);
     this.#timer = clock.after(waitMs, () => {
-      this.#underWay = this.#attempt();
+      this.#underWay = this.#underWay.then(() => this.#attempt());
     });
     logger.warn(
       { err: error, failures: this.#failures, expires: new Date(this.#life.notAfterMs).toISOString(), waitMs },
