@@ -4,6 +4,7 @@ export * from './certificate.js';
 export * from './certificate-request.js';
 export * from './cluster-spec.js';
 export * from './container-templates.js';
+export * from './content-spec.js';
 export * from './der.js';
 export * from './engine-api.js';
 export * from './go-template.js';

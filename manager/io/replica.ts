@@ -178,6 +178,8 @@ function touchedOf(view: View): Touched {
     cluster: true,
     services,
     nodes,
+    secrets: new Set(view.contents('secret').map(({ id }) => id)),
+    configs: new Set(view.contents('config').map(({ id }) => id)),
     tasks: new Set(tasks.map(({ id }) => id)),
     taskServices,
     assignments: nodes,

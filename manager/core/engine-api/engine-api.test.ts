@@ -1,8 +1,8 @@
 import { readFileSync } from 'node:fs';
-import type { NodeDescription, ServiceSpec, TaskStatus } from '@apiary/api/model';
+import type { ContentKind, NodeDescription, ServiceSpec, TaskStatus } from '@apiary/api/model';
 import t from 'tap';
 import { NodeUsageSum } from '../store/node-usage.js';
-import type { NodeRecord, ServiceRecord, SpecVersion, TaskRecord } from '../store/records.js';
+import type { ContentRecord, NodeRecord, ServiceRecord, SpecVersion, TaskRecord } from '../store/records.js';
 import type { View } from '../store/view.js';
 import {
   clusterObject,
@@ -82,14 +82,18 @@ function node(id: string, rest: Partial<NodeRecord> = {}): NodeRecord {
   return { id, meta, spec: {}, role: 'worker', description, status, ...rest };
 }
 
+const NO_CONTENTS: Record<ContentKind, ContentRecord[]> = { secret: [], config: [] };
+
 function viewOf({
   services = [],
   tasks = [],
   nodes = [],
+  contents = NO_CONTENTS,
 }: {
   services?: ServiceRecord[];
   tasks?: TaskRecord[];
   nodes?: NodeRecord[];
+  contents?: Record<ContentKind, ContentRecord[]>;
 }): View {
   return {
     appliedIndex: 1,
@@ -99,6 +103,10 @@ function viewOf({
     service: (id) => services.find((record) => record.id === id),
     serviceByName: (name) => services.find((record) => record.spec.Name === name),
     services: () => services,
+    content: (kind, id) => contents[kind].find((record) => record.id === id),
+    contentByName: (kind, name) => contents[kind].find((record) => record.spec.Name === name),
+    contents: (kind) => contents[kind],
+    contentVersions: () => [],
     task: (id) => tasks.find((record) => record.id === id),
     tasks: () => tasks,
     tasksOfService: (id) => tasks.filter((record) => record.serviceId === id),

@@ -1,6 +1,6 @@
-import { TASK_STATES } from '@apiary/api/model';
+import { type ContentKind, TASK_STATES } from '@apiary/api/model';
 import { ApiaryError } from '@apiary/std';
-import type { NodeRecord, ServiceRecord, TaskRecord } from '../store/records.js';
+import type { ContentRecord, NodeRecord, ServiceRecord, TaskRecord } from '../store/records.js';
 import type { View } from '../store/view.js';
 import { findNode, findService } from './reference.js';
 import { shownDesiredState } from './task.js';
@@ -133,6 +133,24 @@ export function filterNodes(view: View, filters: Filters): NodeRecord[] {
     );
 }
 
+export const CONTENT_FILTERS: Record<ContentKind, readonly string[]> = {
+  secret: ['name', 'names', 'id', 'label'],
+  config: ['name', 'id', 'label'],
+};
+
+/** `GET /secrets` and `GET /configs`. `name`, whatever its case, and `id` match beginnings, `names` all of a name. */
+export function filterContents(view: View, kind: ContentKind, filters: Filters): ContentRecord[] {
+  return view
+    .contents(kind)
+    .filter(
+      ({ id, spec: { Name = '', Labels } }) =>
+        beginsInAnyCase(filters, 'name', Name) &&
+        equals(filters, 'names', Name.toLowerCase()) &&
+        begins(filters, 'id', id) &&
+        labelsMatch(filters, 'label', Labels),
+    );
+}
+
 /** A task's name: `web.1.<task id>`, and `web.<node id>.<task id>` for one of a global service. */
 export function taskName({ id, slot, nodeId }: TaskRecord, serviceName: string): string {
   return `${serviceName}.${slot === 0 ? (nodeId ?? '') : slot}.${id}`;
@@ -147,6 +165,11 @@ function modeOf({ Mode }: ServiceRecord['spec']): string {
 function begins(filters: Filters, key: string, text: string): boolean {
   const values = filters.get(key);
   return values === undefined || values.length === 0 || values.some((value) => text.startsWith(value));
+}
+
+function beginsInAnyCase(filters: Filters, key: string, text: string): boolean {
+  const lowered = (filters.get(key) ?? []).map((value) => value.toLowerCase());
+  return begins(new Map([[key, lowered]]), key, text.toLowerCase());
 }
 
 function equals(filters: Filters, key: string, text: string): boolean {

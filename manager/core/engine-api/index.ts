@@ -4,6 +4,7 @@
  * one). Filters and references (`web`, `3fq...`, `self`) are read here too.
  */
 export * from './cluster.js';
+export * from './content.js';
 export * from './filters.js';
 export * from './node.js';
 export * from './reference.js';

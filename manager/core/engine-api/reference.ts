@@ -1,5 +1,6 @@
+import type { ContentKind } from '@apiary/api/model';
 import { ApiaryError } from '@apiary/std';
-import type { NodeRecord, ServiceRecord, TaskRecord } from '../store/records.js';
+import type { ContentRecord, NodeRecord, ServiceRecord, TaskRecord } from '../store/records.js';
 import type { View } from '../store/view.js';
 
 /**
@@ -25,6 +26,12 @@ export function findNode(view: View, reference: string, selfId?: string): NodeRe
 export function findTask(view: View, reference: string): TaskRecord {
   const exact = view.task(reference) ?? view.task(reference.slice(reference.lastIndexOf('.') + 1));
   return exact ?? only('task', reference, beginning(view.tasks(), reference));
+}
+
+/** A secret or a config, also in a version that its name has no more when it is named by the whole id. */
+export function findContent(view: View, kind: ContentKind, reference: string): ContentRecord {
+  const exact = view.content(kind, reference) ?? view.contentByName(kind, reference);
+  return exact ?? only(kind, reference, beginning(view.contents(kind), reference));
 }
 
 function beginning<T extends { id: string }>(records: T[], reference: string): T[] {

@@ -115,7 +115,7 @@ export class Draft {
     previous: NonNullable<ServiceRecord['previous']>,
     update: NonNullable<ServiceRecord['update']>,
   ): ServiceRecord {
-    this.#serviceChanges.push({ type: 'service-spec', id: service.id, spec: previous.spec, previous: 'drop', update });
+    this.#serviceChanges.push({ type: 'service-spec', id: service.id, ...previous, previous: 'drop', update });
     const { previous: _, ...rest } = service;
     return { ...rest, spec: previous.spec, specVersion: previous.specVersion, update };
   }

@@ -26,8 +26,6 @@ export function refuseUnhonoured(spec: ServiceSpec): void {
 }
 
 function refuseUnhonouredContainer(spec: ContainerSpec, path: string): void {
-  if (isAsked(spec.Secrets)) throw unhonoured(`${path}.Secrets`);
-  if (isAsked(spec.Configs)) throw unhonoured(`${path}.Configs`);
   if (spec.Privileges?.CredentialSpec !== undefined) throw unhonoured(`${path}.Privileges.CredentialSpec`);
   if (isAsked(spec.Healthcheck?.StartInterval)) throw unhonoured(`${path}.Healthcheck.StartInterval`);
   const { Isolation } = spec;

@@ -3,6 +3,8 @@
  * not. Which object a user means by a name or the beginning of an id is found before (engine-api/reference.ts).
  */
 export * from './cluster-requests.js';
+export { standardBase64 } from './content-check.js';
+export * from './content-requests.js';
 export type * from './decision.js';
 export { defaultClusterSpec, type RaftSettings, raftSettingsOf } from './honoured.js';
 export { costOfRemoval, type RemovalCost } from './manager-removal.js';

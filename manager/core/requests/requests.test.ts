@@ -272,8 +272,6 @@ t.test('what this version does not honour is refused, and the message says where
       spec({ EndpointSpec: { Ports: [{ TargetPort: 80 }] } }),
       /^EndpointSpec.Ports\[0\].PublishMode "ingress".*mode=host/,
     ],
-    [spec({}, {}, { Secrets: [{ SecretID: 'x' }] }), /^TaskTemplate.ContainerSpec.Secrets/],
-    [spec({}, {}, { Configs: [{ ConfigID: 'x' }] }), /^TaskTemplate.ContainerSpec.Configs/],
     [spec({}, {}, { Privileges: { CredentialSpec: { File: 'f' } } }), /Privileges.CredentialSpec/],
     [spec({}, {}, { Isolation: 'hyperv' }), /Isolation "hyperv"/],
     [spec({}, {}, { Mounts: [{ Type: 'npipe', Source: '/a', Target: '/a' }] }), /Mounts\[0\].Type "npipe"/],

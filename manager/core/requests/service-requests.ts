@@ -1,7 +1,9 @@
 import type { ServiceSpec } from '@apiary/api/model';
 import { ApiaryError, newId, type Rng } from '@apiary/std';
+import type { Guard } from '../store/change.js';
 import type { ServiceRecord } from '../store/records.js';
 import type { View } from '../store/view.js';
+import { checkReferences } from './content-references.js';
 import type { Decision } from './decision.js';
 import { refuseUnhonoured } from './honoured.js';
 import { randomServiceName } from './service-name.js';
@@ -21,9 +23,10 @@ export function createService(view: View, given: ServiceSpec, rng: Rng): Decisio
   if (view.serviceByName(name) !== undefined) {
     throw new ApiaryError('already-exists', `name conflicts with an existing object: service ${name} already exists`);
   }
+  const references = checkReferences(view, spec);
   const id = newId(rng);
   return {
-    guards: [{ type: 'service-name-free', name }],
+    guards: [{ type: 'service-name-free', name }, ...references],
     changes: [{ type: 'service-create', id, spec }],
     result: id,
   };
@@ -47,6 +50,7 @@ export function updateService(
   const { spec } = request;
   // Without a name it is a renaming, and is refused as one.
   checkSpec({ ...spec, Name: filledName(spec) ?? service.spec.Name });
+  const references = checkReferences(view, spec);
   if (filledName(spec) !== service.spec.Name) {
     throw new ApiaryError('unimplemented', 'renaming services is not supported');
   }
@@ -58,12 +62,14 @@ export function updateService(
   if (request.rollback && previous === undefined) {
     throw new ApiaryError('failed-precondition', `service ${id} does not have a previous spec`);
   }
-  const guards = [{ type: 'unchanged', kind: 'service', id, version: request.version } as const];
+  const unchanged: Guard = { type: 'unchanged', kind: 'service', id, version: request.version };
   if (!request.rollback || previous === undefined) {
+    const guards = [unchanged, ...references];
     // An update under way starts anew: the planner says so once it finds tasks of another version.
     return { guards, changes: [{ type: 'service-spec', id, spec, previous: 'keep-as-previous' }], result: id };
   }
-  const rolled = { type: 'service-spec', id, spec: previous.spec, previous: 'keep-as-previous' } as const;
+  const guards = [unchanged, ...checkReferences(view, previous.spec)];
+  const rolled = { type: 'service-spec', id, ...previous, previous: 'keep-as-previous' } as const;
   // A job is run again as a whole.
   if (service.job !== undefined) return { guards, changes: [rolled], result: id };
   const update = { state: 'rollback_started', startedAtMs: nowMs, message: 'manually requested rollback' } as const;

@@ -1,5 +1,6 @@
 import type { EndpointSpec, Resources, RestartPolicy, ServiceSpec, UpdateConfig } from '@apiary/api/model';
 import { checkContainerSpec } from './container-spec-check.js';
+import { checkReferenceForm, checkReferenceTargets } from './content-references.js';
 import { invalid, quoted } from './refusal.js';
 
 /** Above it a slip of the finger is likelier than a wish, and one plan of so many tasks would hold up all others. */
@@ -20,7 +21,9 @@ export function checkServiceSpec(spec: ServiceSpec): void {
   checkRestartPolicy(template.RestartPolicy);
   checkConstraints(spec);
   checkPreferences(spec);
+  checkReferenceForm(spec);
   checkContainerSpec(template.ContainerSpec ?? {});
+  checkReferenceTargets(spec);
   checkUpdateConfig(spec.UpdateConfig, 'update');
   checkUpdateConfig(spec.RollbackConfig, 'rollback');
   checkEndpoint(spec.EndpointSpec);

@@ -14,6 +14,12 @@ export function checkWords(spec: ServiceSpec): void {
     if (!MOUNT_TYPES.includes(Type)) throw invalid(`invalid MountType: ${quoted(Type)}`);
     checkWord(BindOptions?.Propagation, PROPAGATIONS, 'MountPropagation');
   }
+  for (const { File, Runtime } of spec.TaskTemplate.ContainerSpec?.Configs ?? []) {
+    if (File === undefined && Runtime === undefined)
+      throw invalid('invalid Config: either File or Runtime should be set');
+    if (File !== undefined && Runtime !== undefined)
+      throw invalid('invalid Config: cannot specify both File and Runtime');
+  }
   const credential = spec.TaskTemplate.ContainerSpec?.Privileges?.CredentialSpec;
   if (credential !== undefined && Object.values(credential).every((value) => value === undefined || value === '')) {
     throw invalid('invalid CredentialSpec: must either provide "file", "registry", or "config" for credential spec');

@@ -1,9 +1,11 @@
-import { isTerminal, rankOf, type ServiceSpec } from '@apiary/api/model';
+import { type ContentKind, isTerminal, rankOf, type ServiceSpec } from '@apiary/api/model';
 import { unreachable } from '@apiary/std';
+import { changeContent } from './apply-content-change.js';
 import { changeNode } from './apply-node-change.js';
 import type { Change, ChangeOf, Touched } from './change.js';
+import { followedNames } from './content-pins.js';
 import { created, type Landing, updated } from './landing.js';
-import type { ClusterRecord, ServiceRecord, SpecVersion, TaskRecord } from './records.js';
+import { type ClusterRecord, contentKey, type ServiceRecord, type SpecVersion, type TaskRecord } from './records.js';
 import { sameForTasks } from './spec-comparison.js';
 import type { Tables } from './tables.js';
 
@@ -32,6 +34,14 @@ export function applyChange(tables: Tables, change: Change, landing: Landing, to
     case 'service-delete':
       changeService(tables, change, landing, touched);
       return;
+    case 'content-create':
+    case 'content-version':
+    case 'content-labels':
+    case 'content-delete': {
+      const renewed = changeContent(tables, change, landing, touched);
+      if (renewed !== undefined) rollFollowers(tables, renewed, landing, touched);
+      return;
+    }
     case 'task-create':
     case 'task-desired':
     case 'task-assign':
@@ -100,11 +110,16 @@ function putServiceSpec(
   change: ChangeOf<'service-spec'>,
   landing: Landing,
 ): void {
-  let specVersion = existingSpecVersion(service, change.spec);
-  if (specVersion === undefined) {
-    specVersion = (tables.lastSpecVersions.get(service.id) ?? 0) + 1;
-    addSpecVersion(tables, service.id, specVersion, change.spec);
-  }
+  putServiceWith(tables, service, change, specVersionFor(tables, service, change), landing);
+}
+
+function putServiceWith(
+  tables: Tables,
+  service: ServiceRecord,
+  change: Omit<ChangeOf<'service-spec'>, 'type' | 'id'>,
+  specVersion: number,
+  landing: Landing,
+): void {
   const { id, spec, meta, job } = service;
   tables.putService({
     id,
@@ -121,11 +136,69 @@ function isJob({ Mode }: ServiceSpec): boolean {
   return Mode?.ReplicatedJob !== undefined || Mode?.GlobalJob !== undefined;
 }
 
-/** The version of the service, current or previous, that `spec` asks the same tasks as; undefined when it is new. */
-export function existingSpecVersion(service: ServiceRecord, spec: ServiceSpec): number | undefined {
-  if (sameForTasks(service.spec, spec)) return service.specVersion;
-  const { previous } = service;
-  return previous !== undefined && sameForTasks(previous.spec, spec) ? previous.specVersion : undefined;
+/**
+ * The version that has what `spec` asks for: of those that the service has, or a new one. The one that it has is kept
+ * although a name that it follows may have other contents now: whoever scales a service that was rolled back does not
+ * want the new contents. A job, which runs again in any case, takes them.
+ */
+function specVersionFor(tables: Tables, service: ServiceRecord, change: ChangeOf<'service-spec'>): number {
+  const { spec, specVersion } = change;
+  if (specVersion !== undefined && tables.specs.get(service.id, specVersion) !== undefined) return specVersion;
+  if (sameForTasks(service.spec, spec) && (!isJob(spec) || hasNewest(tables, service.id, service.specVersion))) {
+    return service.specVersion;
+  }
+  return previousOrNew(tables, service, spec);
+}
+
+function previousOrNew(tables: Tables, { id, previous }: ServiceRecord, spec: ServiceSpec): number {
+  if (previous !== undefined && sameForTasks(previous.spec, spec) && hasNewest(tables, id, previous.specVersion)) {
+    return previous.specVersion;
+  }
+  const specVersion = (tables.lastSpecVersions.get(id) ?? 0) + 1;
+  addSpecVersion(tables, id, specVersion, spec);
+  return specVersion;
+}
+
+/** Whether the names that a spec version follows have the versions that they had when it was made. */
+function hasNewest(tables: Tables, serviceId: string, version: number): boolean {
+  const spec = tables.specs.get(serviceId, version);
+  if (spec === undefined) return false;
+  const newest = Object.entries(newestContents(tables, spec.template));
+  const { contentIds = {} } = spec;
+  return newest.length === Object.keys(contentIds).length && newest.every(([key, id]) => contentIds[key] === id);
+}
+
+function newestContents(tables: Tables, template: SpecVersion['template']): Record<string, string> {
+  const ids: Record<string, string> = {};
+  for (const { kind, name } of followedNames(template)) {
+    const content = tables.contents[kind].byName(name);
+    if (content !== undefined) ids[contentKey(kind, name)] = content.id;
+  }
+  return ids;
+}
+
+/** A name has another version: the services that follow it update to it. A job that has run does not run again for it. */
+function rollFollowers(
+  tables: Tables,
+  { kind, name }: { kind: ContentKind; name: string },
+  landing: Landing,
+  touched: Touched,
+): void {
+  const key = contentKey(kind, name);
+  for (const service of tables.services.list()) {
+    const { id, spec } = service;
+    if (isJob(spec) || !followedNames(spec.TaskTemplate).some((each) => contentKey(each.kind, each.name) === key)) {
+      continue;
+    }
+    putServiceWith(
+      tables,
+      service,
+      { spec, previous: 'keep-as-previous' },
+      previousOrNew(tables, service, spec),
+      landing,
+    );
+    touched.services.add(id);
+  }
 }
 
 /**
@@ -142,6 +215,8 @@ function addSpecVersion(tables: Tables, serviceId: string, version: number, spec
     template: TaskTemplate,
     ...(EndpointSpec !== undefined && { endpoint: EndpointSpec }),
   };
+  const contentIds = newestContents(tables, TaskTemplate);
+  if (Object.keys(contentIds).length > 0) specVersion.contentIds = contentIds;
   tables.specs.add(specVersion);
   tables.lastSpecVersions.set(serviceId, version);
 }

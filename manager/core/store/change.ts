@@ -1,5 +1,21 @@
-import type { ClusterSpec, DesiredState, NodeDescription, NodeSpec, ServiceSpec, TaskStatus } from '@apiary/api/model';
-import type { ClusterRecord, Departure, NodeRecord, RestartHistory, TaskRecord, UpdateProgress } from './records.js';
+import type {
+  ClusterSpec,
+  ContentKind,
+  DesiredState,
+  NodeDescription,
+  NodeSpec,
+  ServiceSpec,
+  TaskStatus,
+} from '@apiary/api/model';
+import type {
+  ClusterRecord,
+  ContentRecord,
+  Departure,
+  NodeRecord,
+  RestartHistory,
+  TaskRecord,
+  UpdateProgress,
+} from './records.js';
 
 /**
  * One entry of the log: it happens as a whole or, when a guard does not hold where it lands, not at all.
@@ -14,9 +30,12 @@ export interface Entry {
 
 export type Guard =
   /** The object is there, and unchanged since `version` (any version when it is undefined). */
-  | { type: 'unchanged'; kind: 'cluster' | 'node' | 'service'; id: string; version?: number }
+  | { type: 'unchanged'; kind: 'cluster' | 'node' | 'service' | ContentKind; id: string; version?: number }
   /** No service other than `exceptId` has this name. */
   | { type: 'service-name-free'; name: string; exceptId?: string }
+  | { type: 'content-name-free'; kind: ContentKind; name: string }
+  /** The spec of no service names the secret or config, in whichever version. */
+  | { type: 'content-unused'; kind: ContentKind; name: string }
   | { type: 'no-cluster' };
 
 /** A change of one record. One that names an object which is gone changes nothing. */
@@ -46,6 +65,7 @@ export type Change =
   /**
    * Puts a new spec; what concerns tasks becomes a new spec version, unless it is what the current or the previous
    * one had. `update` is put as given: undefined for a change that starts no rolling update.
+   * `specVersion` is the one before, to be gone back to as it was: the names that it follows may have other contents now.
    */
   | {
       type: 'service-spec';
@@ -53,9 +73,20 @@ export type Change =
       spec: ServiceSpec;
       previous: 'keep-as-previous' | 'drop';
       update?: UpdateProgress;
+      specVersion?: number;
     }
   | { type: 'service-update'; id: string; update: UpdateProgress }
   | { type: 'service-delete'; id: string }
+  /** Does nothing when the name is taken: a guard says so to who asked. */
+  | { type: 'content-create'; kind: ContentKind; content: Omit<ContentRecord, 'meta' | 'supersededAtMs'> }
+  /**
+   * Puts a version in the place of the one that the name has, or again one that it had. Services that follow the name,
+   * but for jobs, get a new spec version. Does nothing when the name is gone.
+   */
+  | { type: 'content-version'; kind: ContentKind; content: Omit<ContentRecord, 'meta' | 'supersededAtMs'> }
+  | { type: 'content-labels'; kind: ContentKind; id: string; labels: Record<string, string> }
+  /** Takes away all versions of the name, also those that something needs. */
+  | { type: 'content-delete'; kind: ContentKind; name: string }
   | { type: 'task-create'; task: Omit<TaskRecord, 'meta'> }
   /** Desired state never goes back: a lower one than the task's own changes nothing. Clears `startAtMs`. */
   | { type: 'task-desired'; id: string; desiredState: DesiredState }
@@ -78,6 +109,9 @@ export interface Touched {
   cluster: boolean;
   services: Set<string>;
   nodes: Set<string>;
+  /** By id: versions that were made or changed, and all of a name that was taken away. */
+  secrets: Set<string>;
+  configs: Set<string>;
   tasks: Set<string>;
   /** Services one of whose tasks was made, changed or deleted. */
   taskServices: Set<string>;

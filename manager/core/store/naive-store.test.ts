@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
 import {
+  type ContentKind,
+  contentReferences,
   isTerminal,
   type NodeDescription,
   rankOf,
@@ -12,7 +14,7 @@ import t from 'tap';
 import type { Change, Entry, Guard } from './change.js';
 import { decodeEntry, encodeEntry } from './entry-codec.js';
 import { demandOf } from './node-usage.js';
-import type { ClusterRecord, NodeRecord, ServiceRecord, SpecVersion, TaskRecord } from './records.js';
+import type { ClusterRecord, ContentRecord, NodeRecord, ServiceRecord, SpecVersion, TaskRecord } from './records.js';
 import { sameForTasks } from './spec-comparison.js';
 import { Store } from './store.js';
 
@@ -28,6 +30,7 @@ class NaiveStore {
   specs: SpecVersion[] = [];
   versionsMade: { serviceId: string; version: number }[] = [];
   excluded: { id: string; sinceMs: number }[] = [];
+  contents: Record<ContentKind, ContentRecord[]> = { secret: [], config: [] };
 
   apply(index: number, { atMs, guards, changes }: Entry): Guard | undefined {
     const failed = guards.find((guard) => !this.holds(guard));
@@ -36,6 +39,10 @@ class NaiveStore {
       const before = [...this.nodes];
       this.change(change, { version: index, createdAtMs: atMs, updatedAtMs: atMs });
       this.specs = this.specs.filter(({ serviceId, version }) => this.isNeeded(serviceId, version));
+      for (const kind of CONTENT_KINDS) {
+        const isNeeded = ({ id }: ContentRecord) => this.specs.some((spec) => idsIn(spec, kind).includes(id));
+        this.contents[kind] = this.contents[kind].filter((each) => each.supersededAtMs === undefined || isNeeded(each));
+      }
       this.exclude(before, atMs);
     }
     return undefined;
@@ -63,8 +70,22 @@ class NaiveStore {
     if (guard.type === 'service-name-free') {
       return !this.services.some(({ id, spec }) => id !== guard.exceptId && sameName(spec.Name, guard.name));
     }
-    const all = { cluster: this.cluster === undefined ? [] : [this.cluster], node: this.nodes, service: this.services };
-    const record = all[guard.kind].find(({ id }) => id === guard.id);
+    if (guard.type === 'content-name-free') return this.currentOf(guard.kind, guard.name) === undefined;
+    if (guard.type === 'content-unused') {
+      return !this.services.some(({ spec }) =>
+        contentReferences(spec.TaskTemplate.ContainerSpec ?? {}).some(
+          ({ kind, name }) => kind === guard.kind && sameName(name, guard.name),
+        ),
+      );
+    }
+    const all = {
+      ...this.contents,
+      cluster: this.cluster === undefined ? [] : [this.cluster],
+      node: this.nodes,
+      service: this.services,
+    };
+    const records: { id: string; meta: TaskRecord['meta'] }[] = all[guard.kind];
+    const record = records.find(({ id }) => id === guard.id);
     return record !== undefined && (guard.version ?? record.meta.version) === record.meta.version;
   }
 
@@ -147,13 +168,11 @@ class NaiveStore {
       case 'service-spec': {
         const service = this.services.find(({ id }) => id === change.id);
         if (service === undefined || this.isTaken(change.spec, change.id)) return;
-        const { id, meta, spec, specVersion, previous } = service;
-        let next = specVersion;
-        if (!sameForTasks(spec, change.spec)) {
-          const isAsBefore = previous !== undefined && sameForTasks(previous.spec, change.spec);
-          const made = this.versionsMade.filter(({ serviceId }) => serviceId === id).map(({ version }) => version);
-          next = isAsBefore ? previous.specVersion : Math.max(...made) + 1;
-          if (!isAsBefore) this.makeVersion(id, next, change.spec);
+        const { id, meta, spec, specVersion } = service;
+        let next = change.specVersion ?? specVersion;
+        const isKnown = this.specs.some((known) => known.serviceId === id && known.version === change.specVersion);
+        if (!isKnown) {
+          next = sameForTasks(spec, change.spec) ? specVersion : this.otherVersion(service, change.spec);
         }
         const record: ServiceRecord = { id, meta, spec: change.spec, specVersion: next };
         if (change.previous === 'keep-as-previous') record.previous = { spec, specVersion };
@@ -161,6 +180,41 @@ class NaiveStore {
         this.services = put(this.services.filter((s) => s.id !== id).concat(record), id, {});
         return;
       }
+      case 'content-create':
+      case 'content-version': {
+        const { kind, content, type } = change;
+        const all = this.contents[kind];
+        const holder = this.currentOf(kind, content.spec.Name ?? '');
+        if (type === 'content-create') {
+          if (holder === undefined && !has(all, content.id)) all.push({ ...content, meta: created });
+          return;
+        }
+        if (holder === undefined || holder.id === content.id) return;
+        const known = all.find(({ id }) => id === content.id);
+        const meta = { ...created, createdAtMs: known?.meta.createdAtMs ?? created.createdAtMs };
+        this.contents[kind] = [
+          ...all.filter((each) => each !== holder && each !== known),
+          {
+            ...holder,
+            meta: { ...created, createdAtMs: holder.meta.createdAtMs },
+            supersededAtMs: created.updatedAtMs,
+          },
+          { ...content, meta },
+        ];
+        this.renew(kind, content.spec.Name ?? '', created);
+        return;
+      }
+      case 'content-labels': {
+        const { kind, id, labels } = change;
+        const record = this.contents[kind].find((each) => each.id === id);
+        if (record !== undefined) {
+          this.contents[kind] = put(this.contents[kind], id, { spec: { ...record.spec, Labels: labels } });
+        }
+        return;
+      }
+      case 'content-delete':
+        this.contents[change.kind] = this.contents[change.kind].filter(({ spec }) => !sameName(spec.Name, change.name));
+        return;
       case 'service-update':
         this.services = put(this.services, change.id, { update: change.update });
         return;
@@ -222,6 +276,52 @@ class NaiveStore {
     }
   }
 
+  currentOf(kind: ContentKind, name: string): ContentRecord | undefined {
+    return this.contents[kind].find(
+      ({ spec, supersededAtMs }) => supersededAtMs === undefined && sameName(spec.Name, name),
+    );
+  }
+
+  /** What each followed name has now. */
+  newestOf(spec: ServiceSpec): Record<string, string> {
+    const ids: Record<string, string> = {};
+    for (const { kind, id, name } of contentReferences(spec.TaskTemplate.ContainerSpec ?? {})) {
+      const current = this.currentOf(kind, name);
+      if (id === undefined && current !== undefined) ids[`${kind}/${name.toLowerCase()}`] = current.id;
+    }
+    return ids;
+  }
+
+  /** The version before, when it is what making `spec` now would give; else a new one. */
+  otherVersion({ id, previous }: ServiceRecord, spec: ServiceSpec): number {
+    const before = this.specs.find((each) => each.serviceId === id && each.version === previous?.specVersion);
+    if (previous !== undefined && before !== undefined && sameForTasks(previous.spec, spec)) {
+      if (JSON.stringify(before.contentIds ?? {}) === JSON.stringify(this.newestOf(spec))) return before.version;
+    }
+    const made = this.versionsMade.filter(({ serviceId }) => serviceId === id).map(({ version }) => version);
+    this.makeVersion(id, Math.max(...made) + 1, spec);
+    return Math.max(...made) + 1;
+  }
+
+  renew(kind: ContentKind, name: string, landing: ServiceRecord['meta']): void {
+    for (const service of byId(this.services)) {
+      const { id, meta, spec, specVersion } = service;
+      const references = contentReferences(spec.TaskTemplate.ContainerSpec ?? {});
+      const isFollower = references.some(
+        (each) => each.kind === kind && each.id === undefined && sameName(each.name, name),
+      );
+      if (!isFollower) continue;
+      this.services = this.services.filter((each) => each !== service);
+      this.services.push({
+        id,
+        meta: { ...landing, createdAtMs: meta.createdAtMs },
+        spec,
+        specVersion: this.otherVersion(service, spec),
+        previous: { spec, specVersion },
+      });
+    }
+  }
+
   isTaken(spec: ServiceSpec, exceptId: string): boolean {
     return this.services.some((other) => other.id !== exceptId && sameName(other.spec.Name, spec.Name));
   }
@@ -236,12 +336,22 @@ class NaiveStore {
       serviceLabels: Labels,
       template: TaskTemplate,
     };
-    this.specs.push(EndpointSpec === undefined ? made : { ...made, endpoint: EndpointSpec });
+    if (EndpointSpec !== undefined) made.endpoint = EndpointSpec;
+    const contentIds = this.newestOf(spec);
+    if (Object.keys(contentIds).length > 0) made.contentIds = contentIds;
+    this.specs.push(made);
   }
 }
 
 function sameName(a: string | undefined, b: string | undefined): boolean {
   return a !== undefined && b !== undefined && a.toLowerCase() === b.toLowerCase();
+}
+
+/** The versions of secrets or of configs that tasks of a spec version have. */
+function idsIn({ template, contentIds = {} }: SpecVersion, kind: ContentKind): string[] {
+  return contentReferences(template.ContainerSpec ?? {})
+    .filter((reference) => reference.kind === kind)
+    .flatMap(({ id, name }) => id ?? contentIds[`${kind}/${name.toLowerCase()}`] ?? []);
 }
 
 const byId = <T extends { id: string }>(records: T[]): T[] => [...records].sort((a, b) => (a.id < b.id ? -1 : 1));
@@ -275,6 +385,23 @@ function check(store: Store, naive: NaiveStore): void {
   for (const id of NODE_IDS) {
     checkUsage(store, naive, id);
     assert.deepEqual(store.tasksOfNode(id), byId(tasks.filter((task) => task.nodeId === id)), 'tasks of node');
+  }
+  for (const kind of CONTENT_KINDS) {
+    const all = naive.contents[kind];
+    const current = all.filter(({ supersededAtMs }) => supersededAtMs === undefined);
+    assert.deepEqual(store.contents(kind), byId(current), kind);
+    for (const id of CONTENT_IDS) {
+      assert.deepEqual(
+        store.content(kind, id),
+        all.find((each) => each.id === id),
+        `${kind} by id`,
+      );
+    }
+    for (const name of CONTENT_NAMES) {
+      assert.deepEqual(store.contentByName(kind, name), naive.currentOf(kind, name), `${kind} by name`);
+      const versions = byId(all.filter(({ spec }) => sameName(spec.Name, name)));
+      assert.deepEqual(byId(store.contentVersions(kind, name)), versions, `versions of ${kind}`);
+    }
   }
   const pending = tasks.filter(
     ({ status, desiredState }) =>
@@ -313,6 +440,9 @@ const SERVICE_IDS = ['s2', 's1', 's3'];
 const NODE_IDS = ['n2', 'n1'];
 const TASK_IDS = ['t5', 't1', 't4', 't2', 't3'];
 const NAMES = ['web', 'Web', 'db'];
+const CONTENT_KINDS = ['secret', 'config'] as const;
+const CONTENT_IDS = ['c2', 'c1', 'c4', 'c3'];
+const CONTENT_NAMES = ['key', 'Key', 'conf'];
 
 const serviceId = fc.constantFrom(...SERVICE_IDS);
 const nodeId = fc.constantFrom(...NODE_IDS);
@@ -324,7 +454,23 @@ const spec = fc.record({
   Name: fc.constantFrom(...NAMES),
   Labels: fc.constantFrom<Record<string, string>[]>({}, { tier: 'front' }),
   TaskTemplate: fc.record({
-    ContainerSpec: fc.record({ Image: fc.constantFrom('a', 'b', 'c') }),
+    ContainerSpec: fc.record(
+      {
+        Image: fc.constantFrom('a', 'b'),
+        Secrets: fc.array(
+          fc.record({
+            SecretID: fc.constantFrom('c1', 'c2', 'follow'),
+            SecretName: fc.constantFrom(...CONTENT_NAMES),
+          }),
+          { maxLength: 2 },
+        ),
+        Configs: fc.array(
+          fc.record({ ConfigID: fc.constantFrom('c3', 'follow'), ConfigName: fc.constantFrom(...CONTENT_NAMES) }),
+          { maxLength: 1 },
+        ),
+      },
+      { requiredKeys: ['Image'] },
+    ),
     ForceUpdate: fc.constantFrom(0, 1),
     Resources: fc.record({ Reservations: fc.record({ NanoCPUs: fc.nat(3), MemoryBytes: fc.nat(3) }) }),
   }),
@@ -410,7 +556,26 @@ const nodeChange: fc.Arbitrary<Change> = fc.oneof(
   ),
   fc.record({ type: type('node-delete'), id: nodeId }),
 );
+const kind = fc.constantFrom(...CONTENT_KINDS);
+const content = fc.record({
+  id: fc.constantFrom(...CONTENT_IDS),
+  spec: fc.record({ Name: fc.constantFrom(...CONTENT_NAMES), Data: fc.constant('YQ==') }),
+  hash: fc.constant('h'),
+  salt: fc.constant('s'),
+});
+const contentChange: fc.Arbitrary<Change> = fc.oneof(
+  fc.record({ type: type('content-create'), kind, content }),
+  { weight: 2, arbitrary: fc.record({ type: type('content-version'), kind, content }) },
+  fc.record({
+    type: type('content-labels'),
+    kind,
+    id: fc.constantFrom(...CONTENT_IDS),
+    labels: fc.constant({ a: 'b' }),
+  }),
+  fc.record({ type: type('content-delete'), kind, name: fc.constantFrom(...CONTENT_NAMES) }),
+);
 const change: fc.Arbitrary<Change> = fc.oneof(
+  { weight: 6, arbitrary: contentChange },
   fc.record({ type: type('cluster-create'), cluster }),
   fc.record({ type: type('cluster-spec'), spec: fc.constantFrom({}, { Name: 'default' }) }),
   fc.record({ type: type('join-secrets'), joinSecrets: fc.constant({ worker: 'w2', manager: 'm2' }) }),
@@ -425,6 +590,7 @@ const change: fc.Arbitrary<Change> = fc.oneof(
         spec,
         previous: fc.constantFrom('keep-as-previous' as const, 'drop' as const),
         update,
+        specVersion: fc.integer({ min: 1, max: 3 }),
       },
       { requiredKeys: ['type', 'id', 'spec', 'previous'] },
     ),
@@ -440,6 +606,11 @@ const change: fc.Arbitrary<Change> = fc.oneof(
 );
 const guard: fc.Arbitrary<Guard> = fc.oneof(
   fc.record({ type: type('no-cluster') }),
+  fc.record({
+    type: fc.constantFrom('content-name-free' as const, 'content-unused' as const),
+    kind,
+    name: fc.constantFrom(...CONTENT_NAMES),
+  }),
   fc.record(
     { type: type('service-name-free'), name: fc.constantFrom(...NAMES), exceptId: serviceId },
     { requiredKeys: ['type', 'name'] },
@@ -447,8 +618,8 @@ const guard: fc.Arbitrary<Guard> = fc.oneof(
   fc.record(
     {
       type: type('unchanged'),
-      kind: fc.constantFrom('service' as const, 'node' as const, 'cluster' as const),
-      id: fc.constantFrom('s1', 'n1', 'c'),
+      kind: fc.constantFrom('service' as const, 'node' as const, 'cluster' as const, ...CONTENT_KINDS),
+      id: fc.constantFrom('s1', 'n1', 'c', 'c1'),
       version: fc.integer({ min: 1, max: 8 }),
     },
     { requiredKeys: ['type', 'kind', 'id'] },

@@ -1,10 +1,12 @@
 import type {
   ClusterSpec,
+  ContentKind,
   DesiredState,
   EndpointSpec,
   NodeDescription,
   NodeSpec,
   NodeState,
+  SecretSpec,
   ServiceSpec,
   TaskStatus,
   TaskTemplate,
@@ -113,6 +115,11 @@ export interface SpecVersion {
   serviceLabels: Record<string, string>;
   template: TaskTemplate;
   endpoint?: EndpointSpec;
+  /**
+   * By `contentKey`, the version that each name which the template follows had when this was made. One that had none by
+   * then is not in it. Undefined when nothing is followed.
+   */
+  contentIds?: Record<string, string>;
 }
 
 export interface TaskRecord {
@@ -144,4 +151,27 @@ export interface RestartHistory {
   failuresInARow: number;
   /** With a window: when the restarts within it were, oldest first, milliseconds since the epoch. */
   recentMs: number[];
+}
+
+/**
+ * One version of a secret or a config. Its data never change; a name gets other data by a new version in its place.
+ * This one then stays for as long as a spec version that something needs points at it.
+ */
+export interface ContentRecord {
+  /** Of the version: what specs of services call `SecretID` or `ConfigID`. */
+  id: string;
+  meta: Meta;
+  /** The data in base64, in Go's standard form. */
+  spec: SecretSpec;
+  /** Tells apart what a name has had, and says nothing of it to who does not know the salt. */
+  hash: string;
+  /** All versions of a name have the same, at random; it is never shown. */
+  salt: string;
+  /** When another version took its place. Undefined of the one that the name has. */
+  supersededAtMs?: number;
+}
+
+/** Names one of the two, in one text. Names are one whatever their case, as with Docker. */
+export function contentKey(kind: ContentKind, name: string): string {
+  return `${kind}/${name.toLowerCase()}`;
 }

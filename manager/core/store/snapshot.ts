@@ -1,10 +1,10 @@
 import { ApiaryError, messageOf } from '@apiary/std';
-import type { ClusterRecord, NodeRecord, ServiceRecord, SpecVersion, TaskRecord } from './records.js';
+import type { ClusterRecord, ContentRecord, NodeRecord, ServiceRecord, SpecVersion, TaskRecord } from './records.js';
 import { Tables } from './tables.js';
 
 /**
  * A snapshot is text: one JSON object a line, the first of which names the format. A spec version stands before the
- * service and the tasks that hold it.
+ * service and the tasks that hold it, and before the secrets and configs that it points at.
  */
 const FORMAT = 1;
 
@@ -13,6 +13,8 @@ type Line =
   | { cluster: ClusterRecord }
   | { node: NodeRecord }
   | { specVersion: SpecVersion }
+  | { secret: ContentRecord }
+  | { config: ContentRecord }
   | { service: ServiceRecord; lastSpecVersion: number }
   | { task: TaskRecord };
 
@@ -28,6 +30,8 @@ export function writeSnapshot(tables: Tables): Iterable<string> {
   const { cluster } = tables;
   const nodes = tables.nodes.values();
   const specs = tables.specs.values();
+  const secrets = tables.contents.secret.values();
+  const configs = tables.contents.config.values();
   const services = tables.services.values();
   const lastSpecVersions = new Map(tables.lastSpecVersions);
   const tasks = tables.tasks.values();
@@ -36,6 +40,8 @@ export function writeSnapshot(tables: Tables): Iterable<string> {
     if (cluster !== undefined) yield { cluster };
     for (const node of nodes) yield { node };
     for (const specVersion of specs) yield { specVersion };
+    for (const secret of secrets) yield { secret };
+    for (const config of configs) yield { config };
     for (const service of services) {
       yield { service, lastSpecVersion: lastSpecVersions.get(service.id) ?? service.specVersion };
     }
@@ -81,6 +87,8 @@ function put(tables: Tables, line: Line): void {
     tables.putService(line.service);
     tables.lastSpecVersions.set(line.service.id, line.lastSpecVersion);
   } else if ('specVersion' in line) tables.specs.add(line.specVersion);
+  else if ('secret' in line) tables.contents.secret.put(line.secret);
+  else if ('config' in line) tables.contents.config.put(line.config);
   else if ('node' in line) tables.nodes.put(line.node);
   else if ('cluster' in line) tables.cluster = line.cluster;
   else if (line.format !== FORMAT) {
@@ -92,7 +100,7 @@ function put(tables: Tables, line: Line): void {
   }
 }
 
-const KINDS = ['format', 'cluster', 'node', 'specVersion', 'service', 'task'];
+const KINDS = ['format', 'cluster', 'node', 'specVersion', 'secret', 'config', 'service', 'task'];
 
 function parsed(text: string): Line {
   let line: unknown;

@@ -7,7 +7,12 @@ import type { SpecVersion } from './records.js';
  * counts once; a version is forgotten with its last holder. A version that was added and has no holder yet is kept.
  */
 export class SpecVersions {
+  readonly #onChange: (spec: SpecVersion, change: 'added' | 'forgotten') => void;
   readonly #services = new Map<string, Map<number, { spec: SpecVersion; demand: Demand; holders: number }>>();
+
+  constructor(onChange: (spec: SpecVersion, change: 'added' | 'forgotten') => void) {
+    this.#onChange = onChange;
+  }
 
   get(serviceId: string, version: number): SpecVersion | undefined {
     return this.#services.get(serviceId)?.get(version)?.spec;
@@ -28,6 +33,7 @@ export class SpecVersions {
     invariant(!versions.has(spec.version), `spec version ${spec.version} of service ${spec.serviceId} is made twice`);
     versions.set(spec.version, { spec, demand: demandOf(spec), holders: 0 });
     this.#services.set(spec.serviceId, versions);
+    this.#onChange(spec, 'added');
   }
 
   hold(serviceId: string, version: number): void {
@@ -43,6 +49,7 @@ export class SpecVersions {
     entry.holders--;
     if (entry.holders > 0) return;
     versions.delete(version);
+    this.#onChange(entry.spec, 'forgotten');
     if (versions.size === 0) this.#services.delete(serviceId);
   }
 

@@ -101,6 +101,8 @@ t.test('an entry says what it touched, and a task of a service that is gone is n
     cluster: false,
     services: new Set(),
     nodes: new Set(),
+    secrets: new Set(),
+    configs: new Set(),
     tasks: new Set(['t']),
     taskServices: new Set(['s']),
     assignments: new Set(['n']),

@@ -1,11 +1,23 @@
+import type { ContentKind } from '@apiary/api/model';
 import { invariant, unreachable } from '@apiary/std';
 import { applyChange } from './apply-change.js';
 import type { ApplyResult, Entry, Guard, Touched } from './change.js';
+import { usesContent } from './content-pins.js';
 import { type Demand, type NodeUsage, NodeUsageSum } from './node-usage.js';
-import type { ClusterRecord, NodeRecord, ServiceRecord, SpecVersion, TaskRecord } from './records.js';
+import type {
+  ClusterRecord,
+  ContentRecord,
+  Meta,
+  NodeRecord,
+  ServiceRecord,
+  SpecVersion,
+  TaskRecord,
+} from './records.js';
 import { readSnapshot, writeSnapshot } from './snapshot.js';
 import { Tables } from './tables.js';
 import type { View } from './view.js';
+
+type UnchangedKind = Extract<Guard, { type: 'unchanged' }>['kind'];
 
 /**
  * The cluster's state: what the entries of the log make of an empty one. The same entries make the same state on
@@ -31,6 +43,8 @@ export class Store implements View {
       cluster: false,
       services: new Set(),
       nodes: new Set(),
+      secrets: new Set(),
+      configs: new Set(),
       tasks: new Set(),
       taskServices: new Set(),
       assignments: new Set(),
@@ -81,6 +95,22 @@ export class Store implements View {
     return this.#tables.services.list();
   }
 
+  content(kind: ContentKind, id: string): ContentRecord | undefined {
+    return this.#tables.contents[kind].get(id);
+  }
+
+  contentByName(kind: ContentKind, name: string): ContentRecord | undefined {
+    return this.#tables.contents[kind].byName(name);
+  }
+
+  contents(kind: ContentKind): ContentRecord[] {
+    return this.#tables.contents[kind].current.list();
+  }
+
+  contentVersions(kind: ContentKind, name: string): ContentRecord[] {
+    return this.#tables.contents[kind].versionsOf(name);
+  }
+
   task(id: string): TaskRecord | undefined {
     return this.#tables.tasks.get(id);
   }
@@ -125,6 +155,10 @@ export class Store implements View {
         const holder = this.#tables.serviceByName(guard.name);
         return holder === undefined || holder.id === guard.exceptId;
       }
+      case 'content-name-free':
+        return this.contentByName(guard.kind, guard.name) === undefined;
+      case 'content-unused':
+        return !this.services().some(({ spec }) => usesContent(spec, guard.kind, guard.name));
       case 'unchanged': {
         const record = this.#record(guard.kind, guard.id);
         return record !== undefined && (guard.version === undefined || record.meta.version === guard.version);
@@ -134,9 +168,10 @@ export class Store implements View {
     }
   }
 
-  #record(kind: 'cluster' | 'node' | 'service', id: string): ClusterRecord | NodeRecord | ServiceRecord | undefined {
+  #record(kind: UnchangedKind, id: string): { id: string; meta: Meta } | undefined {
     const { cluster, nodes, services } = this.#tables;
     if (kind === 'cluster') return cluster?.id === id ? cluster : undefined;
+    if (kind === 'secret' || kind === 'config') return this.content(kind, id);
     return kind === 'node' ? nodes.get(id) : services.get(id);
   }
 }

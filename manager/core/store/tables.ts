@@ -1,5 +1,7 @@
-import { rankOf } from '@apiary/api/model';
+import { type ContentKind, rankOf } from '@apiary/api/model';
 import { invariant } from '@apiary/std';
+import { contentPins } from './content-pins.js';
+import { Contents } from './contents.js';
 import { NodeUsageSum } from './node-usage.js';
 import { GroupedIndex, RecordIndex } from './record-index.js';
 import type { ClusterRecord, NodeRecord, ServiceRecord, TaskRecord } from './records.js';
@@ -15,7 +17,13 @@ export class Tables {
   readonly tasksOfNode = new GroupedIndex<TaskRecord>();
   readonly usageOfNode = new Map<string, NodeUsageSum>();
   readonly pendingTasks = new RecordIndex<TaskRecord>();
-  readonly specs = new SpecVersions();
+  readonly contents: Record<ContentKind, Contents> = { secret: new Contents(), config: new Contents() };
+  readonly specs = new SpecVersions((spec, change) => {
+    for (const { kind, id } of contentPins(spec)) {
+      if (change === 'added') this.contents[kind].hold(id);
+      else this.contents[kind].release(id);
+    }
+  });
   /** By service, the highest spec version ever made: an agent knows specs by their number, so none is given twice. */
   readonly lastSpecVersions = new Map<string, number>();
   readonly #serviceIdByName = new Map<string, string>();

@@ -1,5 +1,6 @@
+import type { ContentKind } from '@apiary/api/model';
 import type { Demand, NodeUsage } from './node-usage.js';
-import type { ClusterRecord, NodeRecord, ServiceRecord, SpecVersion, TaskRecord } from './records.js';
+import type { ClusterRecord, ContentRecord, NodeRecord, ServiceRecord, SpecVersion, TaskRecord } from './records.js';
 
 /** Committed state, to be read. Every iteration is in the order of ids, so that all replicas decide alike. */
 export interface View {
@@ -12,6 +13,14 @@ export interface View {
   /** Names are one whatever their case. */
   serviceByName(name: string): ServiceRecord | undefined;
   services(): ServiceRecord[];
+  /** A version of a secret or a config, also one that its name has no more. */
+  content(kind: ContentKind, id: string): ContentRecord | undefined;
+  /** The version that the name has. Names are one whatever their case. */
+  contentByName(kind: ContentKind, name: string): ContentRecord | undefined;
+  /** The version of each name. */
+  contents(kind: ContentKind): ContentRecord[];
+  /** All versions of a name that are there, the one that it has first. */
+  contentVersions(kind: ContentKind, name: string): ContentRecord[];
   task(id: string): TaskRecord | undefined;
   tasks(): TaskRecord[];
   tasksOfService(serviceId: string): TaskRecord[];

@@ -5,7 +5,7 @@ import * as net from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ApiError, createClient } from '@apiary/api/client';
-import type { NodeDescription, ServiceSpec, TaskStatus } from '@apiary/api/model';
+import type { Config, NodeDescription, Secret, ServiceSpec, TaskStatus } from '@apiary/api/model';
 import type { LogRequest } from '@apiary/api/rpc';
 import { noPeers, ReplicatedLog } from '@apiary/raft/io';
 import { ApiaryError, SeededRng, VirtualClock } from '@apiary/std';
@@ -358,15 +358,10 @@ t.test("faults of a service get the words and statuses that Docker's clients kno
 
 t.test('what this version has not is refused, and credentials are not dropped in silence', async (t) => {
   const { client } = await serve(t, { manager: true });
-  t.equal(
-    await refusal(client.request('GET', '/secrets')),
-    '501 unimplemented: secrets are not supported by this version',
-  );
   const noNetworks = '501 unimplemented: networks of the cluster (overlay) are not supported by this version';
   t.equal(await refusal(client.request('GET', '/networks/host?scope=swarm')), noNetworks);
   const overlay = { Name: 'n', Driver: 'overlay' };
   t.equal(await refusal(client.request('POST', '/networks/create', { body: overlay })), noNetworks);
-  t.equal(await refusal(client.request('GET', '/configs/x')), '404 not-found: config x not found');
   await client.createService(spec('a'));
   t.same((await client.createService(spec('b'), { registryAuth: 'e30=' })).Warnings, undefined);
   t.match((await client.createService(spec('c'), { registryAuth: 'eyJ1Ijoi' })).Warnings, [
@@ -591,5 +586,36 @@ t.test('the client says whom it cannot reach', async (t) => {
   });
   for (const host of ['/run/x.sock', 'unix://x', 'tcp://', 'tcp://h:0', 'tcp://h:99999', 'ssh://h']) {
     t.throws(() => createClient(host), { code: 'invalid-argument' }, host);
+  }
+});
+
+t.test('a secret is made, found, shown without its data, given another version and removed', async (t) => {
+  const { client } = await serve(t, { manager: true });
+  const call = <T>(method: string, path: string, body?: unknown) =>
+    client.request<T>(method, path, body === undefined ? {} : { body });
+  const words = 'the words of a secret';
+  const Data = Buffer.from(words).toString('base64');
+  for (const kind of ['secret', 'config']) {
+    const made = await call<{ ID: string }>('POST', `/${kind}s/create`, { Name: 'key', Data, Labels: { a: '1' } });
+    const shown = await call<Secret & Config>('GET', `/${kind}s/key`);
+    t.match(shown, { ID: made.ID, Spec: { Name: 'key', Labels: { a: '1' } } });
+    t.equal(shown.Spec.Data, kind === 'config' ? Data : undefined);
+    const filters = encodeURIComponent(JSON.stringify({ name: ['KE'], label: ['a=1'] }));
+    t.same(await call('GET', `/${kind}s?filters=${filters}`), [shown]);
+    t.match(await refusal(call('GET', `/${kind}s?filters=${encodeURIComponent('{"bogus":["x"]}')}`)), /^400 /);
+    t.equal(await refusal(call('GET', `/${kind}s/nosuch`)), `404 not-found: ${kind} nosuch not found`);
+    t.match(await refusal(call('POST', `/${kind}s/create`, { Name: 'b', Data: 'Y?==' })), /^400 .*illegal base64 data/);
+    t.match(
+      await refusal(call('POST', `/${kind}s/create`, { Name: 'key', Data })),
+      new RegExp(`^409 .*code = AlreadyExists desc = ${kind} key already exists`),
+    );
+    const other = await call<{ ID: string }>('POST', `/apiary/v1/${kind}s/key/versions`, { Data: 'YQ==' });
+    t.not(other.ID, made.ID);
+    t.equal((await call<Secret>('GET', `/${kind}s/key`)).ID, other.ID);
+    t.match(await refusal(call('POST', `/apiary/v1/${kind}s/key/versions`, {})), /^400 .*Data/);
+    const all = JSON.stringify([await call('GET', `/${kind}s`), await call('GET', `/${kind}s/${other.ID}`)]);
+    t.equal(/"(hash|salt)"/i.test(all), false);
+    await call('DELETE', `/${kind}s/${other.ID.slice(0, 12)}`);
+    t.same(await call('GET', `/${kind}s`), []);
   }
 });

@@ -5,16 +5,17 @@ import { dirname } from 'node:path';
 import { ApiaryError, InvariantError, systemCodeOf } from '@apiary/std';
 import { type FastifyInstance, fastify } from 'fastify';
 import type { LocalNode } from '../ports.js';
-import { absentRoutes } from './absent-routes.js';
 import { checkVersion, commonVersion, versionInPath, withoutVersion } from './api-version.js';
 import { backupRoutes } from './backup-routes.js';
 import { acceptConnection, forwardUpgrade } from './connection-front.js';
+import { contentRoutes } from './content-routes.js';
 import type { ApiContext } from './context.js';
 import { EngineEndpoint } from './engine-endpoint.js';
 import { ERROR_CODE_HEADER, errorReplyOf } from './error-reply.js';
 import { logKeyRoutes } from './log-key-routes.js';
 import { logRoutes } from './log-routes.js';
 import { LogStreams } from './log-stream.js';
+import { networkRoutes } from './network-routes.js';
 import { nodeRoutes } from './node-routes.js';
 import { serviceRoutes } from './service-routes.js';
 import { ServiceWatches } from './service-watch.js';
@@ -204,7 +205,8 @@ function routesOf(
   logRoutes(app, context, logStreams);
   backupRoutes(app, context);
   logKeyRoutes(app, context);
-  absentRoutes(app, context);
+  contentRoutes(app, context);
+  networkRoutes(app, context);
   return app;
 }
 
