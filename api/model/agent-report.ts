@@ -10,6 +10,10 @@ const text = v.string();
 const whole = v.pipe(v.number(), v.safeInteger());
 const count = v.pipe(whole, v.minValue(0));
 const labels = v.record(text, text);
+const genericResource = v.object({
+  NamedResourceSpec: v.optional(v.object({ Kind: text, Value: text })),
+  DiscreteResourceSpec: v.optional(v.object({ Kind: text, Value: count })),
+});
 
 export const TaskStatusSchema = v.object({
   state: v.picklist(TASK_STATES),
@@ -24,7 +28,7 @@ export const TaskStatusSchema = v.object({
 export const NodeDescriptionSchema = v.object({
   Hostname: text,
   Platform: v.object({ Architecture: text, OS: text }),
-  Resources: v.object({ NanoCPUs: count, MemoryBytes: count }),
+  Resources: v.object({ NanoCPUs: count, MemoryBytes: count, GenericResources: v.optional(v.array(genericResource)) }),
   Engine: v.object({
     EngineVersion: text,
     Labels: v.optional(labels),

@@ -1,5 +1,5 @@
 import type { ClusterSpec, NodeSpec } from './cluster-spec.js';
-import type { EndpointSpec, PortConfig, ServiceSpec, TaskTemplate } from './service-spec.js';
+import type { EndpointSpec, GenericResource, PortConfig, ServiceSpec, TaskTemplate } from './service-spec.js';
 import type { DesiredState, TaskState } from './task-state.js';
 
 /** The objects that the Docker Engine API answers with. Times are RFC 3339 strings with nanoseconds, in UTC. */
@@ -50,7 +50,7 @@ export interface Task extends ObjectMeta {
   };
   DesiredState: DesiredState;
   NetworksAttachments?: unknown[];
-  GenericResources?: unknown[];
+  GenericResources?: GenericResource[];
   JobIteration?: { Index?: number };
 }
 
@@ -59,7 +59,7 @@ export type NodeState = 'unknown' | 'down' | 'ready' | 'disconnected';
 export interface NodeDescription {
   Hostname: string;
   Platform: { Architecture: string; OS: string };
-  Resources: { NanoCPUs: number; MemoryBytes: number };
+  Resources: { NanoCPUs: number; MemoryBytes: number; GenericResources?: GenericResource[] };
   Engine: { EngineVersion: string; Labels?: Record<string, string>; Plugins: { Type: string; Name: string }[] };
   TLSInfo?: TlsInfo;
 }

@@ -7,6 +7,7 @@ export * from './container-templates.js';
 export * from './content-spec.js';
 export * from './der.js';
 export * from './engine-api.js';
+export * from './generic-resources.js';
 export * from './go-template.js';
 export * from './host-port.js';
 export * from './join-token.js';

@@ -180,6 +180,7 @@ export const ServiceSpecSchema = v.strictObject({
 export type ServiceSpec = v.InferOutput<typeof ServiceSpecSchema>;
 export type TaskTemplate = v.InferOutput<typeof TaskTemplate>;
 export type ContainerSpec = v.InferOutput<typeof ContainerSpec>;
+export type GenericResource = v.InferOutput<typeof GenericResource>;
 export type HealthConfig = v.InferOutput<typeof HealthConfig>;
 export type Mount = v.InferOutput<typeof Mount>;
 export type Resources = v.InferOutput<typeof Resources>;

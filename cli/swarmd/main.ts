@@ -39,7 +39,7 @@ async function run(options: SwarmdOptions, version: string): Promise<void> {
   process.on('uncaughtException', onFatal);
   process.on('unhandledRejection', onFatal);
 
-  const { dataRoot, engineSocketPath, unixHosts, tcpHosts } = options;
+  const { dataRoot, engineSocketPath, genericResources, unixHosts, tcpHosts } = options;
   const clock = new SystemClock();
   const engine = dockerEngine({ socketPath: engineSocketPath, clock });
   const network = (onTrouble: () => void) =>
@@ -49,7 +49,16 @@ async function run(options: SwarmdOptions, version: string): Promise<void> {
       logger: logger.child({ part: 'network' }),
       onTrouble,
     });
-  const node = new SwarmNode({ dataRoot, engine, network, clock, rng: new SystemRng(), logger, onFatal });
+  const node = new SwarmNode({
+    dataRoot,
+    engine,
+    genericResources,
+    network,
+    clock,
+    rng: new SystemRng(),
+    logger,
+    onFatal,
+  });
   const api = await createHttpApi({ node, engineSocketPath, logger: logger.child({ part: 'http' }), version });
   await node.resume();
   for (const socketPath of unixHosts) await api.listen({ socketPath });

@@ -1,4 +1,5 @@
 import { parseArgs } from 'node:util';
+import { type GenericResource, readGenericResources } from '@apiary/api/model';
 import { ApiaryError, messageOf } from '@apiary/std';
 
 /** What `swarmd` was started with. */
@@ -12,6 +13,8 @@ export interface SwarmdOptions {
   tcpHosts: { host: string; port: number }[];
   /** The unix socket of the local container engine. */
   engineSocketPath: string;
+  /** What this host has for tasks beside CPU and memory. */
+  genericResources: GenericResource[];
   logLevel: string;
 }
 
@@ -25,6 +28,8 @@ Options:
   -H, --host ADDRESS       Where the API listens, may be given several times: unix://PATH, or tcp://127.0.0.1:PORT
                            (default unix:///run/swarmd/swarmd.sock)
       --engine-host unix://PATH   The container engine of this host (default unix:///var/run/docker.sock)
+      --node-generic-resource KIND=VALUE   What this host has for tasks beside CPU and memory: a number of pieces (ssd=4),
+                           or, given several times, the name of each (gpu=UUID1)
   -l, --log-level LEVEL    trace, debug, info, warn, error or fatal (default info)
   -v, --version            Print the version and quit
       --help               Print this and quit
@@ -58,6 +63,7 @@ export function readOptions(args: string[]): SwarmdOptions | 'help' | 'version' 
     unixHosts: [],
     tcpHosts: [],
     engineSocketPath: unixPath('--engine-host', values['engine-host'] ?? 'unix:///var/run/docker.sock'),
+    genericResources: readGenericResources(values['node-generic-resource'] ?? []),
     logLevel,
   };
   for (const host of values.host ?? ['unix:///run/swarmd/swarmd.sock']) {
@@ -76,6 +82,7 @@ function parse(args: string[]) {
         'exec-root': { type: 'string' },
         host: { type: 'string', short: 'H', multiple: true },
         'engine-host': { type: 'string' },
+        'node-generic-resource': { type: 'string', multiple: true },
         'log-level': { type: 'string', short: 'l' },
         version: { type: 'boolean', short: 'v' },
         help: { type: 'boolean' },

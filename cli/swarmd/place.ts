@@ -363,7 +363,15 @@ export function isVoter(manager: Manager, nodeId: string): boolean {
 }
 
 export function agentOptionsOf(options: SwarmNodeOptions, { advertiseAddr }: NodeFile) {
-  const { engine, network, clock, rng, logger } = options;
+  const { engine, genericResources = [], network, clock, rng, logger } = options;
   const agentLogger = logger.child({ part: 'agent' });
-  return { advertiseAddr, engine, ...(network !== undefined && { network }), clock, rng, logger: agentLogger };
+  return {
+    advertiseAddr,
+    engine,
+    genericResources,
+    ...(network !== undefined && { network }),
+    clock,
+    rng,
+    logger: agentLogger,
+  };
 }

@@ -1,3 +1,4 @@
+import type { GenericResource } from '@apiary/api/model';
 import type { Clock, Rng } from '@apiary/std';
 import type { Engine, TaskNetwork } from '@apiary/worker/io';
 import type { Logger } from 'pino';
@@ -5,6 +6,8 @@ import type { Logger } from 'pino';
 export interface SwarmNodeOptions {
   dataRoot: string;
   engine: Engine;
+  /** What this node has for tasks beside CPU and memory. */
+  genericResources?: readonly GenericResource[];
   /** What gives tasks their network while this node is in a cluster; without it the engine does. */
   network?: (onTrouble: () => void) => TaskNetwork;
   clock: Clock;

@@ -28,10 +28,26 @@ t.test('without flags the daemon has its usual places', async (t) => {
     unixHosts: ['/run/swarmd/swarmd.sock'],
     tcpHosts: [],
     engineSocketPath: '/var/run/docker.sock',
+    genericResources: [],
     logLevel: 'info',
   });
   t.equal(readOptions(['--help']), 'help');
   t.equal(readOptions(['-v']), 'version');
+});
+
+t.test('it says what its host has beside CPU and memory, in dockerd’s words', async (t) => {
+  const flags = ['gpu=UUID1', ' gpu = UUID2', 'ssd=4'].map((term) => `--node-generic-resource=${term}`);
+  t.match(readOptions(flags), {
+    genericResources: [
+      { NamedResourceSpec: { Kind: 'gpu', Value: 'UUID1' } },
+      { NamedResourceSpec: { Kind: 'gpu', Value: 'UUID2' } },
+      { DiscreteResourceSpec: { Kind: 'ssd', Value: 4 } },
+    ],
+  });
+  for (const terms of [['gpu'], ['gpu='], ['=1'], ['a=b=c'], ['gpu=-1'], ['gpu=a', 'gpu=1'], ['gpu=1', 'gpu=2']]) {
+    const given = terms.map((term) => `--node-generic-resource=${term}`);
+    t.throws(() => readOptions(given), { code: 'invalid-argument', message: /^could not parse GenericResource: / });
+  }
 });
 
 t.test('it listens in several places, on TCP for this machine alone', async (t) => {

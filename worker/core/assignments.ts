@@ -1,6 +1,7 @@
 import {
   type DesiredState,
   type EndpointSpec,
+  type GenericResource,
   TASK_STATES,
   type TaskState,
   type TaskTemplate,
@@ -20,6 +21,8 @@ export interface AssignedTask {
   observedState: TaskState;
   template: TaskTemplate;
   endpoint?: EndpointSpec;
+  /** What of this node's generic resources is the task's. */
+  genericResources?: GenericResource[];
 }
 
 /** A message of the managers, complete or a delta: the shape of `Assignments` in api/proto. */
@@ -40,6 +43,7 @@ export interface AssignmentsMessage {
     slot: number;
     desiredState: string;
     observedState: string;
+    genericResourcesJson: string;
   }[];
   removedTaskIds: string[];
 }
@@ -139,5 +143,16 @@ function readTask(named: AssignmentsMessage['tasks'][number], specs: ReadonlyMap
   if (observedState === undefined) {
     throw new ApiaryError('internal', `task ${id}: unknown observed state "${named.observedState}"`);
   }
-  return { specKey, task: { id, serviceId, slot, desiredState, observedState, ...spec } };
+  const genericResources = readClaims(named);
+  const claims = genericResources.length > 0 && { genericResources };
+  return { specKey, task: { id, serviceId, slot, desiredState, observedState, ...spec, ...claims } };
+}
+
+function readClaims({ taskId, genericResourcesJson }: AssignmentsMessage['tasks'][number]): GenericResource[] {
+  if (genericResourcesJson === '') return [];
+  try {
+    return JSON.parse(genericResourcesJson);
+  } catch (error) {
+    throw new ApiaryError('internal', `generic resources of task ${taskId}: ${messageOf(error)}`, { cause: error });
+  }
 }

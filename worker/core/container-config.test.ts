@@ -49,6 +49,13 @@ t.test('a task of a global service has its node for a slot', async (t) => {
   t.equal(env('{{.Task.Slot}}', { slot: 0 }), 'n0de');
 });
 
+t.test('what was claimed of the node’s generic resources is in the environment, as with Docker', async (t) => {
+  const named = (Value: string) => ({ NamedResourceSpec: { Kind: 'gpu', Value } });
+  const genericResources = [named('UUID1'), named('UUID2'), { DiscreteResourceSpec: { Kind: 'ssd', Value: 2 } }];
+  const { body } = containerConfigOf(task({ ContainerSpec: { Image: 'i', Env: ['A=1'] } }, { genericResources }), NODE);
+  t.same(body['Env'], ['A=1', 'DOCKER_RESOURCE_GPU=UUID1,UUID2', 'DOCKER_RESOURCE_SSD=2']);
+});
+
 // Recorded from a task of Docker 20.10 that had the same spec.
 t.test('every part of a spec reaches the engine as Docker Swarm hands it on', async (t) => {
   const { body } = containerConfigOf(
@@ -181,7 +188,6 @@ t.test('what a container cannot be given yet is refused, not left out', async (t
     [{ ContainerSpec: { Secrets: [{ SecretID: 'x' }] } }, /Secrets is not supported/],
     [{ ContainerSpec: { Configs: [{ ConfigID: 'x' }] } }, /Configs is not supported/],
     [{ Networks: [{ Target: 'n' }] }, /Networks is not supported/],
-    [{ Resources: { Reservations: { GenericResources: [{}] } } }, /GenericResources is not supported/],
   ] as const;
   for (const [template, message] of refused) {
     t.throws(() => containerConfigOf(task(template as unknown as AssignedTask['template']), NODE), {

@@ -1,4 +1,10 @@
-import { type ContainerSpec, type EndpointSpec, expandContainerSpec, type TaskTemplate } from '@apiary/api/model';
+import {
+  type ContainerSpec,
+  type EndpointSpec,
+  expandContainerSpec,
+  genericResourceEnv,
+  type TaskTemplate,
+} from '@apiary/api/model';
 import type { HostEntry } from '@apiary/overlay-net/core';
 import { ApiaryError } from '@apiary/std';
 import type { AssignedTask } from './assignments.js';
@@ -40,7 +46,7 @@ export function containerConfigOf(task: AssignedTask, node: NodeFacts): Containe
       User: spec.User,
       Tty: spec.TTY,
       OpenStdin: spec.OpenStdin,
-      Env: spec.Env,
+      Env: nonEmpty([...(spec.Env ?? []), ...genericResourceEnv(task.genericResources ?? [])]),
       Entrypoint: nonEmpty(spec.Command),
       Cmd: nonEmpty(spec.Args),
       Healthcheck: spec.Healthcheck,
@@ -126,7 +132,6 @@ function refuseUnsupported(template: TaskTemplate, spec: ContainerSpec): void {
     [(template.Networks ?? []).length > 0, 'Networks'],
     [(spec.Secrets ?? []).length > 0, 'ContainerSpec.Secrets'],
     [(spec.Configs ?? []).length > 0, 'ContainerSpec.Configs'],
-    [(template.Resources?.Reservations?.GenericResources ?? []).length > 0, 'Resources.Reservations.GenericResources'],
     [spec.Privileges?.CredentialSpec?.Config !== undefined, 'ContainerSpec.Privileges.CredentialSpec.Config'],
   ] as const;
   for (const [isAsked, key] of asked) {

@@ -266,7 +266,8 @@ function spec(specVersion: number): AssignmentsMessage['specs'][number] {
 }
 
 function assigned(taskId: string, specVersion: number, desiredState = 'running') {
-  return { taskId, serviceId: 's', specVersion, slot: 1, desiredState, observedState: 'assigned' };
+  const task = { taskId, serviceId: 's', specVersion, slot: 1, desiredState, observedState: 'assigned' };
+  return { ...task, genericResourcesJson: '' };
 }
 
 t.test('assignments: deltas add up, a complete message replaces, specs go with their last task', async (t) => {

@@ -1,5 +1,5 @@
 import * as os from 'node:os';
-import type { NodeDescription, TaskStatus } from '@apiary/api/model';
+import type { GenericResource, NodeDescription, TaskStatus } from '@apiary/api/model';
 import type { DescriptionUpdate, ManagerMessage } from '@apiary/api/rpc';
 import type { Clock, Rng, Timer } from '@apiary/std';
 import type { ChannelCredentials, ChannelOptions } from '@grpc/grpc-js';
@@ -28,6 +28,8 @@ export interface AgentOptions {
   /** The address by which other nodes reach this one. */
   advertiseAddr: string;
   engine: Engine;
+  /** What this node has for tasks beside CPU and memory; of a kind that the engine knows too, this counts. */
+  genericResources?: readonly GenericResource[];
   /** What gives tasks their network, for as long as this agent lives; without it the engine does. */
   network?: (onTrouble: () => void) => TaskNetwork;
   clock: Clock;
@@ -286,15 +288,25 @@ class WorkerAgent implements Agent {
 
   /** Where tasks are not on the gateway network, a label among the engine's own says why. */
   #describedHost(): HostDescription {
+    const host = withGenericResources(this.#host, this.#options.genericResources ?? []);
     const trouble = this.#network?.trouble ?? '';
-    if (trouble === '') return this.#host;
-    const { Engine } = this.#host;
-    return { ...this.#host, Engine: { ...Engine, Labels: { ...Engine.Labels, [GATEWAY_TROUBLE_LABEL]: trouble } } };
+    if (trouble === '') return host;
+    const { Engine } = host;
+    return { ...host, Engine: { ...Engine, Labels: { ...Engine.Labels, [GATEWAY_TROUBLE_LABEL]: trouble } } };
   }
 
   #nodeFacts(): NodeFacts {
     return { id: this.#nodeId, hostname: this.#host.Hostname, platform: this.#host.Platform };
   }
+}
+
+function withGenericResources(host: HostDescription, given: readonly GenericResource[]): HostDescription {
+  const kindOf = ({ NamedResourceSpec: named, DiscreteResourceSpec: counted }: GenericResource) =>
+    named?.Kind ?? counted?.Kind;
+  const kinds = new Set(given.map(kindOf));
+  const known = (host.Resources.GenericResources ?? []).filter((resource) => !kinds.has(kindOf(resource)));
+  const GenericResources = [...known, ...given];
+  return GenericResources.length === 0 ? host : { ...host, Resources: { ...host.Resources, GenericResources } };
 }
 
 /** What can be said of the host while there is no engine to ask. */

@@ -1,3 +1,4 @@
+import type { GenericResource } from '@apiary/api/model';
 import { ApiaryError, type Clock } from '@apiary/std';
 import {
   type ContainerConfig,
@@ -53,6 +54,7 @@ interface EngineInfo {
   ServerVersion?: string;
   Labels?: string[] | null;
   Plugins?: Record<string, string[] | null>;
+  GenericResources?: GenericResource[] | null;
 }
 
 interface EventMessage {
@@ -90,7 +92,11 @@ class DockerEngine implements Engine {
     return {
       Hostname: info.Name ?? '',
       Platform: { Architecture: info.Architecture ?? '', OS: info.OSType ?? '' },
-      Resources: { NanoCPUs: (info.NCPU ?? 0) * 1e9, MemoryBytes: info.MemTotal ?? 0 },
+      Resources: {
+        NanoCPUs: (info.NCPU ?? 0) * 1e9,
+        MemoryBytes: info.MemTotal ?? 0,
+        ...(info.GenericResources && { GenericResources: info.GenericResources }),
+      },
       Engine: {
         EngineVersion: info.ServerVersion ?? '',
         ...(Object.keys(labels).length > 0 && { Labels: labels }),

@@ -14,7 +14,10 @@ export interface Sent {
 export interface Assignments {
   complete: boolean;
   specs: SpecVersion[];
-  tasks: Pick<TaskRecord, 'id' | 'serviceId' | 'specVersion' | 'slot' | 'desiredState' | 'status'>[];
+  tasks: Pick<
+    TaskRecord,
+    'id' | 'serviceId' | 'specVersion' | 'slot' | 'desiredState' | 'status' | 'genericResources'
+  >[];
   removedTaskIds: string[];
 }
 

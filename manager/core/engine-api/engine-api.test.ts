@@ -112,7 +112,7 @@ function viewOf({
     tasksOfService: (id) => tasks.filter((record) => record.serviceId === id),
     tasksOfNode: (id) => tasks.filter((record) => record.nodeId === id),
     usageOfNode: () => new NodeUsageSum(),
-    demand: () => ({ nanoCpus: 0, memoryBytes: 0, hostPorts: [] }),
+    demand: () => ({ nanoCpus: 0, memoryBytes: 0, hostPorts: [], generic: [] }),
     pendingTasks: () => [],
     spec: (serviceId, version): SpecVersion => {
       const spec = services.find((record) => record.id === serviceId)?.spec;

@@ -14,6 +14,7 @@ export function taskObject(record: TaskRecord, spec: SpecVersion): Task {
     NodeID: record.nodeId,
     Status: statusObject(record.status),
     DesiredState: shownDesiredState(record),
+    GenericResources: filled(record.genericResources),
     ...(record.jobIteration !== undefined && { JobIteration: jobIteration(record.jobIteration) }),
   };
 }

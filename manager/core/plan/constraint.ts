@@ -23,21 +23,21 @@ export function parseConstraint(expression: string): Constraint | undefined {
 }
 
 /**
- * Whether a node satisfies every constraint. Values compare without regard to case, label names with it. A constraint
- * on what is unknown of the node is satisfied by `!=` only. One that cannot be read, or that names no known key, is
- * satisfied by no node: the request was checked at the door, so that only an older record can hold one.
+ * The test that a constraint puts nodes to: made once for many of them. Values compare without regard to case, label
+ * names with it. A constraint on what is unknown of the node is satisfied by `!=` only. One that cannot be read, or that
+ * names no known key, is satisfied by no node: the request was checked at the door, so that only an older record can
+ * hold one.
  */
-export function satisfies(node: NodeRecord, expressions: readonly string[]): boolean {
-  return expressions.every((expression) => {
-    const constraint = parseConstraint(expression);
-    if (constraint === undefined) return false;
-    if (constraint.key.toLowerCase() === 'node.ip') {
-      return prefixContains(constraint.value, node.status.addr) === constraint.equal;
-    }
-    const actual = attributeOf(node, constraint.key);
-    if (actual === undefined) return false;
-    return (actual.toLowerCase() === constraint.value.toLowerCase()) === constraint.equal;
-  });
+export function constraintTest(expression: string): (node: NodeRecord) => boolean {
+  const constraint = parseConstraint(expression);
+  if (constraint === undefined) return () => false;
+  const { key, equal, value } = constraint;
+  if (key.toLowerCase() === 'node.ip') return (node) => prefixContains(value, node.status.addr) === equal;
+  const wanted = value.toLowerCase();
+  return (node) => {
+    const actual = attributeOf(node, key);
+    return actual !== undefined && (actual === value || actual.toLowerCase() === wanted) === equal;
+  };
 }
 
 const NODE_LABELS = 'node.labels.';

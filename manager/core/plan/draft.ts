@@ -5,7 +5,7 @@ import type { Change } from '../store/change.js';
 import type { NodeRecord, ServiceRecord, SpecVersion, TaskRecord } from '../store/records.js';
 import { sameButForConstraints } from '../store/spec-comparison.js';
 import type { View } from '../store/view.js';
-import { satisfies } from './constraint.js';
+import { constraintTest } from './constraint.js';
 import type { Plan } from './plan-types.js';
 
 /** A node that is down for so long is not waited for any more. Source: SwarmKit's dispatcher. */
@@ -29,7 +29,7 @@ export class Draft {
   readonly #deleted = new Set<string>();
   readonly #wakes = new Map<string, number>();
   readonly #nodes = new Map<string, NodeRecord | undefined>();
-  readonly #constrained = new Map<SpecVersion, Map<string, boolean>>();
+  readonly #constraints = new Map<SpecVersion, ((node: NodeRecord) => boolean)[]>();
   readonly #alike = new Map<SpecVersion, Map<SpecVersion, boolean>>();
 
   constructor(view: View, nowMs: number, rng: Rng) {
@@ -59,19 +59,13 @@ export class Draft {
 
   /** Whether a node satisfies the placement constraints of a spec version. */
   satisfiesConstraints(node: NodeRecord, spec: SpecVersion): boolean {
-    const constraints = spec.template.Placement?.Constraints ?? [];
-    if (constraints.length === 0) return true;
-    let known = this.#constrained.get(spec);
-    if (known === undefined) {
-      known = new Map();
-      this.#constrained.set(spec, known);
+    let tests = this.#constraints.get(spec);
+    if (tests === undefined) {
+      tests = (spec.template.Placement?.Constraints ?? []).map(constraintTest);
+      this.#constraints.set(spec, tests);
     }
-    let answer = known.get(node.id);
-    if (answer === undefined) {
-      answer = satisfies(node, constraints);
-      known.set(node.id, answer);
-    }
-    return answer;
+    for (const test of tests) if (!test(node)) return false;
+    return true;
   }
 
   /**

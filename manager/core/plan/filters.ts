@@ -14,11 +14,9 @@ export interface Filter {
 export function filtersOf(draft: Draft, spec: SpecVersion, demand: Demand): Filter[] {
   const placement = spec.template.Placement;
   const filters: Filter[] = [READY];
-  const genericResources = spec.template.Resources?.Reservations?.GenericResources ?? [];
-  if (demand.nanoCpus > 0 || demand.memoryBytes > 0 || genericResources.length > 0) {
+  if (demand.nanoCpus > 0 || demand.memoryBytes > 0 || demand.generic.length > 0) {
     filters.push({
-      // No node describes generic resources, so that none has them to give.
-      accepts: (load) => genericResources.length === 0 && load.hasResources(demand),
+      accepts: (load) => load.hasResources(demand),
       explain: (count) => `insufficient resources on ${nodes(count)}`,
     });
   }

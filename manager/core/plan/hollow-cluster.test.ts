@@ -1,4 +1,4 @@
-import { isTerminal, rankOf, type ServiceSpec, type TaskState } from '@apiary/api/model';
+import { type GenericResource, isTerminal, rankOf, type ServiceSpec, type TaskState } from '@apiary/api/model';
 import { invariant, SeededRng } from '@apiary/std';
 import t from 'tap';
 import type { Change } from '../store/change.js';
@@ -64,7 +64,11 @@ export class HollowCluster {
       description: {
         Hostname: id,
         Platform: { Architecture: 'x86_64', OS: 'linux' },
-        Resources: { NanoCPUs: has.NanoCPUs ?? 64e9, MemoryBytes: has.MemoryBytes ?? 2 ** 40 },
+        Resources: {
+          NanoCPUs: has.NanoCPUs ?? 64e9,
+          MemoryBytes: has.MemoryBytes ?? 2 ** 40,
+          ...(has.GenericResources && { GenericResources: has.GenericResources }),
+        },
         Engine: { EngineVersion: '28.2.2', Plugins: [] },
       },
       status: { state: 'ready', message: '', addr: '10.0.0.1' },
@@ -280,6 +284,7 @@ export class HollowCluster {
 interface Resources {
   NanoCPUs: number;
   MemoryBytes: number;
+  GenericResources: GenericResource[];
 }
 
 function specOf(id: string, spec: Partial<ServiceSpec> & { image?: string; replicas?: number }): ServiceSpec {

@@ -2,7 +2,7 @@ import { isTerminal, rankOf, type ServiceSpec } from '@apiary/api/model';
 import { invariant, SeededRng } from '@apiary/std';
 import t from 'tap';
 import type { TaskRecord } from '../store/records.js';
-import { satisfies } from './constraint.js';
+import { constraintTest } from './constraint.js';
 import { HollowCluster } from './hollow-cluster.test.js';
 
 /**
@@ -191,7 +191,8 @@ class Simulation {
   #isStale(task: TaskRecord, { TaskTemplate }: ServiceSpec): boolean {
     const { template } = this.cluster.store.spec(task.serviceId, task.specVersion);
     const node = this.cluster.store.node(task.nodeId ?? '');
-    const mayStay = node !== undefined && satisfies(node, TaskTemplate.Placement?.Constraints ?? []);
+    const tests = (TaskTemplate.Placement?.Constraints ?? []).map(constraintTest);
+    const mayStay = node !== undefined && tests.every((test) => test(node));
     return template.ContainerSpec?.Image !== TaskTemplate.ContainerSpec?.Image || !mayStay;
   }
 

@@ -1,7 +1,8 @@
+import { genericResourceEnv, readGenericResources } from '@apiary/api/model';
 import fc from 'fast-check';
 import t from 'tap';
 import type { NodeRecord, TaskRecord } from '../store/records.js';
-import { parseConstraint, satisfies } from './constraint.js';
+import { constraintTest, parseConstraint } from './constraint.js';
 import { Heap } from './heap.js';
 import { HollowCluster } from './hollow-cluster.test.js';
 import { prefixContains } from './ip-prefix.js';
@@ -31,7 +32,7 @@ const node: NodeRecord = {
 };
 
 t.test('constraints', async (t) => {
-  const met = (expression: string): boolean => satisfies(node, [expression]);
+  const met = (expression: string): boolean => constraintTest(expression)(node);
   const holds = [
     'node.id==n1',
     'node.id == N1',
@@ -137,6 +138,40 @@ t.test('freed resources and ports wake what waits for them', async (t) => {
   t.equal(cluster.running('b').length, 1);
   t.equal(cluster.running('c').length, 1);
 });
+
+t.test(
+  'generic resources, counted and named, are claimed for a task, never twice, and are free when it ends',
+  async (t) => {
+    const cluster = new HollowCluster();
+    cluster.addNode('h1', { GenericResources: readGenericResources(['gpu=a', 'gpu=b', 'gpu=c', 'ssd=3']) });
+    cluster.addNode('h2', { GenericResources: readGenericResources(['gpu=x']) });
+    const asking = (...asked: [string, number][]) => {
+      const GenericResources = asked.map(([Kind, Value]) => ({ DiscreteResourceSpec: { Kind, Value } }));
+      return { TaskTemplate: { ContainerSpec: { Image: 'app:1' }, Resources: { Reservations: { GenericResources } } } };
+    };
+    cluster.createService('one', { replicas: 3, ...asking(['gpu', 1]) });
+    cluster.createService('both', { replicas: 2, ...asking(['gpu', 1], ['ssd', 2]) });
+    cluster.run(1_000);
+    const env = (id: string) => cluster.running(id).map((task) => genericResourceEnv(task.genericResources ?? []));
+    t.same(counts(cluster.tasks('both')), { h1: 1, '-': 1 });
+    t.same(errors(cluster.tasks('both')), ['no suitable node (insufficient resources on 2 nodes)']);
+    const given = [...env('one'), ...env('both')].map(([gpu]) => gpu).sort();
+    const every = ['a', 'b', 'c', 'x'].map((name) => `DOCKER_RESOURCE_GPU=${name}`);
+    t.same(given, every, 'each piece is one task’s');
+    t.match(env('both'), [[/^DOCKER_RESOURCE_GPU=/, 'DOCKER_RESOURCE_SSD=2']]);
+
+    cluster.commit({ type: 'service-delete', id: 'one' });
+    cluster.run(1_000);
+    t.equal(cluster.running('both').length, 1, 'of the ssd, one is left, and two are asked for');
+    cluster.scale('both', 1);
+    cluster.createService('two', { replicas: 2, ...asking(['gpu', 2]) });
+    cluster.run(1_000);
+    t.equal(cluster.running('two').length, 1);
+    const [claimed] = cluster.running('two');
+    t.equal(claimed?.nodeId, 'h1');
+    t.match(genericResourceEnv(claimed?.genericResources ?? []), [/^DOCKER_RESOURCE_GPU=[abc],[abc]$/]);
+  },
+);
 
 t.test('host ports, replicas per node and platforms are kept to, within one pass too', async (t) => {
   const cluster = new HollowCluster();

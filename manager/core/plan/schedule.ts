@@ -1,9 +1,10 @@
-import { rankOf } from '@apiary/api/model';
+import { type GenericResource, rankOf } from '@apiary/api/model';
+import { SeededRng } from '@apiary/std';
 import type { Demand } from '../store/node-usage.js';
 import type { SpecVersion, TaskRecord } from '../store/records.js';
 import type { Draft, NewTask } from './draft.js';
 import { explainRefusals, type Filter, filtersOf } from './filters.js';
-import { NodeLoads } from './node-load.js';
+import { type NodeLoad, NodeLoads } from './node-load.js';
 import { endedAtMs, endedByItself } from './restart.js';
 import { SpreadTree } from './spread-tree.js';
 
@@ -83,8 +84,7 @@ function confirmPreassigned(
       postpone(draft, waiting, refusals);
       continue;
     }
-    load.add(group.spec.serviceId, demand);
-    assign(draft, waiting, node.id, CONFIRMED);
+    assign(draft, waiting, node.id, CONFIRMED, load.add(group.spec.serviceId, demand));
   }
 }
 
@@ -95,29 +95,34 @@ function spread(draft: Draft, group: TaskGroup, demand: Demand, filters: readonl
   const failures = recentFailures(draft, serviceId);
   const keys = (group.spec.template.Placement?.Preferences ?? []).map(({ Spread }) => Spread?.SpreadDescriptor ?? '');
   const tree = new SpreadTree(serviceId, keys);
+  // The system's own randomness is dear, and nothing here is a secret.
+  const ties = new SeededRng(draft.rng.below(2 ** 32));
   const candidates = draft.view.nodes().map((node) => loads.of(node));
   for (const load of candidates) {
     const failed = failures.get(load.node.id) ?? 0;
-    const candidate = { load, failures: failed >= FAILURES_TO_AVOID ? failed : 0, tie: draft.rng.below(2 ** 32) };
-    tree.add(
-      candidate,
-      filters.every((filter) => filter.accepts(load)),
-    );
+    tree.add({
+      load,
+      failures: failed >= FAILURES_TO_AVOID ? failed : 0,
+      tie: ties.below(2 ** 30),
+      isOpen: accepts(filters, load),
+    });
   }
   tree.seal();
   let refusal: string | undefined;
   for (const one of waiting) {
     const load = tree.place((chosen) => {
-      chosen.add(serviceId, demand);
-      return filters.every((filter) => filter.accepts(chosen));
+      assign(draft, one, chosen.node.id, ASSIGNED, chosen.add(serviceId, demand));
+      return accepts(filters, chosen);
     });
-    if (load !== undefined) {
-      assign(draft, one, load.node.id, ASSIGNED);
-      continue;
-    }
+    if (load !== undefined) continue;
     refusal ??= noSuitableNode(explainRefusals(filters, candidates));
     postpone(draft, one, refusal);
   }
+}
+
+function accepts(filters: readonly Filter[], load: NodeLoad): boolean {
+  for (const filter of filters) if (!filter.accepts(load)) return false;
+  return true;
 }
 
 function noSuitableNode(refusals: string): string {
@@ -133,14 +138,14 @@ function recentFailures(draft: Draft, serviceId: string): Map<string, number> {
   return counts;
 }
 
-function assign(draft: Draft, waiting: Waiting, nodeId: string, message: string): void {
+function assign(draft: Draft, waiting: Waiting, nodeId: string, message: string, claimed: GenericResource[]): void {
   const status = { state: 'assigned' as const, atMs: draft.nowMs, message };
+  const claims = claimed.length > 0 && { genericResources: claimed };
   if (waiting.kind === 'pending') {
-    draft.add({ type: 'task-assign', id: waiting.task.id, nodeId, status });
+    draft.add({ type: 'task-assign', id: waiting.task.id, nodeId, status, ...claims });
     return;
   }
-  waiting.task.nodeId = nodeId;
-  waiting.task.status = status;
+  Object.assign(waiting.task, { nodeId, status }, claims);
 }
 
 /** Writes down why the task has to wait: only what is new, or each pass would be an entry in the log. */

@@ -2,11 +2,23 @@ import { attributeOf } from './constraint.js';
 import { Heap } from './heap.js';
 import type { NodeLoad } from './node-load.js';
 
-/** A node that would take a task of the group, with what it is ordered by. */
-interface Candidate {
+/** A node that may take tasks of the group. */
+export interface Candidate {
   load: NodeLoad;
   /** Recent failures of the service there, when they are many enough to matter; else 0. */
   failures: number;
+  tie: number;
+  /** Whether it takes a task: one that does not still counts for its branches. */
+  isOpen: boolean;
+}
+
+/** A candidate with what it is ordered by, which is looked up once and counted on. */
+interface Leaf {
+  load: NodeLoad;
+  failures: number;
+  /** Tasks of the service there, and tasks at all. */
+  ofService: number;
+  tasks: number;
   tie: number;
 }
 
@@ -17,7 +29,7 @@ interface Branch {
   branches: Map<string, Branch>;
   /** Branches that may yet take a task, the emptiest first. */
   open: Heap<Branch>;
-  candidates: Heap<Candidate>;
+  leaves: Heap<Leaf>;
 }
 
 /**
@@ -36,8 +48,8 @@ export class SpreadTree {
     this.#root = this.#newBranch('');
   }
 
-  /** @param open  whether the node takes a task: one that does not still counts for its branches */
-  add(candidate: Candidate, open: boolean): void {
+  add(candidate: Candidate): void {
+    const ofService = candidate.load.tasksOf(this.#serviceId);
     let branch = this.#root;
     for (const key of this.#keys) {
       const name = attributeOf(candidate.load.node, key) ?? '';
@@ -46,10 +58,12 @@ export class SpreadTree {
         child = this.#newBranch(name);
         branch.branches.set(name, child);
       }
-      child.tasks += candidate.load.tasksOf(this.#serviceId);
+      child.tasks += ofService;
       branch = child;
     }
-    if (open) branch.candidates.push(candidate);
+    if (!candidate.isOpen) return;
+    const { load, failures, tie } = candidate;
+    branch.leaves.push({ load, failures, ofService, tasks: load.tasks, tie });
   }
 
   /** To be called once, after the last node was added. */
@@ -75,10 +89,13 @@ export class SpreadTree {
       else branch.open.dropFirst();
       return load;
     }
-    const best = branch.candidates.first();
+    const best = branch.leaves.first();
     if (best === undefined) return undefined;
-    if (put(best.load)) branch.candidates.reorderFirst();
-    else branch.candidates.dropFirst();
+    const takesMore = put(best.load);
+    best.ofService++;
+    best.tasks++;
+    if (takesMore) branch.leaves.reorderFirst();
+    else branch.leaves.dropFirst();
     return best.load;
   }
 
@@ -88,20 +105,17 @@ export class SpreadTree {
       tasks: 0,
       branches: new Map(),
       open: new Heap<Branch>((a, b) => (a.tasks === b.tasks ? a.name < b.name : a.tasks < b.tasks)),
-      candidates: new Heap<Candidate>((a, b) => this.#order(a, b) < 0),
+      leaves: new Heap<Leaf>(isBefore),
     };
-  }
-
-  #order(a: Candidate, b: Candidate): number {
-    return (
-      a.failures - b.failures ||
-      a.load.tasksOf(this.#serviceId) - b.load.tasksOf(this.#serviceId) ||
-      a.load.tasks - b.load.tasks ||
-      a.tie - b.tie
-    );
   }
 }
 
+function isBefore(a: Leaf, b: Leaf): boolean {
+  if (a.failures !== b.failures) return a.failures < b.failures;
+  if (a.ofService !== b.ofService) return a.ofService < b.ofService;
+  return a.tasks === b.tasks ? a.tie < b.tie : a.tasks < b.tasks;
+}
+
 function isOpen(branch: Branch): boolean {
-  return branch.open.first() !== undefined || branch.candidates.first() !== undefined;
+  return branch.open.first() !== undefined || branch.leaves.first() !== undefined;
 }

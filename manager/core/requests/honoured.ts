@@ -12,9 +12,6 @@ export function refuseUnhonoured(spec: ServiceSpec): void {
   if (isAsked(template.Networks)) throw unhonoured('TaskTemplate.Networks');
   if (template.PluginSpec !== undefined) throw unhonoured('TaskTemplate.PluginSpec');
   if (template.NetworkAttachmentSpec !== undefined) throw unhonoured('TaskTemplate.NetworkAttachmentSpec');
-  if (isAsked(template.Resources?.Reservations?.GenericResources)) {
-    throw unhonoured('TaskTemplate.Resources.Reservations.GenericResources');
-  }
   for (const [i, { PublishMode = 'ingress' }] of (spec.EndpointSpec?.Ports ?? []).entries()) {
     if (PublishMode === 'host') continue;
     throw unhonoured(

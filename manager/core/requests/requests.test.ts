@@ -103,6 +103,11 @@ t.test('faults of a service spec are refused in the words of Docker Swarm 20.10'
   bad('name must be 63 characters or fewer', spec({ Name: 'x'.repeat(64) }));
   bad('mismatched Runtime and *Spec fields', { Name: 'web' }, { Name: 'web', TaskTemplate: {} });
   bad('unsupported runtime', spec({}, { Runtime: 'x' }));
+  const asking = (one: object) => spec({}, { Resources: { Reservations: { GenericResources: [one] } } });
+  const named = { NamedResourceSpec: { Kind: 'gpu', Value: 'a' } };
+  bad('invalid argument for resource gpu: expected a number of them, not a name', asking(named));
+  const counted = { DiscreteResourceSpec: { Kind: 'gpu', Value: -1 } };
+  bad('invalid argument for resource gpu: expected a kind and 0 or more', asking(counted));
   bad('must specify only one service mode', spec({ Mode: { Global: {}, Replicated: {} } }));
   bad('ContainerSpec: image reference must be provided', spec({}, {}, { Image: '' }));
   for (const Image of ['Busy', 'a b', 'busybox@sha256:123', ':x', 'busybox:', '{{.Node.ID}}', 'a'.repeat(64), '-x']) {
@@ -278,13 +283,6 @@ t.test('what this version does not honour is refused, and the message says where
     [
       spec({}, {}, { Mounts: [{ Type: 'volume', Target: '/a', VolumeOptions: { Subpath: 's' } }] }),
       /Mounts\[0\].*Subpath/,
-    ],
-    [
-      spec(
-        {},
-        { Resources: { Reservations: { GenericResources: [{ DiscreteResourceSpec: { Kind: 'gpu', Value: 1 } }] } } },
-      ),
-      /^TaskTemplate.Resources.Reservations.GenericResources/,
     ],
   ];
   for (const [what, message] of refused) refuses(t, what, 'unimplemented', message);

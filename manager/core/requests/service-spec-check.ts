@@ -47,6 +47,16 @@ function checkResources(resources: Resources | undefined): void {
       throw invalid(`invalid memory value ${MemoryBytes}: Must be at least 4MiB`);
     }
   }
+  for (const { NamedResourceSpec, DiscreteResourceSpec } of resources?.Reservations?.GenericResources ?? []) {
+    // Docker takes the first and runs no such task ever; which pieces a task gets is for the scheduler to choose.
+    if (NamedResourceSpec !== undefined) {
+      throw invalid(
+        `invalid argument for resource ${NamedResourceSpec.Kind ?? ''}: expected a number of them, not a name`,
+      );
+    }
+    const { Kind = '', Value = 0 } = DiscreteResourceSpec ?? {};
+    if (Kind === '' || Value < 0) throw invalid(`invalid argument for resource ${Kind}: expected a kind and 0 or more`);
+  }
 }
 
 /** A small number as Go prints it: with an exponent, of at least two digits, below 0.0001. */

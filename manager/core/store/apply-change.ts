@@ -277,7 +277,8 @@ function taskFieldsOf(
     case 'task-assign': {
       if (rankOf(task.status.state) >= rankOf('assigned')) return undefined;
       if (task.nodeId !== undefined && task.nodeId !== change.nodeId) return undefined;
-      return { nodeId: change.nodeId, status: change.status };
+      const { nodeId, status, genericResources } = change;
+      return { nodeId, status, ...(genericResources !== undefined && { genericResources }) };
     }
     case 'task-status': {
       const { state } = change.status;

@@ -2,6 +2,7 @@ import type {
   ClusterSpec,
   ContentKind,
   DesiredState,
+  GenericResource,
   NodeDescription,
   NodeSpec,
   ServiceSpec,
@@ -91,7 +92,7 @@ export type Change =
   /** Desired state never goes back: a lower one than the task's own changes nothing. Clears `startAtMs`. */
   | { type: 'task-desired'; id: string; desiredState: DesiredState }
   /** Gives a pending task its node. */
-  | { type: 'task-assign'; id: string; nodeId: string; status: TaskStatus }
+  | { type: 'task-assign'; id: string; nodeId: string; status: TaskStatus; genericResources?: GenericResource[] }
   /**
    * Observed state never goes back: an earlier state than the task's own changes nothing. Sets `runningAtMs` at the
    * first report of `running` and `endedAtMs` at the first of a terminal state, both to the entry's `atMs`.

@@ -1,4 +1,4 @@
-import { isTerminal, rankOf } from '@apiary/api/model';
+import { genericSupply, isTerminal, rankOf } from '@apiary/api/model';
 import type { SpecVersion, TaskRecord } from './records.js';
 
 /** What a task takes from its node while it is not over. CPU in nano-CPUs, memory in bytes. */
@@ -7,6 +7,8 @@ export interface Demand {
   memoryBytes: number;
   /** Host-mode ports, as `80/tcp`. */
   hostPorts: readonly string[];
+  /** How many pieces of each kind of generic resource: which ones is settled when a node is found. */
+  generic: readonly { kind: string; count: number }[];
 }
 
 export function demandOf(spec: SpecVersion): Demand {
@@ -15,6 +17,9 @@ export function demandOf(spec: SpecVersion): Demand {
   return {
     nanoCpus: reservations?.NanoCPUs ?? 0,
     memoryBytes: reservations?.MemoryBytes ?? 0,
+    generic: [...genericSupply(reservations?.GenericResources ?? []).values()]
+      .map((asked) => ({ kind: asked.kind, count: 'count' in asked ? asked.count : asked.names.length }))
+      .filter(({ count }) => count > 0),
     hostPorts: hostPorts.map((port) => `${port.PublishedPort}/${port.Protocol ?? 'tcp'}`),
   };
 }
@@ -27,12 +32,14 @@ export interface NodeUsage {
   readonly tasks: number;
   /** How many tasks hold the host port. */
   holdersOf(hostPort: string): number;
+  /** How many pieces of a kind of generic resource are claimed: of the one with this name, when one is given. */
+  claimed(kind: string, name?: string): number;
   /** How many tasks of the service the node is meant to run. */
   tasksOf(serviceId: string): number;
 }
 
 /** What decides whether, and how, a task counts on its node. */
-export type Counted = Pick<TaskRecord, 'serviceId' | 'desiredState' | 'status'>;
+export type Counted = Pick<TaskRecord, 'serviceId' | 'desiredState' | 'status' | 'genericResources'>;
 
 export class NodeUsageSum implements NodeUsage {
   #nanoCpus = 0;
@@ -40,6 +47,7 @@ export class NodeUsageSum implements NodeUsage {
   #tasks = 0;
   readonly #hostPorts = new Map<string, number>();
   readonly #tasksByService = new Map<string, number>();
+  readonly #claims = new Map<string, number>();
 
   get nanoCpus(): number {
     return this.#nanoCpus;
@@ -55,13 +63,16 @@ export class NodeUsageSum implements NodeUsage {
 
   /** Whether nothing is taken. */
   get isEmpty(): boolean {
-    return (
-      this.#nanoCpus === 0 && this.#memoryBytes === 0 && this.#hostPorts.size === 0 && this.#tasksByService.size === 0
-    );
+    const counted = [this.#hostPorts, this.#tasksByService, this.#claims];
+    return this.#nanoCpus === 0 && this.#memoryBytes === 0 && counted.every(({ size }) => size === 0);
   }
 
   holdersOf(hostPort: string): number {
     return this.#hostPorts.get(hostPort) ?? 0;
+  }
+
+  claimed(kind: string, name?: string): number {
+    return this.#claims.get(claimKey(kind, name)) ?? 0;
   }
 
   tasksOf(serviceId: string): number {
@@ -77,10 +88,19 @@ export class NodeUsageSum implements NodeUsage {
     this.#nanoCpus += sign * demand.nanoCpus;
     this.#memoryBytes += sign * demand.memoryBytes;
     for (const port of demand.hostPorts) addTo(this.#hostPorts, port, sign);
+    for (const claim of genericSupply(task.genericResources ?? []).values()) {
+      if ('count' in claim) addTo(this.#claims, claimKey(claim.kind), sign * claim.count);
+      else for (const name of claim.names) addTo(this.#claims, claimKey(claim.kind, name), sign);
+    }
     if (rankOf(task.desiredState) > rankOf('running')) return;
     this.#tasks += sign;
     addTo(this.#tasksByService, task.serviceId, sign);
   }
+}
+
+/** No kind has a line break in it. */
+function claimKey(kind: string, name?: string): string {
+  return name === undefined ? kind : `${kind}\n${name}`;
 }
 
 function addTo(counts: Map<string, number>, key: string, by: number): void {

@@ -3,6 +3,7 @@ import type {
   ContentKind,
   DesiredState,
   EndpointSpec,
+  GenericResource,
   NodeDescription,
   NodeSpec,
   NodeState,
@@ -141,6 +142,8 @@ export interface TaskRecord {
   runningAtMs?: number;
   endedAtMs?: number;
   restarts: RestartHistory;
+  /** What of its node's generic resources was claimed for it, with its node. */
+  genericResources?: GenericResource[];
 }
 
 /** What a task inherits from those that ran in its slot before it, under the same spec version. */

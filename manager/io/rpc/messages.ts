@@ -53,16 +53,16 @@ export function assignmentsMessage(assignments: Assignments): NonNullable<Manage
     taskTemplateJson: JSON.stringify(spec.template),
     endpointSpecJson: spec.endpoint === undefined ? '' : JSON.stringify(spec.endpoint),
   }));
-  const tasks = assignments.tasks.map(({ id, serviceId, specVersion, slot, desiredState, status }) => ({
-    taskId: id,
-    serviceId,
-    specVersion,
-    slot,
-    desiredState,
-    observedState: status.state,
+  const tasks = assignments.tasks.map((task) => ({
+    taskId: task.id,
+    serviceId: task.serviceId,
+    specVersion: task.specVersion,
+    slot: task.slot,
+    desiredState: task.desiredState,
+    observedState: task.status.state,
     networks: [],
     contentIds: {},
-    genericResourcesJson: '',
+    genericResourcesJson: task.genericResources === undefined ? '' : JSON.stringify(task.genericResources),
   }));
   return { $case: 'assignments', value: { complete, specs, tasks, removedTaskIds, networks: [], contents: [] } };
 }
