@@ -8,7 +8,7 @@ const mayImport = {
   'overlay-net': ['std', 'agent-native'],
   manager: ['std', 'api', 'raft', 'overlay-net'],
   worker: ['std', 'api', 'overlay-net', 'agent-native'],
-  cli: ['std', 'api', 'raft', 'manager', 'worker'],
+  cli: ['std', 'api', 'raft', 'overlay-net', 'manager', 'worker'],
   test: ['std', 'api', 'raft', 'manager', 'worker', 'cli'],
   bench: ['std', 'agent-native', 'api', 'raft', 'overlay-net', 'manager', 'worker', 'test'],
 };

@@ -3,6 +3,8 @@ import type {
   ClusterSpec,
   InitRequest,
   JoinRequest,
+  Network,
+  NetworkSpec,
   Node,
   NodeSpec,
   Service,
@@ -130,6 +132,17 @@ export function createClient(host: string) {
         authHeader(options.registryAuth),
       ),
     removeService: (id: string) => transport.request<void>('DELETE', `/services/${encodeURIComponent(id)}`),
+
+    networks: (filters?: Filters) => list<Network>('/networks', filters),
+    network: (id: string, query: { verbose?: boolean; scope?: string } = {}) =>
+      get<Network>(`/networks/${encodeURIComponent(id)}`, query),
+    createNetwork: (spec: NetworkSpec) => post<{ Id: string; Warning: string }>('/networks/create', spec),
+    removeNetwork: (id: string) => transport.request<void>('DELETE', `/networks/${encodeURIComponent(id)}`),
+    /** @returns the names of those that went */
+    pruneNetworks: (filters?: Filters) =>
+      post<{ NetworksDeleted: string[] | null }>('/networks/prune', undefined, {
+        filters: filters === undefined ? undefined : JSON.stringify(filters),
+      }),
 
     /** The cluster's state as one consistent file, still to be read: whole when the stream ends without an error. */
     backup: (signal?: AbortSignal): Promise<IncomingMessage> => transport.open('GET', '/apiary/v1/backup', { signal }),

@@ -92,6 +92,34 @@ export interface Swarm extends ClusterInfo {
   JoinTokens: { Worker: string; Manager: string };
 }
 
+/** A network, the engine's or the cluster's, as `GET /networks/ID` answers. */
+export interface Network {
+  Name: string;
+  Id: string;
+  Created: string;
+  Scope: string;
+  Driver: string;
+  /** Engines from 28 on. */
+  EnableIPv4?: boolean;
+  EnableIPv6: boolean;
+  IPAM: {
+    Driver: string;
+    Options: Record<string, string> | null;
+    Config: { Subnet?: string; IPRange?: string; Gateway?: string; AuxiliaryAddresses?: Record<string, string> }[];
+  };
+  Internal: boolean;
+  Attachable: boolean;
+  Ingress: boolean;
+  ConfigFrom: { Network: string };
+  ConfigOnly: boolean;
+  Containers: Record<string, object> | null;
+  Options: Record<string, string> | null;
+  Labels: Record<string, string> | null;
+  Peers?: { Name: string; IP: string }[];
+  /** Of a network of the cluster, with `verbose`: by name. */
+  Services?: Record<string, object>;
+}
+
 export type LocalNodeState = 'inactive' | 'pending' | 'active' | 'error' | 'locked';
 
 /** The `Swarm` part of `GET /info`. */

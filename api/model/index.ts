@@ -11,6 +11,7 @@ export * from './generic-resources.js';
 export * from './go-template.js';
 export * from './host-port.js';
 export * from './join-token.js';
+export * from './network-spec.js';
 export * from './service-spec.js';
 export * from './shape.js';
 export * from './task-state.js';

@@ -49,7 +49,7 @@ async function docker(server: RecordingServer, words: string[]): Promise<Program
 function inOrder(body: unknown): unknown {
   return JSON.parse(
     JSON.stringify(body ?? null, (key, value: unknown) =>
-      Array.isArray(value) && ['Env', 'Ports', 'Mounts'].includes(key) ? [...value].sort(byJson) : value,
+      Array.isArray(value) && ['Env', 'Ports', 'Mounts', 'Config'].includes(key) ? [...value].sort(byJson) : value,
     ),
   );
 }
@@ -229,6 +229,34 @@ async function main(): Promise<void> {
     for (const line of lines) {
       await compare(t, wordsOf(line), line.startsWith('swarm') ? { normalised: askedOf } : {});
     }
+  });
+
+  t.test('network commands send what docker sends, and say what it says', async (t) => {
+    const lines = [
+      'network create own',
+      'network create -d overlay --attachable --internal --label a=1 --label b -o com.docker.network.driver.mtu=1400 n',
+      'network create -d overlay --subnet 172.28.1.0/24 --gateway 172.28.1.5 --ip-range 172.28.1.128/25 n',
+      'network create -d overlay --ipv6 --subnet fd00:97:1::/64,172.28.2.0/24 --gateway fd00:97:1::9 n',
+      'network create -d overlay --subnet 10.1.0.0/24 --aux-address a=10.1.0.5 --ipam-opt x=y --ingress --scope swarm n',
+      'network create --subnet 10.1.0.0/24 --gateway 10.2.0.1 n',
+      'network create --subnet 10.1.0.0/24 --ip-range 10.2.0.0/25 n',
+      'network create --subnet 10.1.0.0/24 --subnet 10.1.0.128/25 n',
+      'network create --subnet 10.1.0.0/24 --gateway 10.1.0.1 --gateway 10.1.0.2 n',
+      'network create --gateway 10.1.0.1 n',
+      'network create',
+      'network ls',
+      'network ls -q',
+      'network ls --no-trunc',
+      'network ls --filter driver=overlay --format raw',
+      'network ls --format "{{.ID}} {{.Name}} {{.IPv4}} {{.IPv6}} {{.Internal}} {{.Labels}} {{.CreatedAt}}"',
+      'network inspect --format "{{.Name}} {{.Driver}} {{.Ingress}}" back nope',
+      'network inspect --format "{{(index .IPAM.Config 0).Subnet}}" back',
+      'network rm back',
+      'network rm back nope',
+      'network prune --force',
+      'network prune',
+    ];
+    for (const line of lines) await compare(t, wordsOf(line), { normalised: (body) => askedOf(inOrder(body)) });
   });
 
   t.test('wrong flags and values are refused in the words of docker', async (t) => {
@@ -468,6 +496,7 @@ async function main(): Promise<void> {
   t.test('the help of a flag is that of docker', async (t) => {
     const commands = {
       service: ['create', 'update', 'logs', 'ls', 'ps', 'inspect', 'rm', 'scale'],
+      network: ['create', 'inspect', 'ls', 'prune', 'rm'],
       node: ['demote', 'inspect', 'ls', 'promote', 'ps', 'rm', 'update'],
       swarm: ['init', 'join', 'join-token', 'leave', 'update'],
     };

@@ -336,7 +336,7 @@ t.test('help says how a command is used, with examples that it would take', asyn
   t.equal(await ctl.run('--help'), 0);
   t.match(
     ctl.stdout,
-    /^Usage: {2}swarmctl \[OPTIONS\] COMMAND\n[\s\S]*Management Commands:\n {2}node {8}Manage[\s\S]*Global Options:/,
+    /^Usage: {2}swarmctl \[OPTIONS\] COMMAND\n[\s\S]*Management Commands:\n[\s\S]* {2}node {8}Manage[\s\S]*Global Options:/,
   );
   for (const line of [
     'service --help',

@@ -183,5 +183,6 @@ function touchedOf(view: View): Touched {
     tasks: new Set(tasks.map(({ id }) => id)),
     taskServices,
     assignments: nodes,
+    networks: new Set(view.networks().map(({ id }) => id)),
   };
 }

@@ -7,6 +7,7 @@ export * from './docker-user.js';
 export * from './gateway-rules.js';
 export * from './gateway-subnet.js';
 export * from './hosts-file.js';
+export * from './ipam/index.js';
 export * from './ipv4.js';
 export * from './network-state.js';
 export * from './resolv-conf.js';

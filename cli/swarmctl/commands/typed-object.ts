@@ -50,6 +50,37 @@ const NODE = object({
   ManagerStatus: object({ Leader: { type: 'boolean' }, Reachability: TEXT, Addr: TEXT }),
 });
 
+const FLAG: Schema = { type: 'boolean' };
+
+const NETWORK = object({
+  Name: TEXT,
+  Id: TEXT,
+  Created: TEXT,
+  Scope: TEXT,
+  Driver: TEXT,
+  EnableIPv4: FLAG,
+  EnableIPv6: FLAG,
+  IPAM: object({
+    Driver: TEXT,
+    Options: MAP,
+    Config: {
+      type: 'array',
+      item: object({ Subnet: TEXT, IPRange: TEXT, Gateway: TEXT, AuxiliaryAddresses: MAP }),
+    },
+  }),
+  Internal: FLAG,
+  Attachable: FLAG,
+  Ingress: FLAG,
+  ConfigFrom: object({ Network: TEXT }),
+  ConfigOnly: FLAG,
+  Containers: MAP,
+  Options: MAP,
+  Labels: MAP,
+  Peers: LIST,
+  Services: MAP,
+});
+
+export const typedNetwork = (network: object): Struct => typedObject(network, NETWORK, 'network.Inspect');
 export const typedService = (service: object): Struct => typedObject(service, SERVICE, 'swarm.Service');
 export const typedNode = (node: object): Struct => typedObject(node, NODE, 'swarm.Node');
 

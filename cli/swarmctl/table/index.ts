@@ -4,6 +4,7 @@
 export * from './human.js';
 export * from './info.js';
 export * from './list.js';
+export * from './network-rows.js';
 export * from './pretty.js';
 export * from './rows.js';
 export * from './tab-columns.js';

@@ -163,6 +163,24 @@ const INFO = {
   },
 };
 
+const NETWORKS = (['back', 'front'] as const).map((Name, i) => ({
+  Name,
+  Id: `${i}etw0rk0000000000000000${i}`,
+  Created: '2026-01-01T00:00:00.25Z',
+  Scope: 'swarm',
+  Driver: 'overlay',
+  EnableIPv6: i === 1,
+  IPAM: { Driver: 'default', Options: null, Config: [{ Subnet: `10.0.${i}.0/24`, Gateway: `10.0.${i}.1` }] },
+  Internal: i === 0,
+  Attachable: false,
+  Ingress: false,
+  ConfigFrom: { Network: '' },
+  ConfigOnly: false,
+  Containers: null,
+  Options: null,
+  Labels: i === 0 ? { a: '1' } : {},
+}));
+
 /** What the daemon of the sample cluster answers. */
 export function answerOfSampleCluster({ method, path, query }: RecordedRequest): Reply | undefined {
   if (path === '/_ping') return { json: 'OK' };
@@ -176,6 +194,9 @@ export function answerOfSampleCluster({ method, path, query }: RecordedRequest):
   }
   if (path === '/tasks') return { json: TASKS };
   if (path === '/nodes') return { json: NODES };
+  if (path === '/networks') return { json: NETWORKS };
+  if (path === '/networks/create') return { status: 201, json: { Id: 'made', Warning: '' } };
+  if (path === '/networks/prune') return { json: { NetworksDeleted: ['front'] } };
   if (path === '/info') return { json: INFO };
   const [, kind, id, part] = path.split('/');
   if (part === 'logs') return (response) => response.end(logsOf(query));
@@ -188,6 +209,14 @@ export function answerOfSampleCluster({ method, path, query }: RecordedRequest):
     return found(
       SERVICES.find((service) => service.ID === id || service.Spec.Name === id),
       `service ${id}`,
+    );
+  if (kind === 'networks' && method === 'DELETE') {
+    return id === 'back' ? (response) => response.writeHead(204).end() : found(undefined, `network ${id}`);
+  }
+  if (kind === 'networks')
+    return found(
+      NETWORKS.find((network) => network.Name === id),
+      `network ${id}`,
     );
   if (kind === 'nodes')
     return found(

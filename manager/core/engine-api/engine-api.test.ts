@@ -109,6 +109,8 @@ function viewOf({
     contentVersions: () => [],
     task: (id) => tasks.find((record) => record.id === id),
     tasks: () => tasks,
+    network: () => undefined,
+    networks: () => [],
     tasksOfService: (id) => tasks.filter((record) => record.serviceId === id),
     tasksOfNode: (id) => tasks.filter((record) => record.nodeId === id),
     usageOfNode: () => new NodeUsageSum(),

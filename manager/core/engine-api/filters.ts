@@ -177,7 +177,8 @@ function equals(filters: Filters, key: string, text: string): boolean {
   return values === undefined || values.length === 0 || values.some((value) => value.toLowerCase() === text);
 }
 
-function labelsMatch(filters: Filters, key: string, labels: Record<string, string> = {}): boolean {
+/** Whether the labels are all there that `key` asks for: `name`, or `name=value`. */
+export function labelsMatch(filters: Filters, key: string, labels: Record<string, string> = {}): boolean {
   return (filters.get(key) ?? []).every((condition) => {
     const [, name = '', value] = /^([^=]*)(?:=(.*))?$/s.exec(condition) ?? [];
     if (!Object.hasOwn(labels, name)) return false;

@@ -6,6 +6,7 @@
 export * from './cluster.js';
 export * from './content.js';
 export * from './filters.js';
+export * from './network.js';
 export * from './node.js';
 export * from './reference.js';
 export * from './service.js';

@@ -5,6 +5,7 @@ import type { ClusterRecord, NodeRecord } from '../store/records.js';
 import type { View } from '../store/view.js';
 import type { Decision } from './decision.js';
 import { completeClusterSpec, refuseUnhonouredClusterSpec } from './honoured.js';
+import { firstNetworks } from './network-requests.js';
 import { invalid } from './refusal.js';
 
 /** What makes a cluster, with its first node: a manager. */
@@ -58,6 +59,7 @@ export function initCluster(view: View, init: ClusterInit, rng: Rng): Decision<s
           ...(description !== undefined && { description }),
         },
       },
+      ...firstNetworks(undefined, rng),
     ],
     result: id,
   };

@@ -1,6 +1,7 @@
 import { type ContentKind, isTerminal, rankOf, type ServiceSpec } from '@apiary/api/model';
 import { unreachable } from '@apiary/std';
 import { changeContent } from './apply-content-change.js';
+import { changeNetwork } from './apply-network-change.js';
 import { changeNode } from './apply-node-change.js';
 import type { Change, ChangeOf, Touched } from './change.js';
 import { followedNames } from './content-pins.js';
@@ -49,6 +50,10 @@ export function applyChange(tables: Tables, change: Change, landing: Landing, to
     case 'task-restarts':
     case 'task-delete':
       changeTask(tables, change, landing, touched);
+      return;
+    case 'network-create':
+    case 'network-delete':
+      changeNetwork(tables, change, landing, touched);
       return;
     default:
       unreachable(change);

@@ -12,6 +12,7 @@ import type {
   ClusterRecord,
   ContentRecord,
   Departure,
+  NetworkRecord,
   NodeRecord,
   RestartHistory,
   TaskRecord,
@@ -31,13 +32,17 @@ export interface Entry {
 
 export type Guard =
   /** The object is there, and unchanged since `version` (any version when it is undefined). */
-  | { type: 'unchanged'; kind: 'cluster' | 'node' | 'service' | ContentKind; id: string; version?: number }
+  | { type: 'unchanged'; kind: 'cluster' | 'node' | 'service' | 'network' | ContentKind; id: string; version?: number }
   /** No service other than `exceptId` has this name. */
   | { type: 'service-name-free'; name: string; exceptId?: string }
   | { type: 'content-name-free'; kind: ContentKind; name: string }
   /** The spec of no service names the secret or config, in whichever version. */
   | { type: 'content-unused'; kind: ContentKind; name: string }
-  | { type: 'no-cluster' };
+  | { type: 'no-cluster' }
+  /** No other network has the name or the VNI of this one, or a subnet that overlaps with one of its. */
+  | { type: 'network-free'; network: Pick<NetworkRecord, 'spec' | 'vni' | 'subnets'> }
+  /** No service and no task asks for the network. */
+  | { type: 'network-unused'; id: string };
 
 /** A change of one record. One that names an object which is gone changes nothing. */
 export type Change =
@@ -99,7 +104,10 @@ export type Change =
    */
   | { type: 'task-status'; id: string; status: TaskStatus }
   | { type: 'task-restarts'; id: string; restarts: RestartHistory }
-  | { type: 'task-delete'; id: string };
+  | { type: 'task-delete'; id: string }
+  /** Does nothing when the name is taken. */
+  | { type: 'network-create'; network: Omit<NetworkRecord, 'meta'> }
+  | { type: 'network-delete'; id: string };
 
 export type ChangeOf<T extends Change['type']> = Extract<Change, { type: T }>;
 
@@ -118,4 +126,5 @@ export interface Touched {
   taskServices: Set<string>;
   /** Nodes whose set of tasks, or one of those tasks, changed. */
   assignments: Set<string>;
+  networks: Set<string>;
 }

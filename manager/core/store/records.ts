@@ -4,6 +4,7 @@ import type {
   DesiredState,
   EndpointSpec,
   GenericResource,
+  NetworkSpec,
   NodeDescription,
   NodeSpec,
   NodeState,
@@ -13,6 +14,7 @@ import type {
   TaskTemplate,
   UpdateState,
 } from '@apiary/api/model';
+import type { NetworkSubnet } from '@apiary/overlay-net/core';
 
 /** What the managers remember. Records are never changed in place: a change puts a new record in the old one's place. */
 
@@ -39,6 +41,10 @@ export interface ClusterRecord {
    * wanted as a manager again is not among them. No change of it is a new version of the cluster.
    */
   excluded?: Record<string, number>;
+  /** Where networks get their subnets from, as asked for when the cluster was made; undefined for the default. */
+  addressPools?: { pools: string[]; subnetLength: number };
+  /** The UDP port of what is sent between hosts; undefined for the default, 4789. */
+  dataPathPort?: number;
 }
 
 export interface NodeRecord {
@@ -91,6 +97,22 @@ export interface ServiceRecord {
   update?: UpdateProgress;
   /** Of a job only. */
   job?: JobRun;
+}
+
+/** A network that tasks on all nodes may be on. */
+export interface NetworkRecord {
+  id: string;
+  meta: Meta;
+  spec: NetworkSpec;
+  /**
+   * `overlay`: ours, between hosts. `ingress`: what stands for the ports that every node publishes, which come in over the
+   * gateway networks; nothing is on it. The others: the engine's own network of that name, on whatever node a task is.
+   */
+  kind: 'overlay' | 'ingress' | 'host' | 'bridge' | 'none';
+  /** Identifies it on the wire between hosts; 0 for one of the engine's. */
+  vni: number;
+  /** At most one of each family, IPv4 first; none for one of the engine's. */
+  subnets: NetworkSubnet[];
 }
 
 /** How often a job has been run, and since when it does: Docker's `JobStatus`. Every update runs it again. */

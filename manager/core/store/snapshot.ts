@@ -1,5 +1,13 @@
 import { ApiaryError, messageOf } from '@apiary/std';
-import type { ClusterRecord, ContentRecord, NodeRecord, ServiceRecord, SpecVersion, TaskRecord } from './records.js';
+import type {
+  ClusterRecord,
+  ContentRecord,
+  NetworkRecord,
+  NodeRecord,
+  ServiceRecord,
+  SpecVersion,
+  TaskRecord,
+} from './records.js';
 import { Tables } from './tables.js';
 
 /**
@@ -12,6 +20,7 @@ type Line =
   | { format: number }
   | { cluster: ClusterRecord }
   | { node: NodeRecord }
+  | { network: NetworkRecord }
   | { specVersion: SpecVersion }
   | { secret: ContentRecord }
   | { config: ContentRecord }
@@ -29,6 +38,7 @@ const PIECE_CHARACTERS = 128 * 1024;
 export function writeSnapshot(tables: Tables): Iterable<string> {
   const { cluster } = tables;
   const nodes = tables.nodes.values();
+  const networks = tables.networks.values();
   const specs = tables.specs.values();
   const secrets = tables.contents.secret.values();
   const configs = tables.contents.config.values();
@@ -39,6 +49,7 @@ export function writeSnapshot(tables: Tables): Iterable<string> {
     yield { format: FORMAT };
     if (cluster !== undefined) yield { cluster };
     for (const node of nodes) yield { node };
+    for (const network of networks) yield { network };
     for (const specVersion of specs) yield { specVersion };
     for (const secret of secrets) yield { secret };
     for (const config of configs) yield { config };
@@ -90,6 +101,7 @@ function put(tables: Tables, line: Line): void {
   else if ('secret' in line) tables.contents.secret.put(line.secret);
   else if ('config' in line) tables.contents.config.put(line.config);
   else if ('node' in line) tables.nodes.put(line.node);
+  else if ('network' in line) tables.networks.put(line.network);
   else if ('cluster' in line) tables.cluster = line.cluster;
   else if (line.format !== FORMAT) {
     throw new ApiaryError(
@@ -100,7 +112,7 @@ function put(tables: Tables, line: Line): void {
   }
 }
 
-const KINDS = ['format', 'cluster', 'node', 'specVersion', 'secret', 'config', 'service', 'task'];
+const KINDS = ['format', 'cluster', 'node', 'network', 'specVersion', 'secret', 'config', 'service', 'task'];
 
 function parsed(text: string): Line {
   let line: unknown;

@@ -106,6 +106,7 @@ t.test('an entry says what it touched, and a task of a service that is gone is n
     tasks: new Set(['t']),
     taskServices: new Set(['s']),
     assignments: new Set(['n']),
+    networks: new Set(),
   });
   t.equal(store.task('t')?.startAtMs, undefined);
   applied(store, { type: 'service-delete', id: 's' });

@@ -1,6 +1,7 @@
 import type { ContentKind } from '@apiary/api/model';
 import { invariant, unreachable } from '@apiary/std';
 import { applyChange } from './apply-change.js';
+import { isNetworkFree, isNetworkUnused } from './apply-network-change.js';
 import type { ApplyResult, Entry, Guard, Touched } from './change.js';
 import { usesContent } from './content-pins.js';
 import { type Demand, type NodeUsage, NodeUsageSum } from './node-usage.js';
@@ -8,6 +9,7 @@ import type {
   ClusterRecord,
   ContentRecord,
   Meta,
+  NetworkRecord,
   NodeRecord,
   ServiceRecord,
   SpecVersion,
@@ -48,6 +50,7 @@ export class Store implements View {
       tasks: new Set(),
       taskServices: new Set(),
       assignments: new Set(),
+      networks: new Set(),
     };
     const failed = entry.guards.find((guard) => !this.#holds(guard));
     if (failed !== undefined) return { result: { ok: false, failed }, touched };
@@ -111,6 +114,14 @@ export class Store implements View {
     return this.#tables.contents[kind].versionsOf(name);
   }
 
+  network(id: string): NetworkRecord | undefined {
+    return this.#tables.networks.get(id);
+  }
+
+  networks(): NetworkRecord[] {
+    return this.#tables.networks.list();
+  }
+
   task(id: string): TaskRecord | undefined {
     return this.#tables.tasks.get(id);
   }
@@ -159,6 +170,10 @@ export class Store implements View {
         return this.contentByName(guard.kind, guard.name) === undefined;
       case 'content-unused':
         return !this.services().some(({ spec }) => usesContent(spec, guard.kind, guard.name));
+      case 'network-free':
+        return isNetworkFree(this.#tables, guard);
+      case 'network-unused':
+        return isNetworkUnused(this.#tables, guard.id);
       case 'unchanged': {
         const record = this.#record(guard.kind, guard.id);
         return record !== undefined && (guard.version === undefined || record.meta.version === guard.version);
@@ -169,8 +184,9 @@ export class Store implements View {
   }
 
   #record(kind: UnchangedKind, id: string): { id: string; meta: Meta } | undefined {
-    const { cluster, nodes, services } = this.#tables;
+    const { cluster, nodes, services, networks } = this.#tables;
     if (kind === 'cluster') return cluster?.id === id ? cluster : undefined;
+    if (kind === 'network') return networks.get(id);
     if (kind === 'secret' || kind === 'config') return this.content(kind, id);
     return kind === 'node' ? nodes.get(id) : services.get(id);
   }

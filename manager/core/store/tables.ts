@@ -4,7 +4,7 @@ import { contentPins } from './content-pins.js';
 import { Contents } from './contents.js';
 import { NodeUsageSum } from './node-usage.js';
 import { GroupedIndex, RecordIndex } from './record-index.js';
-import type { ClusterRecord, NodeRecord, ServiceRecord, TaskRecord } from './records.js';
+import type { ClusterRecord, NetworkRecord, NodeRecord, ServiceRecord, TaskRecord } from './records.js';
 import { SpecVersions } from './spec-versions.js';
 
 /** All records, with what finds them: whatever puts or deletes one here keeps every index in step. */
@@ -13,6 +13,7 @@ export class Tables {
   readonly nodes = new RecordIndex<NodeRecord>();
   readonly services = new RecordIndex<ServiceRecord>();
   readonly tasks = new RecordIndex<TaskRecord>();
+  readonly networks = new RecordIndex<NetworkRecord>();
   readonly tasksOfService = new GroupedIndex<TaskRecord>();
   readonly tasksOfNode = new GroupedIndex<TaskRecord>();
   readonly usageOfNode = new Map<string, NodeUsageSum>();

@@ -1,6 +1,14 @@
 import type { ContentKind } from '@apiary/api/model';
 import type { Demand, NodeUsage } from './node-usage.js';
-import type { ClusterRecord, ContentRecord, NodeRecord, ServiceRecord, SpecVersion, TaskRecord } from './records.js';
+import type {
+  ClusterRecord,
+  ContentRecord,
+  NetworkRecord,
+  NodeRecord,
+  ServiceRecord,
+  SpecVersion,
+  TaskRecord,
+} from './records.js';
 
 /** Committed state, to be read. Every iteration is in the order of ids, so that all replicas decide alike. */
 export interface View {
@@ -21,6 +29,8 @@ export interface View {
   contents(kind: ContentKind): ContentRecord[];
   /** All versions of a name that are there, the one that it has first. */
   contentVersions(kind: ContentKind, name: string): ContentRecord[];
+  network(id: string): NetworkRecord | undefined;
+  networks(): NetworkRecord[];
   task(id: string): TaskRecord | undefined;
   tasks(): TaskRecord[];
   tasksOfService(serviceId: string): TaskRecord[];

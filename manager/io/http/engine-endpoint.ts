@@ -42,17 +42,20 @@ export class EngineEndpoint {
     return answer?.headers;
   }
 
-  /** The object that a GET of `path` answers, or undefined when the engine does not. */
-  async object(path: string): Promise<Record<string, unknown> | undefined> {
-    const answer = await this.#ask(path);
+  /** The object that a request of `path`, which has no body, answers, or undefined when the engine does not. */
+  async object(path: string, method: 'GET' | 'POST' = 'GET'): Promise<Record<string, unknown> | undefined> {
+    const answer = await this.#ask(path, method);
     if (answer === undefined || answer.status !== 200) return undefined;
     return JSON.parse(answer.text);
   }
 
-  #ask(path: string): Promise<{ status: number; headers: http.IncomingHttpHeaders; text: string } | undefined> {
+  #ask(
+    path: string,
+    method = 'GET',
+  ): Promise<{ status: number; headers: http.IncomingHttpHeaders; text: string } | undefined> {
     return new Promise((resolve) => {
-      const request = http.get(
-        { socketPath: this.#socketPath, path, agent: false, signal: AbortSignal.timeout(QUESTION_TIMEOUT_MS) },
+      const request = http.request(
+        { socketPath: this.#socketPath, path, method, agent: false, signal: AbortSignal.timeout(QUESTION_TIMEOUT_MS) },
         (response) => {
           const chunks: Buffer[] = [];
           response.on('data', (chunk: Buffer) => chunks.push(chunk));
@@ -64,6 +67,7 @@ export class EngineEndpoint {
         },
       );
       request.once('error', () => resolve(undefined));
+      request.end();
     });
   }
 

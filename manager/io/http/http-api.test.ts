@@ -356,12 +356,57 @@ t.test("faults of a service get the words and statuses that Docker's clients kno
   );
 });
 
+t.test('networks are made, found, listed, removed and pruned, as Docker has them', async (t) => {
+  const { client } = await serve(t, { manager: true });
+  const ids = new Map<string, string>();
+  for (const Name of ['a', 'b', 'c']) {
+    const { Id, Warning } = await client.createNetwork({ Name, Driver: 'overlay', Labels: { of: Name } });
+    t.equal(Warning, '');
+    ids.set(Name, Id);
+  }
+  const [a = '', b = ''] = [ids.get('a'), ids.get('b')];
+  for (const reference of [a, 'a', a.slice(0, 9)]) t.equal((await client.network(reference)).Id, a);
+  t.match(await client.network('a'), {
+    Name: 'a',
+    Scope: 'swarm',
+    Driver: 'overlay',
+    EnableIPv6: false,
+    IPAM: { Driver: 'default', Options: null, Config: [{ Subnet: '10.0.16.0/24', Gateway: '10.0.16.1' }] },
+    Labels: { of: 'a' },
+    Options: { 'com.docker.network.driver.overlay.vxlanid_list': /^\d+$/ },
+  });
+  const names = async (filters?: Record<string, string[]>) =>
+    (await client.networks(filters)).map(({ Name }) => Name).sort();
+  t.same(await names(), ['a', 'b', 'c', 'ingress'], 'what stands for the networks of the engines is not listed');
+  t.same(await names({ label: ['of=b'] }), ['b']);
+  t.same(await names({ id: [b.slice(0, 12)] }), ['b']);
+  t.same(await names({ driver: ['bridge'] }), []);
+  t.same(await names({ scope: ['swarm'], name: ['ing'] }), ['ingress']);
+  t.match(await refusal(client.networks({ foo: ['bar'] })), "400 invalid-argument: Invalid filter 'foo'");
+  t.match(await client.network('host', { scope: 'swarm' }), { Name: 'host', Driver: 'host' });
+  t.equal(await refusal(client.network('nosuch', { scope: 'swarm' })), '404 not-found: network nosuch not found');
+  t.equal(
+    await refusal(client.createNetwork({ Name: 'a', Driver: 'overlay' })),
+    '409 already-exists: network with name a already exists',
+  );
+  t.equal(
+    await refusal(client.createNetwork({ Name: 'bad name', Driver: 'overlay' })),
+    '400 invalid-argument: rpc error: code = InvalidArgument desc = name must be valid as a DNS name component',
+  );
+  t.match(
+    await refusal(client.request('POST', '/networks/a/connect', { body: { Container: 'x' } })),
+    /^501 .*network a/,
+  );
+  await client.removeNetwork('a');
+  t.same(await client.pruneNetworks({ 'label!': ['of=c'] }), { NetworksDeleted: ['b'] });
+  t.same(await names(), ['c', 'ingress']);
+
+  const { client: outsider } = await serve(t, { manager: false });
+  t.equal(await refusal(outsider.createNetwork({ Name: 'n', Driver: 'overlay' })), `503 not-manager: ${NO_SWARM}`);
+});
+
 t.test('what this version has not is refused, and credentials are not dropped in silence', async (t) => {
   const { client } = await serve(t, { manager: true });
-  const noNetworks = '501 unimplemented: networks of the cluster (overlay) are not supported by this version';
-  t.equal(await refusal(client.request('GET', '/networks/host?scope=swarm')), noNetworks);
-  const overlay = { Name: 'n', Driver: 'overlay' };
-  t.equal(await refusal(client.request('POST', '/networks/create', { body: overlay })), noNetworks);
   await client.createService(spec('a'));
   t.same((await client.createService(spec('b'), { registryAuth: 'e30=' })).Warnings, undefined);
   t.match((await client.createService(spec('c'), { registryAuth: 'eyJ1Ijoi' })).Warnings, [

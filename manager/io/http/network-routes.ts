@@ -1,28 +1,183 @@
+import { type NetworkSpec, NetworkSpecSchema, read } from '@apiary/api/model';
 import { ApiaryError } from '@apiary/std';
 import type { FastifyInstance } from 'fastify';
-import type { ApiContext } from './context.js';
-import { bodyJson } from './request-reading.js';
+import {
+  type Filters,
+  filterNetworks,
+  findNetwork,
+  isDangling,
+  isOverlay,
+  labelsMatch,
+  NETWORK_FILTERS,
+  networkObject,
+  parseFilters,
+} from '../../core/engine-api/index.js';
+import { createNetwork, removeNetwork } from '../../core/requests/index.js';
+import type { NetworkRecord } from '../../core/store/records.js';
+import type { View } from '../../core/store/view.js';
+import { type ApiContext, currentView, replicaOf } from './context.js';
+import { asClusterRequest } from './error-reply.js';
+import { bodyJson, pathParameter, queryText } from './request-reading.js';
 
 /**
- * Networks are the engine's, but for those of the cluster, which this version does not have: the engine, which is in no
- * swarm, would answer for them that this node is no manager.
+ * Networks are the engine's, but for those of the cluster: a list has both, a name is looked for first among the
+ * cluster's. A node that is no manager has the engine's alone.
  */
-export function networkRoutes(app: FastifyInstance, { node, engine }: ApiContext): void {
+export function networkRoutes(app: FastifyInstance, context: ApiContext): void {
+  const { engine } = context;
+
+  app.get('/networks', async (request, reply) => {
+    if (!isManager(context)) return engine.forwardFrom(request, reply);
+    const filters = parseFilters(queryText(request, 'filters'), NETWORK_FILTERS);
+    const [view, own] = await Promise.all([currentView(context), engine.object(request.originalUrl)]);
+    const engines: unknown[] = Array.isArray(own) ? own : [];
+    return [...engines, ...filterNetworks(view, filters).map(networkObject)];
+  });
+
   app.post('/networks/create', async (request, reply) => {
     const asked = bodyJson(request);
-    if (asksForSwarmScope(asked)) refuseNetworks(node);
+    if (asksForSwarmScope(asked)) return reply.code(201).send(await create(context, asked));
+    await refuseNameOfCluster(context, asked);
     return engine.forwardFrom(request, reply);
   });
-  // With `scope=swarm`: what the stock command line asks before it creates a service with --network.
-  app.get('/networks/:id', async () => refuseNetworks(node));
+
+  app.post('/networks/prune', async (request, reply) => {
+    if (!isManager(context)) return engine.forwardFrom(request, reply);
+    const filters = parseFilters(queryText(request, 'filters'), ['label', 'label!', 'until', 'dangling']);
+    const removed = await prune(context, filters);
+    const own = await engine.object(request.originalUrl, 'POST');
+    const engines: unknown = own?.['NetworksDeleted'];
+    const names = [...(Array.isArray(engines) ? engines : []), ...removed];
+    return { NetworksDeleted: names.length === 0 ? null : names };
+  });
+
+  app.get('/networks/:id', async (request, reply) => {
+    const reference = pathParameter(request, 'id');
+    const scope = queryText(request, 'scope') ?? '';
+    if (scope === 'swarm') {
+      return networkObject(findNetwork(await currentView(context), reference, { withEngines: true }));
+    }
+    if (scope !== '' || !isManager(context)) return engine.forwardFrom(request, reply);
+    const network = await lookUp(context, reference);
+    return network === undefined ? engine.forwardFrom(request, reply) : networkObject(network);
+  });
+
+  app.delete('/networks/:id', async (request, reply) => {
+    const network = isManager(context) ? await lookUp(context, pathParameter(request, 'id')) : undefined;
+    if (network === undefined) return engine.forwardFrom(request, reply);
+    await asClusterRequest(() => replicaOf(context).submit((view) => removeNetwork(view, network.id)));
+    return reply.code(204).send();
+  });
+
+  for (const action of ['connect', 'disconnect']) {
+    app.post(`/networks/:id/${action}`, async (request, reply) => {
+      const network = isManager(context) ? await lookUp(context, pathParameter(request, 'id')) : undefined;
+      if (network === undefined) return engine.forwardFrom(request, reply);
+      throw new ApiaryError(
+        'unimplemented',
+        `network ${network.spec.Name} is of the cluster: to ${action} a running container is not supported by this version`,
+      );
+    });
+  }
 }
 
-function refuseNetworks(node: ApiContext['node']): never {
-  node.replica();
-  throw new ApiaryError('unimplemented', 'networks of the cluster (overlay) are not supported by this version');
+function isManager({ node }: ApiContext): boolean {
+  return node.status().controlAvailable;
 }
 
+/**
+ * The cluster's network that is meant; undefined when it is one of the engine's, or none. The engine's come before the
+ * beginning of an id of the cluster's.
+ */
+async function lookUp(context: ApiContext, reference: string): Promise<NetworkRecord | undefined> {
+  const view = await currentView(context);
+  let network: NetworkRecord;
+  try {
+    network = findNetwork(view, reference);
+  } catch (error) {
+    if (error instanceof ApiaryError && error.code === 'not-found') return undefined;
+    throw error;
+  }
+  if (network.id === reference || network.spec.Name === reference) return network;
+  const own = await context.engine.object(`/networks/${encodeURIComponent(reference)}`);
+  return own === undefined ? network : undefined;
+}
+
+async function create(context: ApiContext, body: unknown): Promise<{ Id: string; Warning: string }> {
+  const { state, controlAvailable } = context.node.status();
+  if (state === 'active' && !controlAvailable) {
+    const words =
+      'Cannot create a multi-host network from a worker node. Please create the network from a manager node.';
+    throw new ApiaryError('permission-denied', words);
+  }
+  const replica = replicaOf(context);
+  const spec = read(NetworkSpecSchema, body, 'network');
+  await refuseNameOfEngine(context, spec);
+  if (replica.view.networks().some((network) => network.spec.Name === spec.Name)) throw alreadyExists(spec.Name);
+  const id = await asClusterRequest(() => replica.submit((view, { rng }) => createNetwork(view, spec, rng)));
+  return { Id: id, Warning: '' };
+}
+
+async function refuseNameOfEngine({ engine }: ApiContext, { Name }: NetworkSpec): Promise<void> {
+  if (Name === '') throw new ApiaryError('invalid-argument', 'invalid name: ');
+  const own = await engine.object(`/networks/${encodeURIComponent(Name)}`);
+  if (own?.['Name'] === Name) throw alreadyExists(Name);
+}
+
+async function refuseNameOfCluster(context: ApiContext, body: unknown): Promise<void> {
+  if (!isManager(context) || typeof body !== 'object' || body === null || !('Name' in body)) return;
+  const view = await currentView(context);
+  const { Name } = body;
+  if (view.networks().some((network) => network.spec.Name === Name && isOverlay(network))) {
+    throw alreadyExists(String(Name));
+  }
+}
+
+function alreadyExists(name: string): ApiaryError {
+  return new ApiaryError('already-exists', `network with name ${name} already exists`);
+}
+
+/** A driver's networks that only say how others are to be made are the engine's whatever the driver. */
 function asksForSwarmScope(body: unknown): boolean {
   if (typeof body !== 'object' || body === null) return false;
+  if ('ConfigOnly' in body && body.ConfigOnly === true) return false;
   return ('Driver' in body && body.Driver === 'overlay') || ('Scope' in body && body.Scope === 'swarm');
+}
+
+/** Removes the cluster's networks that nobody uses. @returns their names */
+async function prune(context: ApiContext, filters: Filters): Promise<string[]> {
+  const replica = replicaOf(context);
+  const view = await currentView(context);
+  const removed: string[] = [];
+  for (const network of unused(view, filters)) {
+    try {
+      await replica.submit((now) => removeNetwork(now, network.id));
+      removed.push(network.spec.Name);
+    } catch (error) {
+      // Somebody else has removed it, or uses it by now.
+      if (!(error instanceof ApiaryError) || !['not-found', 'failed-precondition'].includes(error.code)) throw error;
+    }
+  }
+  return removed;
+}
+
+function unused(view: View, filters: Filters): NetworkRecord[] {
+  const until = filters.get('until')?.map(untilMs) ?? [];
+  const without = filters.get('label!') ?? [];
+  return view
+    .networks()
+    .filter(
+      (network) =>
+        isDangling(view, network) &&
+        until.every((ms) => network.meta.createdAtMs < ms) &&
+        labelsMatch(filters, 'label', network.spec.Labels) &&
+        without.every((label) => !labelsMatch(new Map([['label', [label]]]), 'label', network.spec.Labels)),
+    );
+}
+
+/** A moment as Docker's clients send it: seconds since the epoch, or a time in RFC 3339. */
+function untilMs(text: string): number {
+  const ms = /^\d+(?:\.\d+)?$/.test(text) ? Number(text) * 1000 : Date.parse(text);
+  if (Number.isNaN(ms)) throw new ApiaryError('invalid-argument', `invalid filter: until=${text}: expected a time`);
+  return ms;
 }

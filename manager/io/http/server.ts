@@ -34,12 +34,11 @@ const DRAIN_TIMEOUT_MS = 5_000;
 const SOCKET_MODE = 0o660;
 
 /** What is ours; every other path is the engine's. */
-const OURS = /^(?:\/v\d+\.\d+)?\/(?:_ping|version|info|swarm|nodes|services|tasks|secrets|configs|apiary)(?:[/?]|$)/;
-/** Networks are the engine's, but for what may ask for one of the cluster. */
-const MAYBE_OURS = /^(?:\/v\d+\.\d+)?\/networks\/(?:create(?:\?|$)|[^/?]+\?(?:.*&)?scope=swarm(?:&|$))/;
+const OURS =
+  /^(?:\/v\d+\.\d+)?\/(?:_ping|version|info|swarm|nodes|services|tasks|secrets|configs|networks|apiary)(?:[/?]|$)/;
 
 function isOurs(url: string): boolean {
-  return OURS.test(url) || MAYBE_OURS.test(url);
+  return OURS.test(url);
 }
 
 /** The part of a pino logger that is used. */

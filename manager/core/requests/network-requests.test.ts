@@ -1,0 +1,152 @@
+import type { NetworkSpec, ServiceSpec } from '@apiary/api/model';
+import { SeededRng } from '@apiary/std';
+import t from 'tap';
+import { Store } from '../store/store.js';
+import type { Decision } from './decision.js';
+import { createNetwork, firstNetworks, removeNetwork } from './network-requests.js';
+
+/** A cluster with a node at 10.0.16.7. */
+class Cluster {
+  readonly store = new Store();
+  readonly rng = new SeededRng(5);
+  #index = 0;
+
+  constructor() {
+    const status = { state: 'ready' as const, message: '', addr: '10.0.16.7' };
+    this.commit({
+      guards: [],
+      changes: [
+        { type: 'node-create', node: { id: 'n', spec: {}, role: 'manager', status } },
+        ...firstNetworks(undefined, this.rng),
+      ],
+      result: '',
+    });
+  }
+
+  commit<R>({ guards, changes, result }: Decision<R>): R {
+    const applied = this.store.apply(++this.#index, { atMs: 1, guards, changes });
+    t.ok(applied.result.ok, 'nothing came between');
+    return result;
+  }
+
+  create(spec: NetworkSpec): string {
+    return this.commit(createNetwork(this.store, spec, this.rng));
+  }
+
+  service(name: string, spec: Partial<ServiceSpec>): void {
+    const change = { type: 'service-create' as const, id: name, spec: { Name: name, TaskTemplate: {}, ...spec } };
+    this.commit({ guards: [], changes: [change], result: '' });
+  }
+
+  subnetOf(id: string): string | undefined {
+    return this.store.network(id)?.subnets[0]?.subnet;
+  }
+}
+
+t.test('a cluster begins with the ingress network, and with what stands for the networks of its engines', async (t) => {
+  const { store } = new Cluster();
+  const named = new Map(store.networks().map((network) => [network.spec.Name, network]));
+  t.match(named.get('ingress'), {
+    kind: 'ingress',
+    vni: 4096,
+    subnets: [{ subnet: '10.0.0.0/24', gateway: '10.0.0.1' }],
+  });
+  for (const name of ['host', 'bridge', 'none']) t.match(named.get(name), { kind: name, vni: 0, subnets: [] });
+});
+
+t.test('a network gets a subnet that no other network and no host is in, and a number of its own', async (t) => {
+  const cluster = new Cluster();
+  const [a, b] = [cluster.create({ Name: 'a' }), cluster.create({ Name: 'b' })];
+  t.same([cluster.subnetOf(a), cluster.subnetOf(b)], ['10.0.32.0/20', '10.0.48.0/20']);
+  t.not(cluster.store.network(a)?.vni, cluster.store.network(b)?.vni);
+  const asked = cluster.create({ Name: 'c', IPAM: { Config: [{ Subnet: '10.0.64.0/18' }] } });
+  t.equal(cluster.subnetOf(asked), '10.0.64.0/18');
+  t.equal(cluster.subnetOf(cluster.create({ Name: 'd' })), '10.0.128.0/20');
+  cluster.commit(removeNetwork(cluster.store, a));
+  t.equal(cluster.subnetOf(cluster.create({ Name: 'e' })), '10.0.32.0/20', 'what was given back is given again');
+  const both = cluster.create({
+    Name: 'f',
+    EnableIPv6: true,
+    IPAM: { Config: [{ Subnet: 'fd00:1::/64' }, { Subnet: '172.28.0.0/24' }] },
+  });
+  t.same(
+    cluster.store.network(both)?.subnets.map(({ subnet }) => subnet),
+    ['172.28.0.0/24', 'fd00:1::/64'],
+  );
+});
+
+t.test('of two that ask for one subnet, one gets it, whichever lands first', async (t) => {
+  const cluster = new Cluster();
+  const wish = (Name: string): NetworkSpec => ({ Name, IPAM: { Config: [{ Subnet: '10.9.0.0/24' }] } });
+  const [first, second] = [
+    createNetwork(cluster.store, wish('a'), cluster.rng),
+    createNetwork(cluster.store, wish('b'), cluster.rng),
+  ];
+  cluster.commit(first);
+  const late = cluster.store.apply(99, { atMs: 1, guards: second.guards, changes: second.changes });
+  t.match(late.result, { ok: false, failed: { type: 'network-free' } });
+  t.throws(() => createNetwork(cluster.store, wish('b'), cluster.rng), {
+    code: 'invalid-argument',
+    message: 'subnet 10.9.0.0/24 overlaps with subnet 10.9.0.0/24 of network a: choose another',
+  });
+});
+
+t.test(
+  'what is wrong with a network is said in the words of Docker, and what is not honoured is refused',
+  async (t) => {
+    const cluster = new Cluster();
+    cluster.create({ Name: 'a', Options: { 'com.docker.network.driver.overlay.vxlanid_list': '5000' } });
+    const refused: [NetworkSpec, string, RegExp][] = [
+      [{ Name: 'bad name' }, 'invalid-argument', /^name must be valid as a DNS name component$/],
+      [{ Name: 'x'.repeat(64) }, 'invalid-argument', /^name must be 63 characters or fewer$/],
+      [{ Name: 'a' }, 'already-exists', /^network with name a already exists$/],
+      [{ Name: 'b', Scope: 'local' }, 'permission-denied', /^cannot downgrade network scope for overlay networks$/],
+      [{ Name: 'b', Driver: 'bridge' }, 'unimplemented', /^Driver "bridge" with scope swarm/],
+      [{ Name: 'b', IPAM: { Driver: 'foo' } }, 'invalid-argument', /^error during lookup of plugin foo$/],
+      [{ Name: 'b', Ingress: true }, 'already-exists', /^ingress network \(\w+\) is already present$/],
+      [{ Name: 'b', Ingress: true, Attachable: true }, 'invalid-argument', /^ingress network cannot be attachable$/],
+      [{ Name: 'b', Options: { foo: 'bar' } }, 'unimplemented', /^Options\.foo is not supported/],
+      [
+        { Name: 'b', Options: { 'com.docker.network.driver.mtu': 'abc' } },
+        'invalid-argument',
+        /mtu: expected 576 to 65535/,
+      ],
+      [
+        { Name: 'b', Options: { 'com.docker.network.driver.overlay.vxlanid_list': '5000' } },
+        'invalid-argument',
+        /^VXLAN id 5000 of network b is already that of network a$/,
+      ],
+      [
+        { Name: 'b', IPAM: { Config: [{ Subnet: '10.224.7.0/24' }] } },
+        'invalid-argument',
+        /from which each node has its own/,
+      ],
+      [{ Name: 'b', IPAM: { Config: [{ Subnet: 'fd00::/64' }] } }, 'invalid-argument', /--ipv6/],
+      [
+        { Name: 'b', IPAM: { Config: [{ Subnet: '10.8.0.0/24' }, { Subnet: '10.9.0.0/24' }] } },
+        'unimplemented',
+        /more than one subnet of a family/,
+      ],
+    ];
+    for (const [spec, code, message] of refused) {
+      t.throws(() => createNetwork(cluster.store, spec, cluster.rng), { code, message });
+    }
+  },
+);
+
+t.test('a network goes when nobody uses it, and says by what it is used', async (t) => {
+  const cluster = new Cluster();
+  const id = cluster.create({ Name: 'a' });
+  cluster.service('web', { TaskTemplate: { Networks: [{ Target: id }] } });
+  const inUse = { code: 'failed-precondition', message: `network ${id} is in use by service web` };
+  t.throws(() => removeNetwork(cluster.store, id), inUse);
+  cluster.commit({ guards: [], changes: [{ type: 'service-delete', id: 'web' }], result: '' });
+  const removal = removeNetwork(cluster.store, id);
+  cluster.service('old', { Networks: [{ Target: id }] });
+  t.match(cluster.store.apply(50, { atMs: 1, ...removal }).result, { ok: false, failed: { type: 'network-unused' } });
+  const host = cluster.store.networks().find(({ kind }) => kind === 'host')?.id ?? '';
+  t.throws(() => removeNetwork(cluster.store, host), {
+    message: 'host is a pre-defined network and cannot be removed',
+  });
+  t.throws(() => removeNetwork(cluster.store, 'gone'), { code: 'not-found' });
+});

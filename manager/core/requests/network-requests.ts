@@ -1,0 +1,202 @@
+import type { NetworkSpec } from '@apiary/api/model';
+import {
+  freeSubnet,
+  freeVni,
+  GATEWAY_POOL,
+  LAST_VNI,
+  type NetworkSubnet,
+  networksOverlap,
+  parseIpNetwork,
+  readSubnet,
+} from '@apiary/overlay-net/core';
+import { ApiaryError, newId, type Rng } from '@apiary/std';
+import { networkTargets } from '../store/apply-network-change.js';
+import type { Change } from '../store/change.js';
+import type { ClusterRecord, NetworkRecord } from '../store/records.js';
+import type { View } from '../store/view.js';
+import type { Decision } from './decision.js';
+import { invalid, quoted, unhonoured } from './refusal.js';
+
+/** Where a network gets its subnet from when nobody asks for one; lengths as Docker has them, but for ours of a subnet. */
+const DEFAULT_POOL = '10.0.0.0/8';
+/** Room for 4093 tasks: Docker's /24 has room for 253, and runs out (moby/moby 37338). */
+const DEFAULT_SUBNET_LENGTH = 20;
+/** Docker's ingress network; nothing is on ours. */
+const INGRESS_SUBNET_LENGTH = 24;
+const INGRESS_VNI = 4096;
+
+export const MTU_OPTION = 'com.docker.network.driver.mtu';
+export const VNI_OPTION = 'com.docker.network.driver.overlay.vxlanid_list';
+/** That it is there is what counts, as with Docker: `--opt encrypted` writes an empty value. */
+export const ENCRYPTED_OPTION = 'encrypted';
+
+const MAX_NAME_LENGTH = 63;
+const NAME = /^[a-zA-Z0-9]+(?:[-_]+[a-zA-Z0-9]+)*$/;
+const SMALLEST_MTU = 576;
+const LARGEST_MTU = 65_535;
+
+/**
+ * Makes a network: checks what was asked, and chooses what was left open.
+ *
+ * @returns the id of the network
+ * @throws ApiaryError `invalid-argument`, `already-exists`, `resource-exhausted` when the pool has no subnet left,
+ *   `unimplemented` for what this version does not honour
+ */
+export function createNetwork(view: View, spec: NetworkSpec, rng: Rng): Decision<string> {
+  checkNetworkSpec(view, spec);
+  const existing = view.networks().find((network) => network.spec.Name === spec.Name);
+  if (existing !== undefined) throw new ApiaryError('already-exists', `network with name ${spec.Name} already exists`);
+  const kind = spec.Ingress === true ? 'ingress' : 'overlay';
+  const subnets = subnetsOf(view, spec, kind);
+  const vni = vniOf(view, spec, kind, rng);
+  const network: Omit<NetworkRecord, 'meta'> = { id: newId(rng), spec, kind, vni, subnets };
+  return {
+    guards: [{ type: 'network-free', network: { spec, vni, subnets } }],
+    changes: [{ type: 'network-create', network }],
+    result: network.id,
+  };
+}
+
+/**
+ * Takes a network away that nobody uses.
+ *
+ * @returns the id of the network
+ * @throws ApiaryError `not-found`; `failed-precondition`, saying by what it is in use
+ */
+export function removeNetwork(view: View, id: string): Decision<string> {
+  const network = view.network(id);
+  if (network === undefined) throw new ApiaryError('not-found', `network ${id} not found`);
+  if (network.kind !== 'overlay' && network.kind !== 'ingress') {
+    const words = `${network.spec.Name} is a pre-defined network and cannot be removed`;
+    throw new ApiaryError('failed-precondition', words);
+  }
+  const service = view.services().find(({ spec }) => networkTargets(spec).includes(id));
+  if (service !== undefined) {
+    throw new ApiaryError('failed-precondition', `network ${id} is in use by service ${service.id}`);
+  }
+  return {
+    guards: [
+      { type: 'unchanged', kind: 'network', id },
+      { type: 'network-unused', id },
+    ],
+    changes: [{ type: 'network-delete', id }],
+    result: id,
+  };
+}
+
+/** The networks that every cluster begins with: what `docker network ls` shows as `ingress`, and the engine's own. */
+export function firstNetworks(addressPools: ClusterRecord['addressPools'], rng: Rng): Change[] {
+  const pool = addressPools?.pools ?? [DEFAULT_POOL];
+  const length = addressPools?.subnetLength ?? INGRESS_SUBNET_LENGTH;
+  const subnet = freeSubnet(pool, length, []) ?? '';
+  const ingress: NetworkSpec = { Name: 'ingress', Driver: 'overlay', Ingress: true, Labels: {} };
+  const create = (spec: NetworkSpec, rest: Pick<NetworkRecord, 'kind' | 'vni' | 'subnets'>): Change => ({
+    type: 'network-create',
+    network: { id: newId(rng), spec, ...rest },
+  });
+  return [
+    create(ingress, { kind: 'ingress', vni: INGRESS_VNI, subnets: [readSubnet({ Subnet: subnet })] }),
+    ...(['host', 'bridge', 'none'] as const).map((kind) =>
+      create({ Name: kind, Driver: kind === 'none' ? 'null' : kind }, { kind, vni: 0, subnets: [] }),
+    ),
+  ];
+}
+
+function checkNetworkSpec(view: View, spec: NetworkSpec): void {
+  const { Name, Driver = '', IPAM, Scope = '' } = spec;
+  if (Name.length > MAX_NAME_LENGTH) throw invalid(`name must be ${MAX_NAME_LENGTH} characters or fewer`);
+  if (!NAME.test(Name)) throw invalid('name must be valid as a DNS name component');
+  if (Scope !== '' && Scope !== 'swarm') {
+    throw new ApiaryError('permission-denied', 'cannot downgrade network scope for overlay networks');
+  }
+  if (Driver !== '' && Driver !== 'overlay') {
+    throw unhonoured(`Driver ${quoted(Driver)} with scope swarm`, 'use the driver overlay');
+  }
+  if ((spec.ConfigFrom?.Network ?? '') !== '') throw unhonoured('ConfigFrom');
+  const driver = IPAM?.Driver ?? '';
+  if (driver !== '' && driver !== 'default') throw invalid(`error during lookup of plugin ${driver}`);
+  checkOptions(spec);
+  if (spec.Ingress !== true) return;
+  if (spec.Attachable === true) throw invalid('ingress network cannot be attachable');
+  const present = view.networks().find(({ kind }) => kind === 'ingress');
+  if (present !== undefined) {
+    throw new ApiaryError('already-exists', `ingress network (${present.id}) is already present`);
+  }
+}
+
+function checkOptions({ Options = {} }: NetworkSpec): void {
+  for (const [key, value] of Object.entries(Options)) {
+    if (key === ENCRYPTED_OPTION) continue;
+    if (key === VNI_OPTION) {
+      const vni = Number(value);
+      if (/^\d{1,8}$/.test(value) && vni >= 1 && vni <= LAST_VNI) continue;
+      throw invalid(`option ${key}: expected one number from 1 to ${LAST_VNI}, got ${quoted(value)}`);
+    }
+    if (key !== MTU_OPTION) throw unhonoured(`Options.${key}`);
+    const mtu = Number(value);
+    if (/^\d{1,5}$/.test(value) && mtu >= SMALLEST_MTU && mtu <= LARGEST_MTU) continue;
+    throw invalid(`option ${key}: expected ${SMALLEST_MTU} to ${LARGEST_MTU}, got ${quoted(value)}`);
+  }
+}
+
+/** The subnets that were asked for; an IPv4 one of the pools when none was. IPv4 first. */
+function subnetsOf(view: View, spec: NetworkSpec, kind: NetworkRecord['kind']): NetworkSubnet[] {
+  const asked = (spec.IPAM?.Config ?? []).map(readSubnet);
+  const isIpv6 = ({ subnet }: NetworkSubnet): boolean => subnet.includes(':');
+  const ipv4 = asked.filter((subnet) => !isIpv6(subnet));
+  const ipv6 = asked.filter(isIpv6);
+  if (ipv4.length > 1 || ipv6.length > 1) {
+    throw unhonoured('IPAM.Config: more than one subnet of a family', 'ask for one larger subnet');
+  }
+  if (ipv6.length > 0 && spec.EnableIPv6 !== true) {
+    throw invalid(`subnet ${ipv6[0]?.subnet} is of IPv6: ask for EnableIPv6 as well (--ipv6)`);
+  }
+  for (const { subnet } of asked) refuseOverlap(view, subnet);
+  return [...(ipv4.length > 0 ? ipv4 : [readSubnet({ Subnet: subnetFromPool(view, kind) })]), ...ipv6];
+}
+
+function refuseOverlap(view: View, subnet: string): void {
+  const wanted = parseIpNetwork(subnet);
+  for (const { spec, subnets } of view.networks()) {
+    const other = subnets.find((taken) => networksOverlap(wanted, parseIpNetwork(taken.subnet)));
+    if (other === undefined) continue;
+    throw invalid(`subnet ${subnet} overlaps with subnet ${other.subnet} of network ${spec.Name}: choose another`);
+  }
+  if (networksOverlap(wanted, parseIpNetwork(GATEWAY_POOL))) {
+    throw invalid(`subnet ${subnet} overlaps with ${GATEWAY_POOL}, from which each node has its own: choose another`);
+  }
+}
+
+/** @throws ApiaryError `resource-exhausted` */
+function subnetFromPool(view: View, kind: NetworkRecord['kind']): string {
+  const { pools, subnetLength } = addressPoolsOf(view.cluster());
+  const length = kind === 'ingress' ? Math.max(subnetLength, INGRESS_SUBNET_LENGTH) : subnetLength;
+  const taken = view.networks().flatMap(({ subnets }) => subnets.map(({ subnet }) => subnet));
+  // A task must be able to reach the hosts.
+  const hosts = view.nodes().flatMap(({ status: { addr } }) => (/^[\d.]+$/.test(addr) ? [`${addr}/32`] : []));
+  const subnet = freeSubnet(pools, length, [...taken, ...hosts, GATEWAY_POOL]);
+  if (subnet !== undefined) return subnet;
+  const from = `${pools.length === 1 ? 'pool' : 'pools'} ${pools.join(', ')}`;
+  const words = `no subnet of /${length} is left in address ${from}: remove a network, or ask for a subnet of another range`;
+  throw new ApiaryError('resource-exhausted', words);
+}
+
+function vniOf(view: View, { Name, Options = {} }: NetworkSpec, kind: NetworkRecord['kind'], rng: Rng): number {
+  const asked = Options[VNI_OPTION];
+  if (asked !== undefined) {
+    const vni = Number(asked);
+    const holder = view.networks().find((network) => network.vni === vni);
+    if (holder === undefined) return vni;
+    throw invalid(`VXLAN id ${vni} of network ${Name} is already that of network ${holder.spec.Name}`);
+  }
+  const taken = new Set(view.networks().map(({ vni }) => vni));
+  if (kind === 'ingress' && !taken.has(INGRESS_VNI)) return INGRESS_VNI;
+  const vni = freeVni(taken, rng);
+  if (vni === undefined) throw new ApiaryError('resource-exhausted', 'every VXLAN id is taken: remove a network');
+  return vni;
+}
+
+/** What `swarm init --default-addr-pool` and `--default-addr-pool-mask-length` asked for, or the defaults. */
+export function addressPoolsOf(cluster: ClusterRecord | undefined): { pools: string[]; subnetLength: number } {
+  return cluster?.addressPools ?? { pools: [DEFAULT_POOL], subnetLength: DEFAULT_SUBNET_LENGTH };
+}

@@ -1,0 +1,4 @@
+/** Which addresses and numbers networks and tasks have. In: what is taken; out: what is free, in words when nothing is. */
+export * from './ip-network.js';
+export * from './subnet.js';
+export * from './vni.js';

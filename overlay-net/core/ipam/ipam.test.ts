@@ -1,0 +1,121 @@
+import { SeededRng } from '@apiary/std';
+import fc from 'fast-check';
+import t from 'tap';
+import {
+  FIRST_VNI,
+  formatIp,
+  formatIpNetwork,
+  freeSubnet,
+  freeVni,
+  type IpNetwork,
+  LAST_VNI,
+  lastOf,
+  networkContains,
+  networksOverlap,
+  parseIp,
+  parseIpNetwork,
+  readSubnet,
+} from './index.js';
+
+const ipv4 = fc.record({ bits: fc.constant(32 as const), value: fc.bigInt(0n, 2n ** 32n - 1n) });
+const ipv6 = fc.record({ bits: fc.constant(128 as const), value: fc.bigInt(0n, 2n ** 128n - 1n) });
+/** With runs of zeros, which is what its short form is about. */
+const ipv6Groups = fc.array(fc.constantFrom(0n, 0n, 0n, 1n, 0xabcn), { minLength: 8, maxLength: 8 }).map((groups) => ({
+  bits: 128 as const,
+  value: groups.reduce<bigint>((value, group) => (value << 16n) | group, 0n),
+}));
+
+t.test('what is written of an address is read as that address', async (t) => {
+  fc.assert(
+    fc.property(fc.oneof(ipv4, ipv6, ipv6Groups), (address) => {
+      const text = formatIp(address);
+      t.same(parseIp(text), address);
+    }),
+  );
+  t.equal(formatIp({ bits: 128, value: 1n }), '::1');
+  t.equal(formatIp({ bits: 128, value: 0xfd00_0097_0001n << 80n }), 'fd00:97:1::');
+  t.equal(formatIp({ bits: 128, value: 0x1_0000n }), '::1:0');
+  for (const text of ['', '1.2.3', '1.2.3.256', '1::2::3', '1:2:3:4:5:6:7:8:9', 'fffff::', '::g']) {
+    t.equal(parseIp(text), undefined, text);
+  }
+  for (const text of ['10.0.0.0', '10.0.0.0/33', 'fd00::/129', 'x/8', '10.0.0.0/']) {
+    t.throws(() => parseIpNetwork(text), { code: 'invalid-argument' }, text);
+  }
+});
+
+t.test('two networks overlap when one of them has the first address of the other', async (t) => {
+  const network = fc
+    .tuple(fc.oneof(ipv4, ipv6), fc.integer({ min: 0, max: 32 }))
+    .map(([{ bits, value }, length]) =>
+      parseIpNetwork(`${formatIp({ bits, value: value % 4096n })}/${length + bits - 32}`),
+    );
+  fc.assert(
+    fc.property(network, network, (a, b) => {
+      const has = (one: IpNetwork, other: IpNetwork) => networkContains(one, { bits: other.bits, value: other.first });
+      t.equal(networksOverlap(a, b), has(a, b) || has(b, a));
+    }),
+  );
+});
+
+t.test('the subnet of a pool that is chosen is the first that nobody has', async (t) => {
+  const taken = fc.array(
+    fc
+      .tuple(fc.nat(300), fc.integer({ min: 22, max: 32 }))
+      .map(([block, length]) =>
+        formatIpNetwork(parseIpNetwork(`${formatIp({ bits: 32, value: BigInt(0x0a000000 + block * 64) })}/${length}`)),
+      ),
+    { maxLength: 12 },
+  );
+  fc.assert(
+    fc.property(taken, fc.integer({ min: 21, max: 28 }), (taken, length) => {
+      const pools = ['10.0.4.0/22', '10.0.0.0/21'];
+      // Every subnet of every pool in its order, until one is free.
+      let expected: string | undefined;
+      for (const pool of pools.map(parseIpNetwork)) {
+        if (length < pool.length) continue;
+        for (
+          let first = pool.first;
+          first <= lastOf(pool) && expected === undefined;
+          first += 2n ** BigInt(32 - length)
+        ) {
+          const candidate = { bits: 32 as const, first, length };
+          if (!taken.some((text) => networksOverlap(parseIpNetwork(text), candidate)))
+            expected = formatIpNetwork(candidate);
+        }
+      }
+      t.equal(freeSubnet(pools, length, taken), expected);
+    }),
+    { numRuns: 300 },
+  );
+  t.equal(freeSubnet(['fd00::/40'], 64, ['fd00::/64', '10.0.0.0/8']), 'fd00:0:0:1::/64');
+});
+
+t.test('a subnet has a gateway, and what is asked for lies within it', async (t) => {
+  t.same(readSubnet({ Subnet: '10.1.0.0/24' }), { subnet: '10.1.0.0/24', gateway: '10.1.0.1' });
+  t.same(
+    readSubnet({ Subnet: '10.1.0.0/24', IPRange: '10.1.0.64/26', Gateway: '', AuxiliaryAddresses: { a: '10.1.0.9' } }),
+    { subnet: '10.1.0.0/24', gateway: '10.1.0.64', ipRange: '10.1.0.64/26', reserved: ['10.1.0.9'] },
+  );
+  t.equal(readSubnet({ Subnet: 'fd00:97:1::/64' }).gateway, 'fd00:97:1::1');
+  const refused: [Parameters<typeof readSubnet>[0], RegExp][] = [
+    [{}, /invalid CIDR address/],
+    [{ Subnet: '10.1.0.1/24' }, /it should be 10\.1\.0\.0\/24/],
+    [{ Subnet: '10.1.0.0/31' }, /no room/],
+    [{ Subnet: '10.1.0.0/24', Gateway: '10.1.1.1' }, /gateway 10\.1\.1\.1 is not in subnet 10\.1\.0\.0\/24/],
+    [{ Subnet: '10.1.0.0/24', Gateway: '10.1.0.255' }, /no address that a host/],
+    [{ Subnet: '10.1.0.0/24', IPRange: '10.1.0.0/23' }, /ip-range 10\.1\.0\.0\/23 is not in subnet/],
+    [{ Subnet: '10.1.0.0/24', AuxiliaryAddresses: { a: 'fd00::1' } }, /auxiliary address a=fd00::1 is not in subnet/],
+  ];
+  for (const [request, message] of refused) t.throws(() => readSubnet(request), { code: 'invalid-argument', message });
+});
+
+t.test('a VXLAN id is one that no network has, and seldom the one that was given back last', async (t) => {
+  const rng = new SeededRng(3);
+  const taken = new Set<number>();
+  for (let i = 0; i < 1000; i++) {
+    const vni = freeVni(taken, rng) ?? 0;
+    t.ok(vni >= FIRST_VNI && vni <= LAST_VNI && !taken.has(vni));
+    taken.add(vni);
+  }
+  t.not(freeVni(new Set(), rng), freeVni(new Set(), rng));
+});
