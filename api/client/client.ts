@@ -1,12 +1,17 @@
 import type { IncomingMessage } from 'node:http';
 import type {
   ClusterSpec,
+  Config,
+  ConfigSpec,
+  ContentVersion,
   InitRequest,
   JoinRequest,
   Network,
   NetworkSpec,
   Node,
   NodeSpec,
+  Secret,
+  SecretSpec,
   Service,
   ServiceSpec,
   Swarm,
@@ -49,6 +54,9 @@ export interface ServiceSnapshot {
   /** The ids of the tasks that are made from the spec that stands: an update replaces the others. */
   current: string[];
 }
+
+/** The calls of secrets or of configs. */
+export type ContentCalls<T, S> = ReturnType<typeof contentCalls<T, S>>;
 
 export type ApiClient = ReturnType<typeof createClient>;
 
@@ -144,6 +152,9 @@ export function createClient(host: string) {
         filters: filters === undefined ? undefined : JSON.stringify(filters),
       }),
 
+    secrets: contentCalls<Secret, SecretSpec>(transport, 'secrets'),
+    configs: contentCalls<Config, ConfigSpec>(transport, 'configs'),
+
     /** The cluster's state as one consistent file, still to be read: whole when the stream ends without an error. */
     backup: (signal?: AbortSignal): Promise<IncomingMessage> => transport.open('GET', '/apiary/v1/backup', { signal }),
 
@@ -171,6 +182,29 @@ export function createClient(host: string) {
      */
     watchService: (id: string, signal?: AbortSignal): AsyncGenerator<ServiceSnapshot, void, void> =>
       transport.lines<ServiceSnapshot>('/apiary/v1/watch', { query: { service: id }, signal }),
+  };
+}
+
+/** Secrets, or configs. */
+function contentCalls<T, S>(transport: Transport, kinds: 'secrets' | 'configs') {
+  const at = (id: string) => `/${kinds}/${encodeURIComponent(id)}`;
+  return {
+    list: (filters?: Filters) =>
+      transport.request<T[]>('GET', `/${kinds}`, { query: { filters: filters && JSON.stringify(filters) } }),
+    get: (id: string) => transport.request<T>('GET', at(id)),
+    /** @param spec  `Data` in base64 */
+    create: (spec: S) => transport.request<{ ID: string }>('POST', `/${kinds}/create`, { body: spec }),
+    /** Labels alone, as with Docker. */
+    update: (id: string, version: number, spec: S) =>
+      transport.request<void>('POST', `${at(id)}/update`, { body: spec, query: { version } }),
+    /**
+     * Gives the name of `id` other data. Services that follow the name are updated.
+     *
+     * @returns the id of the version that the name then has: as before when the data are
+     */
+    putVersion: (id: string, version: ContentVersion) =>
+      transport.request<{ ID: string }>('POST', `/apiary/v1${at(id)}/versions`, { body: version }),
+    remove: (id: string) => transport.request<void>('DELETE', at(id)),
   };
 }
 

@@ -144,6 +144,9 @@ async function checkArguments(
   const fail = (what: string) => new CommandError(`${NAME}: '${command.path}' ${what}\n\n${usage(command)}`);
   if (most === 0 && args.length > 0) throw fail('accepts no arguments');
   if (least === most && args.length !== least) throw fail(`requires ${least} argument${least === 1 ? '' : 's'}`);
+  if (most !== Number.POSITIVE_INFINITY && (args.length < least || args.length > most)) {
+    throw fail(`requires at least ${least} and at most ${most} arguments`);
+  }
   if (args.length < least) throw fail(`requires at least ${least} argument${least === 1 ? '' : 's'}`);
   const wrong = await check?.(args);
   if (wrong === undefined) return;

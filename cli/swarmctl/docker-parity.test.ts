@@ -1,3 +1,6 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { createClient } from '@apiary/api/client';
 import { VirtualClock } from '@apiary/std';
 import t, { type Test } from 'tap';
@@ -259,6 +262,46 @@ async function main(): Promise<void> {
     for (const line of lines) await compare(t, wordsOf(line), { normalised: (body) => askedOf(inOrder(body)) });
   });
 
+  t.test('secrets and configs are made, listed, shown and removed as docker does it', async (t) => {
+    const folder = await mkdtemp(join(tmpdir(), 'swarmctl-'));
+    t.teardown(() => rm(folder, { recursive: true }));
+    const file = join(folder, 'data');
+    await writeFile(file, Buffer.from([0, 0xff, 0x0a, 0xc3]));
+    for (const kind of ['secret', 'config']) {
+      const lines = [
+        `create new ${file}`,
+        `create -l a=1 --label b --label a=2 --template-driver golang new ${file}`,
+        `create new ${folder}/nosuch`,
+        `create new ${folder}`,
+        'create new',
+        `create new ${file} more`,
+        `create --label =x new ${file}`,
+        'create',
+        'ls -q',
+        'ls --filter name=k --filter label=a=1',
+        'ls --format json',
+        'ls --format {{.Name}}:{{.ID}}',
+        'ls --format {{.Nope}}',
+        'ls foo',
+        'inspect key9 nope key10',
+        'inspect --format {{.Spec.Name}}{{.Spec.Labels}} key10 tmpl',
+        'inspect --format {{.Spec.Templating.Name}} tmpl',
+        'inspect --pretty key9 tmpl',
+        'inspect --pretty key10',
+        'rm key9 nope tmpl',
+        'rm',
+        'foo',
+      ];
+      for (const line of lines)
+        await compare(t, [kind, ...wordsOf(line)], { output: !/^ls --f.*(name|json)/.test(line) });
+      const words = [kind, 'ls'];
+      const [ours, other] = await Promise.all([swarmctl(server, words), docker(theirs, words)]);
+      const withoutAges = (text: string) =>
+        text.replaceAll(/ (?:Less|About|\d+ )[^\n]* ago */g, ' <ago>').replaceAll(/ {2,}/g, '  ');
+      t.equal(withoutAges(ours.stdout), withoutAges(other.stdout));
+    }
+  });
+
   t.test('wrong flags and values are refused in the words of docker', async (t) => {
     const lines = [
       'service create',
@@ -495,6 +538,8 @@ async function main(): Promise<void> {
 
   t.test('the help of a flag is that of docker', async (t) => {
     const commands = {
+      config: ['create', 'inspect', 'ls', 'rm'],
+      secret: ['create', 'inspect', 'ls', 'rm'],
       service: ['create', 'update', 'logs', 'ls', 'ps', 'inspect', 'rm', 'scale'],
       network: ['create', 'inspect', 'ls', 'prune', 'rm'],
       node: ['demote', 'inspect', 'ls', 'promote', 'ps', 'rm', 'update'],

@@ -1,6 +1,8 @@
 import { readFileSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
-import { messageOf } from '@apiary/std';
+import { buffer } from 'node:stream/consumers';
+import { messageOf, systemCodeOf } from '@apiary/std';
 import { SpecError, type Surroundings } from './spec/option.js';
 
 /** The caller's own files and environment. */
@@ -10,10 +12,24 @@ export const OWN_SURROUNDINGS: Surroundings = {
     try {
       return readFileSync(path, 'utf8');
     } catch (error) {
-      // Node's words are `ENOENT: no such file or directory, open '...'`.
-      const [, why = messageOf(error)] = /^[A-Z]+: (.*?), /.exec(messageOf(error)) ?? [];
-      throw new SpecError(`open ${path}: ${why}`);
+      throw new SpecError(`open ${path}: ${whyOf(error)}`);
     }
   },
   absolute: (path) => resolve(path),
+  readBytes: async (path) => {
+    if (path === undefined) return buffer(process.stdin);
+    try {
+      return await readFile(path);
+    } catch (error) {
+      const call = systemCodeOf(error) === 'EISDIR' ? 'read' : 'open';
+      throw new SpecError(`${call} ${path}: ${whyOf(error)}`);
+    }
+  },
 };
+
+/** Node's words are `ENOENT: no such file or directory, open '...'`, and Go's the middle of them. */
+function whyOf(error: unknown): string {
+  const [, why = messageOf(error)] = /^[A-Z]+: (.*), .*$/.exec(messageOf(error)) ?? [];
+  // Node calls it an operation on a directory.
+  return systemCodeOf(error) === 'EISDIR' ? 'is a directory' : why;
+}

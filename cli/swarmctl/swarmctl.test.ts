@@ -9,6 +9,8 @@ import { type RecordedRequest, type Reply, startRecordingServer } from './testin
 import { runProgram } from './testing/run-program.js';
 import { answerOfSampleCluster, NOW, SERVICE } from './testing/sample-cluster.js';
 
+const PROGRAM = fileURLToPath(new URL('../../../bin/swarmctl', import.meta.url));
+
 /** The whole command line over a recorded daemon: what it asks, writes and exits with. */
 
 interface Session {
@@ -331,6 +333,29 @@ t.test('what is not supported is an unknown flag', async (t) => {
   t.same(ctl.requests, []);
 });
 
+t.test('a secret and a config get another content from a file or standard input, as they are', async (t) => {
+  const server = await startRecordingServer(({ path }) =>
+    path.startsWith('/apiary/v1/') ? { status: 201, json: { ID: 'v2' } } : undefined,
+  );
+  t.teardown(() => server.close());
+  const folder = t.testdir({ data: Buffer.from([0, 0xff, 0x0a]) });
+  const program = (line: string) => runProgram('sh', ['-c', line], { SWARM_HOST: server.host, CTL: PROGRAM });
+  t.match(await program(String.raw`printf 'a\0\377' | "$CTL" secret update key -`), { exitCode: 0, stdout: 'v2\n' });
+  t.match(await program(`"$CTL" config update -l a=1 --template-driver golang conf ${folder}/data`), { exitCode: 0 });
+  const empty = await program('"$CTL" secret update key - < /dev/null');
+  t.match(empty, { exitCode: 1, stderr: 'error reading from STDIN: data is empty\n' });
+  t.match(
+    server.requests.map(({ path, body }) => ({ path, body })),
+    [
+      { path: '/apiary/v1/secrets/key/versions', body: { Data: 'YQD/' } },
+      {
+        path: '/apiary/v1/configs/conf/versions',
+        body: { Data: 'AP8K', Labels: { a: '1' }, Templating: { Name: 'golang' } },
+      },
+    ],
+  );
+});
+
 t.test('help says how a command is used, with examples that it would take', async (t) => {
   const ctl = await session(t, () => undefined);
   t.equal(await ctl.run('--help'), 0);
@@ -382,8 +407,6 @@ t.test('version and info tell of both sides', async (t) => {
   t.equal(await ctl.run('info'), 0);
   t.match(ctl.stdout, / Swarm: active\n {2}NodeID: n1x/);
 });
-
-const PROGRAM = fileURLToPath(new URL('../../../bin/swarmctl', import.meta.url));
 
 t.test('the program itself runs from any directory, through a link, with its exit code', async (t) => {
   const directory = t.testdir({ ctl: t.fixture('symlink', PROGRAM) });

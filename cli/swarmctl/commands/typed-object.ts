@@ -81,6 +81,11 @@ const NETWORK = object({
 });
 
 export const typedNetwork = (network: object): Struct => typedObject(network, NETWORK, 'network.Inspect');
+const SECRET = object({ ...META, Spec: object({ Name: TEXT, Labels: MAP, Data: TEXT, Driver: ANY, Templating: ANY }) });
+const CONFIG = object({ ...META, Spec: object({ Name: TEXT, Labels: MAP, Data: TEXT, Templating: ANY }) });
+
+export const typedSecret = (secret: object): Struct => typedObject(secret, SECRET, 'swarm.Secret');
+export const typedConfig = (config: object): Struct => typedObject(config, CONFIG, 'swarm.Config');
 export const typedService = (service: object): Struct => typedObject(service, SERVICE, 'swarm.Service');
 export const typedNode = (node: object): Struct => typedObject(node, NODE, 'swarm.Node');
 

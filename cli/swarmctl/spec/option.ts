@@ -7,6 +7,8 @@ export interface Surroundings {
   variable(name: string): string | undefined;
   /** @throws when it cannot be read */
   readText(path: string): string;
+  /** All of a file, or without a path all that comes over standard input. @throws when it cannot be read */
+  readBytes(path: string | undefined): Promise<Uint8Array>;
   /** A path made absolute. */
   absolute(path: string): string;
 }

@@ -43,7 +43,7 @@ function section(head: string, lines: string[]): string[] {
   return lines.length === 0 ? [] : [head, ...lines];
 }
 
-function pairs(map: Record<string, string> | undefined, indent: string, separator: string): string[] {
+export function pairs(map: Record<string, string> | undefined, indent: string, separator: string): string[] {
   const entries = Object.entries(map ?? {}).sort(([a], [b]) => (a < b ? -1 : 1));
   return entries.map(([key, value]) => `${indent}${key}${value === '' ? '' : separator + value}`);
 }
@@ -224,7 +224,7 @@ export function prettyNode(node: Node): string {
 }
 
 /** `2026-01-02T03:04:05.678Z` as Go prints a time: `2026-01-02 03:04:05.678 +0000 utc`, which Docker shows. */
-function goTime(time: string): string {
+export function goTime(time: string): string {
   return time
     .replace('T', ' ')
     .replace(/(\.\d*?)0+Z$/, '$1Z')

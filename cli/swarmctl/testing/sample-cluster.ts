@@ -180,6 +180,28 @@ const NETWORKS = (['back', 'front'] as const).map((Name, i) => ({
   Options: null,
   Labels: i === 0 ? { a: '1' } : {},
 }));
+const contentOf = (id: string, name: string, spec: object, createdAt: string) => ({
+  ID: id,
+  Version: { Index: 11 },
+  CreatedAt: createdAt,
+  UpdatedAt: '2026-01-01T00:00:00Z',
+  Spec: { Name: name, Labels: {}, ...spec },
+});
+/** Secrets or configs, by the same names. */
+function contentsOf(kind: string) {
+  const data = (text: string) => (kind === 'configs' ? { Data: Buffer.from(text).toString('base64') } : {});
+  const labels = { Labels: { b: '', a: '1' } };
+  return [
+    contentOf('k2xvd36hjmg3cw9fhrmlbd85p', 'key10', { ...labels, ...data('x') }, '2026-01-01T00:00:00.123456789Z'),
+    contentOf('k1xvd36hjmg3cw9fhrmlbd85p', 'key9', data('a=1\n<b>'), '2026-01-01T00:00:00Z'),
+    contentOf(
+      'k3xvd36hjmg3cw9fhrmlbd85p',
+      'tmpl',
+      { ...data('{{.Service.Name}}'), Templating: { Name: 'golang' } },
+      NOW,
+    ),
+  ];
+}
 
 /** What the daemon of the sample cluster answers. */
 export function answerOfSampleCluster({ method, path, query }: RecordedRequest): Reply | undefined {
@@ -197,6 +219,8 @@ export function answerOfSampleCluster({ method, path, query }: RecordedRequest):
   if (path === '/networks') return { json: NETWORKS };
   if (path === '/networks/create') return { status: 201, json: { Id: 'made', Warning: '' } };
   if (path === '/networks/prune') return { json: { NetworksDeleted: ['front'] } };
+  if (path === '/secrets' || path === '/configs') return { json: contentsOf(path.slice(1)) };
+  if (/^\/(secrets|configs)\/create$/.test(path)) return { status: 201, json: { ID: 'k9xvd36hjmg3cw9fhrmlbd85p' } };
   if (path === '/info') return { json: INFO };
   const [, kind, id, part] = path.split('/');
   if (part === 'logs') return (response) => response.end(logsOf(query));
@@ -217,6 +241,11 @@ export function answerOfSampleCluster({ method, path, query }: RecordedRequest):
     return found(
       NETWORKS.find((network) => network.Name === id),
       `network ${id}`,
+    );
+  if (kind === 'secrets' || kind === 'configs')
+    return found(
+      contentsOf(kind).find((content) => content.ID === id || content.Spec.Name === id),
+      `${kind.slice(0, -1)} ${id}`,
     );
   if (kind === 'nodes')
     return found(
