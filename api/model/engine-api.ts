@@ -45,6 +45,8 @@ export interface Task extends ObjectMeta {
     State: TaskState;
     Message?: string;
     Err?: string;
+    /** Not Docker's: why no node takes a task that waits for one, every node counted in one of them. */
+    Reasons?: string[];
     ContainerStatus?: { ContainerID: string; PID: number; ExitCode: number };
     PortStatus: { Ports?: PortConfig[] };
   };

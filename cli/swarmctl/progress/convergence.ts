@@ -1,5 +1,5 @@
 import { rankOf, type Service, type Task, type UpdateState } from '@apiary/api/model';
-import { shortId } from '../table/human.js';
+import { shortId, taskError } from '../table/human.js';
 import { isJob, isOfThisRun, jobProgressOf } from './job.js';
 
 /** One line of the progress shown, known by its id: a later one with the same id takes its place. */
@@ -91,10 +91,10 @@ export class Convergence {
     const current = tasks.filter((task) => (isJob(service) ? isOfThisRun(service, task) : isCurrent(task)));
     const counts = new Map<string, number>();
     for (const { Status: status } of current) {
-      const isSilent = status.Err === undefined || status.Err === '';
+      const error = taskError(status);
       const isFine = status.State === 'running' || (status.State === 'complete' && isJob(service));
-      if (isFine || (isSilent && status.State !== 'complete')) continue;
-      const text = oneLine(status.Err || 'ended by itself, with exit code 0');
+      if (isFine || (error === '' && status.State !== 'complete')) continue;
+      const text = oneLine(error || 'ended by itself, with exit code 0');
       counts.set(text, (counts.get(text) ?? 0) + 1);
     }
     for (const [state, count] of stuckStates(current)) counts.set(`${state}, without an error so far`, count);

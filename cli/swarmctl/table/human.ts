@@ -1,3 +1,5 @@
+import type { Task } from '@apiary/api/model';
+
 /** How long a span is, roughly, in the words of Docker's lists. @param ms  milliseconds */
 export function humanDuration(ms: number): string {
   const seconds = Math.trunc(ms / 1000);
@@ -49,6 +51,11 @@ export function humanBytes(bytes: number): string {
 /** The first letter made a capital, as Docker shows states. */
 export function capitalized(text: string): string {
   return text.charAt(0).toUpperCase() + text.slice(1);
+}
+
+/** What ails a task: of one that waits for a node, every node's reason, and not only Docker's words for them. */
+export function taskError({ Err = '', Reasons = [] }: Pick<Task['Status'], 'Err' | 'Reasons'>): string {
+  return Reasons.length === 0 ? Err : `no suitable node (${Reasons.join('; ')})`;
 }
 
 /** An id as lists show it. */

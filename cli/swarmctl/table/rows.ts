@@ -1,7 +1,7 @@
 import type { Node, PortConfig, Service, Task, TlsInfo } from '@apiary/api/model';
 import { withoutDigest } from '../spec/image-reference.js';
 import { type Struct, structOf } from '../template/index.js';
-import { ageMs, capitalized, compareNaturally, humanDuration, shortId } from './human.js';
+import { ageMs, capitalized, compareNaturally, humanDuration, shortId, taskError } from './human.js';
 import type { ListKind } from './list.js';
 
 export const SERVICES: ListKind = {
@@ -138,7 +138,7 @@ export function taskRows(tasks: readonly Task[], { names, truncate, isTable, now
       DesiredState: () => capitalized(task.DesiredState),
       CurrentState: () =>
         `${capitalized(task.Status.State)} ${humanDuration(ageMs(task.Status.Timestamp, nowMs)).toLowerCase()} ago`,
-      Error: () => quotedError(task.Status.Err ?? '', truncate),
+      Error: () => quotedError(taskError(task.Status), truncate),
       Ports: () =>
         (task.Status.PortStatus?.Ports ?? [])
           .map((port) => `*:${port.PublishedPort ?? 0}->${port.TargetPort ?? 0}/${port.Protocol ?? ''}`)

@@ -257,6 +257,15 @@ t.test('a task says where it is, or leaves the key out', async (t) => {
   t.strictSame(wire({ Slot, NodeID, Status }), {
     Status: { Timestamp: '1970-01-01T00:00:01Z', State: 'pending', PortStatus: {} },
   });
+
+  const waiting: TaskStatus = { ...pending, err: 'no suitable node (insufficient resources on 1 node)' };
+  const told = (reasons: string[], isVague: boolean) => {
+    const { Err, Reasons } = taskObject(task('t2', { status: waiting }), spec, { reasons, isVague }).Status;
+    return { Err, Reasons };
+  };
+  const short = '1 node: insufficient memory (need 4 GiB, largest free 1.5 GiB on h2)';
+  t.same(told([short], true), { Err: `no suitable node (${short})`, Reasons: [short] });
+  t.same(told(['1 node: drained'], false), { Err: waiting.err, Reasons: ['1 node: drained'] });
 });
 
 const tlsInfo = { TrustRoot: 'pem', CertIssuerSubject: 's', CertIssuerPublicKey: 'k' };

@@ -1,10 +1,15 @@
 import type { DesiredState, Task, TaskStatus } from '@apiary/api/model';
+import type { Refusal } from '../plan/pending-reasons.js';
 import type { SpecVersion, TaskRecord } from '../store/records.js';
 import { taskTemplateObject } from './service-spec.js';
 import { filled, metaOf, timestampOf } from './timestamp.js';
 
-/** @param spec  the spec version that the task was made from */
-export function taskObject(record: TaskRecord, spec: SpecVersion): Task {
+/**
+ * @param spec     the spec version that the task was made from
+ * @param refusal  why no node takes it: its reasons are told beside Docker's words, and in their place where those do
+ *                 not say what there is too little of
+ */
+export function taskObject(record: TaskRecord, spec: SpecVersion, refusal?: Refusal): Task {
   return {
     ...metaOf(record),
     Labels: {},
@@ -12,7 +17,7 @@ export function taskObject(record: TaskRecord, spec: SpecVersion): Task {
     ServiceID: record.serviceId,
     Slot: filled(record.slot),
     NodeID: record.nodeId,
-    Status: statusObject(record.status),
+    Status: { ...statusObject(record.status), ...refusalObject(refusal) },
     DesiredState: shownDesiredState(record),
     GenericResources: filled(record.genericResources),
     ...(record.jobIteration !== undefined && { JobIteration: jobIteration(record.jobIteration) }),
@@ -27,6 +32,12 @@ export function shownDesiredState({ desiredState, jobIteration }: TaskRecord): D
 /** Docker counts from 0, and leaves that out. */
 export function jobIteration(iteration: number): { Index?: number } {
   return iteration === 0 ? {} : { Index: iteration };
+}
+
+function refusalObject(refusal: Refusal | undefined): Pick<Task['Status'], 'Err' | 'Reasons'> {
+  if (refusal === undefined || refusal.reasons.length === 0) return {};
+  const { reasons: Reasons, isVague } = refusal;
+  return { Reasons, ...(isVague && { Err: `no suitable node (${Reasons.join('; ')})` }) };
 }
 
 function statusObject(status: TaskStatus): Task['Status'] {

@@ -1,49 +1,57 @@
 import type { Demand } from '../store/node-usage.js';
-import type { SpecVersion } from '../store/records.js';
-import type { Draft } from './draft.js';
-import type { NodeLoad } from './node-load.js';
+import type { NodeRecord, SpecVersion } from '../store/records.js';
+import { constraintTest, parseConstraint } from './constraint.js';
+import { type NodeLoad, pieces } from './node-load.js';
+import { binarySize, cpus, largestFree, nodeCount } from './refusal-words.js';
 
 /** One reason for which a node may refuse the tasks of a spec version. */
 export interface Filter {
   accepts(load: NodeLoad): boolean;
   /** Why `count` nodes refused, in Docker's words. */
   explain(count: number): string;
+  /** Why a node that is refused is: those with the same reason are told together. */
+  reason(load: NodeLoad): string;
+  /** In the reason's place, from all nodes that have it: also what is needed, and what the best of them has. */
+  detail?(loads: readonly NodeLoad[]): string;
+  /** Docker's words say too little: which of several things is short, and by how much. */
+  isVague?: true;
 }
 
 /** The filters that matter to a spec version, in SwarmKit's order: a node is counted under the first that refuses. */
-export function filtersOf(draft: Draft, spec: SpecVersion, demand: Demand): Filter[] {
+export function filtersOf(spec: SpecVersion, demand: Demand, satisfies: (node: NodeRecord) => boolean): Filter[] {
   const placement = spec.template.Placement;
   const filters: Filter[] = [READY];
-  if (demand.nanoCpus > 0 || demand.memoryBytes > 0 || demand.generic.length > 0) {
-    filters.push({
-      accepts: (load) => load.hasResources(demand),
-      explain: (count) => `insufficient resources on ${nodes(count)}`,
-    });
-  }
+  const resources = resourceFilter(demand);
+  if (resources !== undefined) filters.push(resources);
   const plugins = pluginsOf(spec);
   if (plugins.length > 0) {
     filters.push({
       accepts: (load) => plugins.every((plugin) => hasPlugin(load, plugin)),
-      explain: (count) => `missing plugin on ${nodes(count)}`,
+      explain: (count) => `missing plugin on ${nodeCount(count)}`,
+      reason: (load) => {
+        const missing = plugins.filter((plugin) => !hasPlugin(load, plugin));
+        return `missing plugin (need ${missing.map(({ type, name }) => `${type.toLowerCase()}/${name}`).join(', ')})`;
+      },
     });
   }
-  if ((placement?.Constraints ?? []).length > 0) {
-    filters.push({
-      accepts: (load) => draft.satisfiesConstraints(load.node, spec),
-      explain: (count) => `scheduling constraints not satisfied on ${nodes(count)}`,
-    });
-  }
+  const constraints = placement?.Constraints ?? [];
+  if (constraints.length > 0) filters.push(constraintFilter(constraints, satisfies));
   const platforms = placement?.Platforms ?? [];
   if (platforms.length > 0) {
+    const wanted = platforms
+      .map(({ OS = '', Architecture = '' }) => `${OS || '*'}/${Architecture || '*'}`)
+      .join(' or ');
     filters.push({
       accepts: (load) => platforms.some((platform) => isPlatform(load, platform)),
-      explain: (count) => `unsupported platform on ${nodes(count)}`,
+      explain: (count) => `unsupported platform on ${nodeCount(count)}`,
+      reason: () => `unsupported platform (need ${wanted})`,
     });
   }
   if (demand.hostPorts.length > 0) {
     filters.push({
-      accepts: (load) => load.hasHostPorts(demand),
-      explain: (count) => `host-mode port already in use on ${nodes(count)}`,
+      accepts: (load) => load.hasHostPorts(demand.hostPorts),
+      explain: (count) => `host-mode port already in use on ${nodeCount(count)}`,
+      reason: (load) => `host port ${demand.hostPorts.filter((port) => !load.hasHostPorts([port])).join(', ')} in use`,
     });
   }
   const maxReplicas = placement?.MaxReplicas ?? 0;
@@ -51,6 +59,7 @@ export function filtersOf(draft: Draft, spec: SpecVersion, demand: Demand): Filt
     filters.push({
       accepts: (load) => load.tasksOf(spec.serviceId) < maxReplicas,
       explain: () => 'max replicas per node limit exceed',
+      reason: () => `runs as many tasks of the service as it may (${maxReplicas})`,
     });
   }
   return filters;
@@ -60,14 +69,24 @@ const READY: Filter = {
   accepts: ({ node }) => node.status.state === 'ready' && (node.spec.Availability ?? 'active') === 'active',
   explain: (count) =>
     count === 1 ? '1 node not available for new tasks' : `${count} nodes not available for new tasks`,
+  reason: ({ node }) => {
+    if (node.status.state !== 'ready') return node.status.state;
+    return node.spec.Availability === 'drain' ? 'drained' : 'paused';
+  },
 };
 
-/** Every reason for which nodes refuse, most frequent first: `unsupported platform on 1 node; ...`. */
+/** The first of the filters that refuses a node. */
+export function refusing(filters: readonly Filter[], load: NodeLoad): Filter | undefined {
+  for (const filter of filters) if (!filter.accepts(load)) return filter;
+  return undefined;
+}
+
+/** Every reason for which nodes refuse, most frequent first, in Docker's words: `unsupported platform on 1 node; ...`. */
 export function explainRefusals(filters: readonly Filter[], loads: Iterable<NodeLoad>): string {
   const counts = new Map(filters.map((filter) => [filter, 0]));
   for (const load of loads) {
-    const refusing = filters.find((filter) => !filter.accepts(load));
-    if (refusing !== undefined) counts.set(refusing, (counts.get(refusing) ?? 0) + 1);
+    const filter = refusing(filters, load);
+    if (filter !== undefined) counts.set(filter, (counts.get(filter) ?? 0) + 1);
   }
   return [...counts]
     .filter(([, count]) => count > 0)
@@ -76,19 +95,83 @@ export function explainRefusals(filters: readonly Filter[], loads: Iterable<Node
     .join('; ');
 }
 
-function nodes(count: number): string {
-  return count === 1 ? '1 node' : `${count} nodes`;
+/** Something that a task takes from its node, and that there may be too little of. */
+interface Need {
+  name: string;
+  amount: number;
+  free(load: NodeLoad): number;
+  text(amount: number): string;
+}
+
+function needsOf(demand: Demand): Need[] {
+  const { nanoCpus, memoryBytes } = demand;
+  return [
+    { name: 'CPU', amount: nanoCpus, free: (load: NodeLoad) => load.freeNanoCpus, text: cpus },
+    { name: 'memory', amount: memoryBytes, free: (load: NodeLoad) => load.freeMemoryBytes, text: binarySize },
+    ...demand.generic.map(({ kind, count }) => ({
+      name: kind,
+      amount: count,
+      free: (load: NodeLoad) => pieces(load.freeGeneric(kind)),
+      text: String,
+    })),
+  ].filter(({ amount }) => amount > 0);
+}
+
+function resourceFilter(demand: Demand): Filter | undefined {
+  const needs = needsOf(demand);
+  if (needs.length === 0) return undefined;
+  const isShort = (need: Need, load: NodeLoad): boolean => need.free(load) < need.amount;
+  // Whatever is short together on a node is told together: each node is counted once.
+  const reasonOf = (short: readonly Need[]): string => short.map(({ name }) => name).join(' and ');
+  return {
+    accepts: (load) => load.hasResources(demand),
+    explain: (count) => `insufficient resources on ${nodeCount(count)}`,
+    reason: (load) => reasonOf(needs.filter((need) => isShort(need, load))),
+    detail: (loads) => {
+      const [first] = loads;
+      const short = needs.filter((need) => first !== undefined && isShort(need, first));
+      const words = short.map((need) => `${need.name} (need ${need.text(need.amount)}, ${largestFree(need, loads)})`);
+      return `insufficient ${words.join(' and ')}`;
+    },
+    isVague: true,
+  };
+}
+
+function constraintFilter(expressions: readonly string[], satisfies: (node: NodeRecord) => boolean): Filter {
+  const each = expressions.map((expression) => {
+    const constraint = parseConstraint(expression);
+    const text =
+      constraint === undefined ? expression : `${constraint.key}${constraint.equal ? '==' : '!='}${constraint.value}`;
+    return { text, test: constraintTest(expression) };
+  });
+  return {
+    accepts: ({ node }) => satisfies(node),
+    explain: (count) => `scheduling constraints not satisfied on ${nodeCount(count)}`,
+    reason: ({ node }) => `constraint ${each.find(({ test }) => !test(node))?.text ?? ''}`,
+  };
 }
 
 /** Docker's spellings of one architecture: a node says what `uname` says, an image what Go says. */
-const ARCHITECTURES: Record<string, string> = { x86_64: 'amd64', aarch64: 'arm64', i386: '386', i686: '386' };
+const ARCHITECTURES: Record<string, string> = {
+  x86_64: 'amd64',
+  aarch64: 'arm64',
+  armhf: 'arm',
+  armel: 'arm',
+  i386: '386',
+  i686: '386',
+};
+
+/** SwarmKit knows no variants of an architecture: a node that says `armv7l` takes what is made for `arm`. */
+function architectureOf(name: string): string {
+  const lower = name.toLowerCase();
+  return ARCHITECTURES[lower] ?? (/^armv[5-7]/.test(lower) ? 'arm' : lower);
+}
 
 function isPlatform({ node }: NodeLoad, platform: { Architecture?: string; OS?: string }): boolean {
-  const architectureOf = (name: string): string => ARCHITECTURES[name] ?? name;
   const has = node.description?.Platform;
   const wantedOs = platform.OS ?? '';
   const wanted = architectureOf(platform.Architecture ?? '');
-  if (wantedOs !== '' && wantedOs !== has?.OS) return false;
+  if (wantedOs !== '' && wantedOs.toLowerCase() !== has?.OS.toLowerCase()) return false;
   return wanted === '' || wanted === architectureOf(has?.Architecture ?? '');
 }
 

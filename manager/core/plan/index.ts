@@ -3,5 +3,6 @@
  * asked come out.
  */
 export { parseConstraint } from './constraint.js';
+export { PendingReasons, type Refusal } from './pending-reasons.js';
 export { plan } from './plan.js';
 export type { Dirty, Plan } from './plan-types.js';

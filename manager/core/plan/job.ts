@@ -3,15 +3,7 @@ import type { JobRun, ServiceRecord, TaskRecord } from '../store/records.js';
 import type { Draft } from './draft.js';
 import { chooseNodes } from './global.js';
 import { historyLimit } from './history.js';
-import {
-  backOffMs,
-  endedAtMs,
-  endedByItself,
-  historyAfter,
-  NO_RESTARTS,
-  restartsOf,
-  shouldRestart,
-} from './restart.js';
+import { endedByItself, historyAfter, NO_RESTARTS, restartAtMs, restartsOf, shouldRestart } from './restart.js';
 import { emptySlot, groupBySlot, isLive, refresh, type Slot } from './slot.js';
 import { keepBest, mustLeaveNode, place, startWhenDue } from './slot-task.js';
 
@@ -109,8 +101,7 @@ function replace(draft: Draft, service: ServiceRecord, slot: Slot, last: TaskRec
   refresh(slot, draft);
   if (!willRestart) return 'over';
   const restarts = historyAfter(last, policy);
-  const sinceMs = last.runningAtMs === undefined ? draft.nowMs : endedAtMs(last);
-  const atMs = sinceMs + backOffMs(restarts.failuresInARow, policy);
+  const atMs = restartAtMs(last, restarts, policy, draft.nowMs);
   place(draft, service, slot, { specVersion, atMs, restarts, jobIteration });
   return 'under-way';
 }

@@ -51,8 +51,8 @@ export class NodeLoad {
     );
   }
 
-  hasHostPorts(demand: Demand): boolean {
-    return demand.hostPorts.every((port) => this.#committed.holdersOf(port) + this.#change.holdersOf(port) === 0);
+  hasHostPorts(ports: readonly string[]): boolean {
+    return ports.every((port) => this.#committed.holdersOf(port) + this.#change.holdersOf(port) === 0);
   }
 
   /**

@@ -1,15 +1,7 @@
 import { isTerminal } from '@apiary/api/model';
 import type { RestartHistory, TaskRecord } from '../store/records.js';
 import type { Draft } from './draft.js';
-import {
-  backOffMs,
-  endedAtMs,
-  endedByItself,
-  historyAfter,
-  NO_RESTARTS,
-  restartsOf,
-  shouldRestart,
-} from './restart.js';
+import { endedByItself, historyAfter, NO_RESTARTS, restartAtMs, restartsOf, shouldRestart } from './restart.js';
 import type { Rollout } from './rollout.js';
 import { isLive, isRunning, lastOf, refresh, type Slot } from './slot.js';
 import { keepBest, mustLeaveNode, place, startWhenDue } from './slot-task.js';
@@ -115,9 +107,8 @@ function replaceEnded(draft: Draft, rollout: Rollout, slot: Slot, ended: TaskRec
   if (!shouldRestart(ended, policy)) return sameVersion ? 'settled' : toBegin(draft, rollout, slot);
   if (endedBeforeItsTime(draft, rollout, slot, ended)) return outcomeOf(ended.restarts);
   const restarts = sameVersion ? historyAfter(ended, policy) : NO_RESTARTS;
-  const delayMs = backOffMs(restarts.failuresInARow, policy);
-  const sinceMs = ended.runningAtMs === undefined ? draft.nowMs : endedAtMs(ended);
-  place(draft, rollout.service, slot, { specVersion: rollout.targetVersion(slot), atMs: sinceMs + delayMs, restarts });
+  const atMs = restartAtMs(ended, restarts, policy, draft.nowMs);
+  place(draft, rollout.service, slot, { specVersion: rollout.targetVersion(slot), atMs, restarts });
   return outcomeOf(restarts);
 }
 

@@ -68,10 +68,21 @@ export function historyAfter(task: TaskRecord, policy: Restarts): RestartHistory
 }
 
 /**
+ * When the replacement of a task that ended by itself may start: so long after its end, or, where it never ran, from
+ * now.
+ *
+ * @param restarts  what the replacement is to remember
+ */
+export function restartAtMs(ended: TaskRecord, restarts: RestartHistory, policy: Restarts, nowMs: number): number {
+  const sinceMs = ended.runningAtMs === undefined ? nowMs : endedAtMs(ended);
+  return sinceMs + backOffMs(restarts.failuresInARow, policy);
+}
+
+/**
  * How long after the end of its predecessor a replacement starts: the policy's delay, doubled from the third failure
  * in a row on, up to a minute (or the delay itself, where that is longer).
  */
-export function backOffMs(failuresInARow: number, policy: Restarts): number {
+function backOffMs(failuresInARow: number, policy: Restarts): number {
   if (failuresInARow <= FAILURES_BEFORE_BACK_OFF) return policy.delayMs;
   const ceilingMs = Math.max(policy.delayMs, BACK_OFF_CEILING_MS);
   const growing = Math.max(policy.delayMs, BACK_OFF_FLOOR_MS) * 2 ** (failuresInARow - FAILURES_BEFORE_BACK_OFF);

@@ -1,4 +1,4 @@
-import { genericResourceEnv, readGenericResources } from '@apiary/api/model';
+import { genericResourceEnv, readGenericResources, type ServiceSpec } from '@apiary/api/model';
 import fc from 'fast-check';
 import t from 'tap';
 import type { NodeRecord, TaskRecord } from '../store/records.js';
@@ -6,6 +6,7 @@ import { constraintTest, parseConstraint } from './constraint.js';
 import { Heap } from './heap.js';
 import { HollowCluster } from './hollow-cluster.test.js';
 import { prefixContains } from './ip-prefix.js';
+import { PendingReasons } from './pending-reasons.js';
 
 function counts(tasks: readonly TaskRecord[]): Record<string, number> {
   const counts: Record<string, number> = {};
@@ -119,6 +120,67 @@ t.test('a task that finds no node says why, grouped and counted, and only when t
   empty.createService('web');
   empty.settle();
   t.same(errors(empty.tasks('web')), ['no suitable node']);
+});
+
+t.test('who asks why a task waits hears of every node, what is needed and what the best has', async (t) => {
+  const cluster = new HollowCluster();
+  const GiB = 2 ** 30;
+  const ssd = { labels: { disk: 'ssd' } };
+  cluster.addNode('h1', { MemoryBytes: 2 * GiB, ...ssd });
+  cluster.addNode('h2', { MemoryBytes: 3 * GiB, NanoCPUs: 1e9, ...ssd });
+  cluster.addNode('h3', { MemoryBytes: 8 * GiB });
+  const using = (MemoryBytes: number, NanoCPUs = 0) => ({ Resources: { Reservations: { MemoryBytes, NanoCPUs } } });
+  const on = (...Constraints: string[]) => ({ Placement: { Constraints } });
+  const ballast = { ContainerSpec: { Image: 'app:1' }, ...using(1.5 * GiB), ...on('node.id==h2') };
+  cluster.createService('ballast', { TaskTemplate: ballast });
+  cluster.run(1_000);
+  const why = (id: string, TaskTemplate: ServiceSpec['TaskTemplate'], EndpointSpec?: ServiceSpec['EndpointSpec']) => {
+    cluster.createService(id, { TaskTemplate, ...(EndpointSpec && { EndpointSpec }) });
+    cluster.settle();
+    const [task] = cluster.tasks(id).filter(({ status }) => status.state === 'pending');
+    return task && new PendingReasons(cluster.store).of(task);
+  };
+  t.same(why('db', { ...using(4 * GiB), ...on('node.labels.disk == ssd') }), {
+    reasons: [
+      '2 nodes: insufficient memory (need 4 GiB, largest free 2 GiB on h1)',
+      '1 node: constraint node.labels.disk==ssd',
+    ],
+    isVague: true,
+  });
+  t.same(why('both', { ...using(2 * GiB, 2e9), ...on('node.id!=h3', 'node.id!=h1') }), {
+    reasons: [
+      '1 node: constraint node.id!=h1',
+      '1 node: insufficient CPU (need 2, largest free 1 on h2) and memory (need 2 GiB, largest free 1.5 GiB on h2)',
+      '1 node: constraint node.id!=h3',
+    ],
+    isVague: true,
+  });
+  cluster.setNode('h3', { Availability: 'drain' });
+  cluster.setNode('h2', { Availability: 'pause' });
+  const Platforms = [{ OS: 'linux', Architecture: 'arm64' }];
+  t.same(why('arm', { Placement: { Platforms } })?.reasons, [
+    '1 node: unsupported platform (need linux/arm64)',
+    '1 node: paused',
+    '1 node: drained',
+  ]);
+  const Ports = [{ PublishMode: 'host', PublishedPort: 80, TargetPort: 80 }];
+  t.equal(why('port', {}, { Ports }), undefined, 'it has a node');
+  t.match(why('port2', {}, { Ports })?.reasons, ['1 node: host port 80/tcp in use']);
+  t.match(why('most', { Placement: { MaxReplicas: 1 } }), undefined);
+  cluster.scale('most', 2);
+  cluster.settle();
+  const [waiting] = cluster.tasks('most').filter(({ status }) => status.state === 'pending');
+  t.ok(waiting);
+  t.match(waiting && new PendingReasons(cluster.store).of(waiting), {
+    reasons: ['1 node: runs as many tasks of the service as it may (1)'],
+    isVague: false,
+  });
+  const { entries } = cluster;
+  cluster.commit({ type: 'service-delete', id: 'ballast' });
+  cluster.setNode('h2', { Availability: 'active' });
+  cluster.run(1_000);
+  t.equal(cluster.running('most').length, 2);
+  t.ok(cluster.entries > entries);
 });
 
 t.test('freed resources and ports wake what waits for them', async (t) => {

@@ -3,8 +3,8 @@ import { SeededRng } from '@apiary/std';
 import type { Demand } from '../store/node-usage.js';
 import type { SpecVersion, TaskRecord } from '../store/records.js';
 import type { Draft, NewTask } from './draft.js';
-import { explainRefusals, type Filter, filtersOf } from './filters.js';
-import { type NodeLoad, NodeLoads } from './node-load.js';
+import { explainRefusals, type Filter, filtersOf, refusing } from './filters.js';
+import { NodeLoads } from './node-load.js';
 import { endedAtMs, endedByItself } from './restart.js';
 import { SpreadTree } from './spread-tree.js';
 
@@ -37,7 +37,7 @@ export function schedule(draft: Draft): void {
   const loads = new NodeLoads(draft);
   for (const group of groups) {
     const demand = draft.view.demand(group.spec.serviceId, group.spec.version);
-    const filters = filtersOf(draft, group.spec, demand);
+    const filters = filtersOf(group.spec, demand, (node) => draft.satisfiesConstraints(node, group.spec));
     confirmPreassigned(draft, group, demand, filters, loads);
     spread(draft, group, demand, filters, loads);
   }
@@ -104,7 +104,7 @@ function spread(draft: Draft, group: TaskGroup, demand: Demand, filters: readonl
       load,
       failures: failed >= FAILURES_TO_AVOID ? failed : 0,
       tie: ties.below(2 ** 30),
-      isOpen: accepts(filters, load),
+      isOpen: refusing(filters, load) === undefined,
     });
   }
   tree.seal();
@@ -112,17 +112,12 @@ function spread(draft: Draft, group: TaskGroup, demand: Demand, filters: readonl
   for (const one of waiting) {
     const load = tree.place((chosen) => {
       assign(draft, one, chosen.node.id, ASSIGNED, chosen.add(serviceId, demand));
-      return accepts(filters, chosen);
+      return refusing(filters, chosen) === undefined;
     });
     if (load !== undefined) continue;
     refusal ??= noSuitableNode(explainRefusals(filters, candidates));
     postpone(draft, one, refusal);
   }
-}
-
-function accepts(filters: readonly Filter[], load: NodeLoad): boolean {
-  for (const filter of filters) if (!filter.accepts(load)) return false;
-  return true;
 }
 
 function noSuitableNode(refusals: string): string {

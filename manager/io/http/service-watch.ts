@@ -1,6 +1,7 @@
 import type { ServerResponse } from 'node:http';
 import { ApiaryError } from '@apiary/std';
 import { serviceObject, taskObject } from '../../core/engine-api/index.js';
+import { PendingReasons } from '../../core/plan/index.js';
 import type { LocalNode, Replica } from '../ports.js';
 
 /** Each watcher costs a snapshot per change: more than this many are refused. */
@@ -82,7 +83,8 @@ function snapshot({ view }: Replica, serviceId: string): string | undefined {
   const service = view.service(serviceId);
   if (service === undefined) return undefined;
   const records = view.tasksOfService(serviceId);
-  const tasks = records.map((task) => taskObject(task, view.spec(task.serviceId, task.specVersion)));
+  const reasons = new PendingReasons(view);
+  const tasks = records.map((task) => taskObject(task, view.spec(task.serviceId, task.specVersion), reasons.of(task)));
   const current = records.filter((task) => task.specVersion === service.specVersion).map(({ id }) => id);
   return `${JSON.stringify({ service: serviceObject(service), tasks, current })}\n`;
 }
