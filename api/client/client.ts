@@ -88,6 +88,13 @@ export function createClient(host: string) {
     },
     version: () => get<VersionInfo>('/version'),
     info: () => get<Info>('/info'),
+    /**
+     * Events of the cluster and of the local engine, each a line of JSON: unparsed, for their time in nanoseconds is
+     * more than a number holds.
+     *
+     * @param query  Docker's parameters: `since`, `until`, `filters`
+     */
+    events: (query: RequestOptions['query'], signal?: AbortSignal) => transport.textLines('/events', { query, signal }),
 
     /** @returns the id of this node */
     swarmInit: (request: InitRequest) => post<string>('/swarm/init', request),

@@ -59,13 +59,18 @@ export class Transport {
    * @throws ApiaryError `unavailable` when the connection is lost before
    */
   async *lines<T>(path: string, options: RequestOptions): AsyncGenerator<T, void, void> {
+    for await (const line of this.textLines(path, options)) yield parseBody('application/json', line);
+  }
+
+  /** As `lines`, without parsing them. */
+  async *textLines(path: string, options: RequestOptions): AsyncGenerator<string, void, void> {
     const response = await this.open('GET', path, options);
     let rest = '';
     try {
       for await (const chunk of response.setEncoding('utf8')) {
         const lines = `${rest}${chunk}`.split('\n');
         rest = lines.pop() ?? '';
-        for (const line of lines) if (line !== '') yield parseBody('application/json', line);
+        for (const line of lines) if (line !== '') yield line;
       }
     } catch (error) {
       throw this.#connectionError(error, options.signal);

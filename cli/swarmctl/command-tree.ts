@@ -43,6 +43,7 @@ const logKey = () => import('./commands/log-key.js');
 const restore = () => import('./commands/restore.js');
 const networks = () => import('./commands/networks.js');
 const nodeChanges = () => import('./commands/node-changes.js');
+const events = () => import('./commands/events.js');
 const settings = () => import('./commands/cluster-settings.js');
 const swarm = () => import('./commands/swarm.js');
 const system = () => import('./commands/system.js');
@@ -440,6 +441,17 @@ export const COMMANDS: CommandEntry[] = [
     ],
     args: ONE,
     load: async () => (await restore()).restore,
+  },
+  {
+    name: 'events',
+    use: '[OPTIONS]',
+    short: 'Get real time events from the server',
+    examples: [
+      'swarmctl events --filter type=service --filter type=task --since 10m',
+      "swarmctl events --filter service=web --format '{{.Type}} {{.Action}} {{.Actor.Attributes.name}}'",
+    ],
+    args: NONE,
+    load: async () => (await events()).events,
   },
   {
     name: 'info',

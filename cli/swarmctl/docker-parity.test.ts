@@ -536,6 +536,39 @@ async function main(): Promise<void> {
     }
   });
 
+  t.test('events are asked for and shown as docker does', async (t) => {
+    const lines = [
+      'events',
+      'events --format json',
+      'events --since 2013-01-02T13:23:37Z --until 1136073600.000000001',
+      'events -f type=service -f type=node --filter service=web',
+      'events --since yesterday',
+      'events --filter service',
+      'events --format {{.Nope}}',
+      'events --format {{.Name',
+      'events web',
+    ];
+    const templates = [
+      '{{.Type}} {{.Action}} {{.Actor.ID}} {{.Actor.Attributes.name}} {{.Scope}} {{.Time}} {{.TimeNano}}',
+      '{{json .Actor}}|{{.ID}}|{{.Status}}|{{.From}}',
+      '{{json .}}',
+    ];
+    const all = [...lines.map(wordsOf), ...templates.map((template) => ['events', '--format', template])];
+    for (const words of all) {
+      await compare(t, words);
+      const asked = ({ requests }: RecordingServer) =>
+        requests
+          .filter(({ path }) => path === '/events')
+          .map(({ query: { filters, ...query } }) => ({
+            ...query,
+            filters: Object.entries(JSON.parse(filters ?? '{}'))
+              .map(([key, values]) => [key, Array.isArray(values) ? values.sort() : Object.keys(values ?? {}).sort()])
+              .sort(byJson),
+          }));
+      t.same(asked(server), asked(theirs), words.join(' '));
+    }
+  });
+
   t.test('the help of a flag is that of docker', async (t) => {
     const commands = {
       config: ['create', 'inspect', 'ls', 'rm'],
@@ -546,6 +579,7 @@ async function main(): Promise<void> {
       swarm: ['init', 'join', 'join-token', 'leave', 'update'],
     };
     const pages = Object.entries(commands).flatMap(([group, names]) => names.map((name) => [group, name]));
+    pages.push(['events']);
     for (const page of pages) {
       const words = [...page, '--help'];
       const command = page.join(' ');

@@ -59,7 +59,7 @@ async function run(options: SwarmdOptions, version: string): Promise<void> {
     logger,
     onFatal,
   });
-  const api = await createHttpApi({ node, engineSocketPath, logger: logger.child({ part: 'http' }), version });
+  const api = await createHttpApi({ node, clock, engineSocketPath, logger: logger.child({ part: 'http' }), version });
   await node.resume();
   for (const socketPath of unixHosts) await api.listen({ socketPath });
   for (const tcp of tcpHosts) {

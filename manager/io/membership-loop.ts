@@ -157,7 +157,7 @@ export class MembershipLoop {
     this.#tellWaiting(planned);
     this.#wakeFor(planned);
     const { step } = planned;
-    const changes = [...this.#newAddresses(), ...planned.changes];
+    const changes = [...this.#leader(), ...this.#newAddresses(), ...planned.changes];
     if (changes.length > 0) {
       await replica.submit(() => ({ guards: [], changes, result: undefined }), { asLeaderOf: term });
       this.#isDue = true;
@@ -166,6 +166,13 @@ export class MembershipLoop {
       await this.#take(step);
       this.#isDue = true;
     }
+  }
+
+  /** Who leads is no part of the state by itself: it is put there so that every manager has the same events of it. */
+  #leader(): Change[] {
+    const { replica, selfId } = this.#options;
+    const cluster = replica.view.cluster();
+    return cluster === undefined || cluster.leaderId === selfId ? [] : [{ type: 'leader', nodeId: selfId }];
   }
 
   #newAddresses(): Change[] {

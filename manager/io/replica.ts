@@ -146,7 +146,10 @@ export class StoreReplica implements Replica {
     return Buffer.from(encodeEntry({ atMs: this.#options.clock.now(), guards, changes }));
   }
 
-  /** What was known before and what is known now have been touched, all of it: nobody saw what happened between. */
+  /**
+   * What was known before and what is known now have been touched, all of it: nobody saw what happened between. Of the
+   * events, who listens tells by their time which are new.
+   */
   #restore(index: number, pieces: Iterable<Uint8Array>): void {
     const touched = touchedOf(this.#store);
     this.#store.restore(index, decoded(pieces));
@@ -154,6 +157,7 @@ export class StoreReplica implements Replica {
     for (const kind of ['services', 'nodes', 'tasks', 'taskServices', 'assignments'] as const) {
       for (const id of after[kind]) touched[kind].add(id);
     }
+    touched.events = after.events;
     for (const listener of this.#listeners) listener(touched);
   }
 
@@ -184,5 +188,6 @@ function touchedOf(view: View): Touched {
     taskServices,
     assignments: nodes,
     networks: new Set(view.networks().map(({ id }) => id)),
+    events: view.events(),
   };
 }

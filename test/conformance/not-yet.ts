@@ -18,7 +18,6 @@ const WAITING = {
   ],
   'secrets and configs on the hosts': ['run-secrets-and-configs'],
   stacks: ['stack-deploy', 'stack-errors'],
-  'events of the swarm': ['api-events'],
 } as const;
 
 /** Case to what it waits for. */

@@ -11,7 +11,7 @@ const SECONDS = /^-?\d+(\.\d{1,9})?$/;
  * @returns seconds since 1970, with nine more digits when it was a date: what the API takes
  * @throws CommandError in Docker's words
  */
-export function sinceOf(text: string, nowMs: number): string {
+export function momentOf(text: string, nowMs: number): string {
   const agoNs = durationOf(text);
   if (agoNs !== undefined) return String(Math.floor((nowMs - agoNs / 1e6) / 1000));
   const [, day, hours = '00', minutes = '00', seconds = '00', fraction = '', zone = ''] = DATE.exec(text) ?? [];
@@ -19,9 +19,17 @@ export function sinceOf(text: string, nowMs: number): string {
     day === undefined ? Number.NaN : Date.parse(`${day}T${hours}:${minutes}:${seconds}${zone.toUpperCase()}`);
   if (!Number.isNaN(atMs)) return `${atMs / 1000}.${fraction.padEnd(9, '0')}`;
   if (SECONDS.test(text)) return text;
-  throw new CommandError(
-    `invalid value for "since": failed to parse value as time or duration: ${JSON.stringify(text)}`,
-  );
+  throw new CommandError(`failed to parse value as time or duration: ${JSON.stringify(text)}`);
+}
+
+/** As `momentOf`, of the flag of logs. */
+export function sinceOf(text: string, nowMs: number): string {
+  try {
+    return momentOf(text, nowMs);
+  } catch (error) {
+    if (error instanceof CommandError) throw new CommandError(`invalid value for "since": ${error.message}`);
+    throw error;
+  }
 }
 
 function durationOf(text: string): number | undefined {

@@ -223,6 +223,7 @@ export function answerOfSampleCluster({ method, path, query }: RecordedRequest):
   if (/^\/(secrets|configs)\/create$/.test(path)) return { status: 201, json: { ID: 'k9xvd36hjmg3cw9fhrmlbd85p' } };
   if (path === '/info') return { json: INFO };
   const [, kind, id, part] = path.split('/');
+  if (path === '/events') return (response) => response.end(EVENTS);
   if (part === 'logs') return (response) => response.end(logsOf(query));
   if (kind === 'tasks')
     return found(
@@ -264,6 +265,14 @@ export function answerOfSampleCluster({ method, path, query }: RecordedRequest):
   }
   return undefined;
 }
+
+/** As the daemon writes them: one of the cluster, and one of an engine. */
+const EVENTS = [
+  '{"Type":"service","Action":"update","Actor":{"ID":"aavd","Attributes":{"name":"web","replicas.new":"2","replicas.old":"1"}},"scope":"swarm","time":1767225600,"timeNano":1767225600123456789}',
+  '{"status":"start","id":"c1","from":"busybox","Type":"container","Action":"start","Actor":{"ID":"c1","Attributes":{"image":"busybox"}},"scope":"local","time":1767225601,"timeNano":1767225601000000000}',
+  '{"Type":"network","Action":"prune","Actor":{"ID":"","Attributes":{}},"scope":"local","time":1767225602,"timeNano":1767225602000000001}',
+  '',
+].join('\n');
 
 /** Lines of two tasks, as the daemon writes them; what `tail` asks for is taken for the end of all. */
 function logsOf(query: RecordedRequest['query']): Buffer {

@@ -99,6 +99,7 @@ function viewOf({
     appliedIndex: 1,
     cluster: () => undefined,
     node: (id) => nodes.find((record) => record.id === id),
+    events: () => [],
     nodes: () => nodes,
     service: (id) => services.find((record) => record.id === id),
     serviceByName: (name) => services.find((record) => record.spec.Name === name),

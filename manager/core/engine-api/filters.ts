@@ -1,6 +1,7 @@
 import { type ContentKind, TASK_STATES } from '@apiary/api/model';
 import { ApiaryError } from '@apiary/std';
 import type { ContentRecord, NodeRecord, ServiceRecord, TaskRecord } from '../store/records.js';
+import { taskName } from '../store/task-name.js';
 import type { View } from '../store/view.js';
 import { findNode, findService } from './reference.js';
 import { shownDesiredState } from './task.js';
@@ -15,14 +16,14 @@ export type Filters = ReadonlyMap<string, readonly string[]>;
  * Reads the `filters` of a request: JSON in Docker's current form `{"key": {"value": true}}` or in its older one
  * `{"key": ["value"]}`.
  *
- * @param known  the keys that this list has
+ * @param known  the keys that this list has; without, any is taken
  * @throws ApiaryError `invalid-argument` for another form, or an unknown key
  */
-export function parseFilters(json: string | undefined, known: readonly string[]): Filters {
+export function parseFilters(json: string | undefined, known?: readonly string[]): Filters {
   const filters = new Map<string, readonly string[]>();
   if (json === undefined || json === '') return filters;
   for (const [key, values] of Object.entries(parseObject(json))) {
-    if (!known.includes(key)) throw new ApiaryError('invalid-argument', `Invalid filter '${key}'`);
+    if (known?.includes(key) === false) throw new ApiaryError('invalid-argument', `Invalid filter '${key}'`);
     filters.set(key, valuesOf(key, values));
   }
   return filters;
@@ -149,11 +150,6 @@ export function filterContents(view: View, kind: ContentKind, filters: Filters):
         begins(filters, 'id', id) &&
         labelsMatch(filters, 'label', Labels),
     );
-}
-
-/** A task's name: `web.1.<task id>`, and `web.<node id>.<task id>` for one of a global service. */
-export function taskName({ id, slot, nodeId }: TaskRecord, serviceName: string): string {
-  return `${serviceName}.${slot === 0 ? (nodeId ?? '') : slot}.${id}`;
 }
 
 function modeOf({ Mode }: ServiceRecord['spec']): string {

@@ -5,6 +5,7 @@
  */
 export * from './cluster.js';
 export * from './content.js';
+export * from './event.js';
 export * from './filters.js';
 export * from './network.js';
 export * from './node.js';

@@ -17,6 +17,7 @@ export function applyChange(tables: Tables, change: Change, landing: Landing, to
     case 'cluster-spec':
     case 'join-secrets':
     case 'unlock-key':
+    case 'leader':
       changeCluster(tables, change, landing, touched);
       return;
     case 'node-create':
@@ -62,7 +63,7 @@ export function applyChange(tables: Tables, change: Change, landing: Landing, to
 
 function changeCluster(
   tables: Tables,
-  change: ChangeOf<'cluster-create' | 'cluster-spec' | 'join-secrets' | 'unlock-key'>,
+  change: ChangeOf<'cluster-create' | 'cluster-spec' | 'join-secrets' | 'unlock-key' | 'leader'>,
   landing: Landing,
   touched: Touched,
 ): void {
@@ -70,6 +71,9 @@ function changeCluster(
   if (change.type === 'cluster-create') {
     if (cluster !== undefined) return;
     tables.cluster = { ...change.cluster, meta: created(landing) };
+  } else if (change.type === 'leader') {
+    if (cluster !== undefined) tables.cluster = { ...cluster, leaderId: change.nodeId };
+    return;
   } else {
     if (cluster === undefined) return;
     tables.cluster = { ...cluster, ...clusterFieldsOf(change), meta: updated(cluster.meta, landing) };

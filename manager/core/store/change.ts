@@ -8,6 +8,7 @@ import type {
   ServiceSpec,
   TaskStatus,
 } from '@apiary/api/model';
+import type { ClusterEvent } from '../events/cluster-event.js';
 import type {
   ClusterRecord,
   ContentRecord,
@@ -46,10 +47,12 @@ export type Guard =
 
 /** A change of one record. One that names an object which is gone changes nothing. */
 export type Change =
-  | { type: 'cluster-create'; cluster: Omit<ClusterRecord, 'meta' | 'excluded'> }
+  | { type: 'cluster-create'; cluster: Omit<ClusterRecord, 'meta' | 'excluded' | 'leaderId'> }
   | { type: 'cluster-spec'; spec: ClusterSpec }
   /** Undefined: managers are not locked from now on. */
   | { type: 'unlock-key'; unlockKey?: string }
+  /** A manager says that it leads now. */
+  | { type: 'leader'; nodeId: string }
   | { type: 'join-secrets'; joinSecrets: ClusterRecord['joinSecrets'] }
   | { type: 'node-create'; node: Omit<NodeRecord, 'meta'> }
   /** `departure` counts while the node is a manager that the spec wants as a worker; without one, the last stands. */
@@ -127,4 +130,6 @@ export interface Touched {
   /** Nodes whose set of tasks, or one of those tasks, changed. */
   assignments: Set<string>;
   networks: Set<string>;
+  /** What there is to tell of it, in order. */
+  events: ClusterEvent[];
 }

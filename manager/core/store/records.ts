@@ -45,6 +45,8 @@ export interface ClusterRecord {
   addressPools?: { pools: string[]; subnetLength: number };
   /** The UDP port of what is sent between hosts; undefined for the default, 4789. */
   dataPathPort?: number;
+  /** The manager that leads, as it said itself when it came to: for events. No change of it is a new version. */
+  leaderId?: string;
 }
 
 export interface NodeRecord {

@@ -1,4 +1,5 @@
 import { ApiaryError, messageOf } from '@apiary/std';
+import type { ClusterEvent } from '../events/cluster-event.js';
 import type {
   ClusterRecord,
   ContentRecord,
@@ -25,7 +26,8 @@ type Line =
   | { secret: ContentRecord }
   | { config: ContentRecord }
   | { service: ServiceRecord; lastSpecVersion: number }
-  | { task: TaskRecord };
+  | { task: TaskRecord }
+  | { event: ClusterEvent };
 
 /** Characters: to make a piece of so many takes 2 to 4 ms, during which nothing else is done. */
 const PIECE_CHARACTERS = 128 * 1024;
@@ -45,6 +47,7 @@ export function writeSnapshot(tables: Tables): Iterable<string> {
   const services = tables.services.values();
   const lastSpecVersions = new Map(tables.lastSpecVersions);
   const tasks = tables.tasks.values();
+  const events = tables.events.list();
   function* lines(): Generator<Line> {
     yield { format: FORMAT };
     if (cluster !== undefined) yield { cluster };
@@ -57,6 +60,7 @@ export function writeSnapshot(tables: Tables): Iterable<string> {
       yield { service, lastSpecVersion: lastSpecVersions.get(service.id) ?? service.specVersion };
     }
     for (const task of tasks) yield { task };
+    for (const event of events) yield { event };
   }
   return inPieces(lines());
 }
@@ -94,6 +98,7 @@ export function readSnapshot(pieces: Iterable<string>): Tables {
 
 function put(tables: Tables, line: Line): void {
   if ('task' in line) tables.putTask(line.task);
+  else if ('event' in line) tables.events.put(line.event);
   else if ('service' in line) {
     tables.putService(line.service);
     tables.lastSpecVersions.set(line.service.id, line.lastSpecVersion);
@@ -112,7 +117,7 @@ function put(tables: Tables, line: Line): void {
   }
 }
 
-const KINDS = ['format', 'cluster', 'node', 'network', 'specVersion', 'secret', 'config', 'service', 'task'];
+const KINDS = ['format', 'cluster', 'node', 'network', 'specVersion', 'secret', 'config', 'service', 'task', 'event'];
 
 function parsed(text: string): Line {
   let line: unknown;

@@ -1,5 +1,7 @@
 import type { ContentKind } from '@apiary/api/model';
 import { invariant, unreachable } from '@apiary/std';
+import type { ClusterEvent } from '../events/cluster-event.js';
+import { observed } from '../events/derivation.js';
 import { applyChange } from './apply-change.js';
 import { isNetworkFree, isNetworkUnused } from './apply-network-change.js';
 import type { ApplyResult, Entry, Guard, Touched } from './change.js';
@@ -51,10 +53,15 @@ export class Store implements View {
       taskServices: new Set(),
       assignments: new Set(),
       networks: new Set(),
+      events: [],
     };
     const failed = entry.guards.find((guard) => !this.#holds(guard));
     if (failed !== undefined) return { result: { ok: false, failed }, touched };
-    for (const change of entry.changes) applyChange(this.#tables, change, { index, atMs: entry.atMs }, touched);
+    for (const change of entry.changes) {
+      const happened = observed(this.#tables, change);
+      applyChange(this.#tables, change, { index, atMs: entry.atMs }, touched);
+      for (const draft of happened?.() ?? []) touched.events.push(this.#tables.events.add(draft, entry.atMs));
+    }
     return { result: { ok: true, index }, touched };
   }
 
@@ -156,6 +163,10 @@ export class Store implements View {
     const demand = this.#tables.specs.demandOf(serviceId, version);
     invariant(demand !== undefined, `the demand of version ${version} of service ${serviceId} is asked for, but gone`);
     return demand;
+  }
+
+  events(): ClusterEvent[] {
+    return this.#tables.events.list();
   }
 
   #holds(guard: Guard): boolean {

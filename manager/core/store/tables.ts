@@ -1,5 +1,6 @@
 import { type ContentKind, rankOf } from '@apiary/api/model';
 import { invariant } from '@apiary/std';
+import { EventRing } from '../events/event-ring.js';
 import { contentPins } from './content-pins.js';
 import { Contents } from './contents.js';
 import { NodeUsageSum } from './node-usage.js';
@@ -25,6 +26,7 @@ export class Tables {
       else this.contents[kind].release(id);
     }
   });
+  readonly events = new EventRing();
   /** By service, the highest spec version ever made: an agent knows specs by their number, so none is given twice. */
   readonly lastSpecVersions = new Map<string, number>();
   readonly #serviceIdByName = new Map<string, string>();

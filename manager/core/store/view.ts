@@ -1,4 +1,5 @@
 import type { ContentKind } from '@apiary/api/model';
+import type { ClusterEvent } from '../events/cluster-event.js';
 import type { Demand, NodeUsage } from './node-usage.js';
 import type {
   ClusterRecord,
@@ -47,4 +48,6 @@ export interface View {
    * @throws InvariantError as `spec` does
    */
   demand(serviceId: string, version: number): Demand;
+  /** The last events of each kind, oldest first: O(n log n). */
+  events(): ClusterEvent[];
 }

@@ -49,6 +49,23 @@ export class EngineEndpoint {
     return JSON.parse(answer.text);
   }
 
+  /** The engine's answer to a GET of `path`, still to be read; undefined when it does not answer, or not with 200. */
+  open(path: string): Promise<http.IncomingMessage | undefined> {
+    return new Promise((resolve) => {
+      const request = http.get({ socketPath: this.#socketPath, path, agent: false }, (response) => {
+        clearTimeout(timer);
+        if (response.statusCode === 200) return resolve(response);
+        response.resume();
+        resolve(undefined);
+      });
+      const timer = setTimeout(() => request.destroy(), QUESTION_TIMEOUT_MS);
+      request.once('error', () => {
+        clearTimeout(timer);
+        resolve(undefined);
+      });
+    });
+  }
+
   #ask(
     path: string,
     method = 'GET',

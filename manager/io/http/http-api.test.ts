@@ -93,7 +93,7 @@ async function serve(t: Test, { manager }: { manager: boolean }) {
   const errors: string[] = [];
   const logger = { info: () => {}, error: (_fields: object, message: string) => void errors.push(message) };
   const engineSocketPath = join(directory, 'no-engine.sock');
-  const api = await createHttpApi({ node, engineSocketPath, logger, version: '0.1.0' });
+  const api = await createHttpApi({ node, clock, engineSocketPath, logger, version: '0.1.0' });
   const socketPath = join(directory, 'run', 'swarmd.sock');
   await api.listen({ socketPath });
   t.teardown(async () => {
@@ -598,7 +598,13 @@ async function* on(socket: net.Socket): AsyncGenerator<unknown[]> {
 t.test('an address is taken over from a dead server, never from a live one', async (t) => {
   const { socketPath, node, client } = await serve(t, { manager: false });
   const logger = { info: () => {}, error: () => {} };
-  const second = await createHttpApi({ node, engineSocketPath: '/nowhere', logger, version: '0' });
+  const second = await createHttpApi({
+    node,
+    clock: new VirtualClock(),
+    engineSocketPath: '/nowhere',
+    logger,
+    version: '0',
+  });
   await t.rejects(second.listen({ socketPath }), { code: 'failed-precondition', message: /is in use/ });
   t.match(await client.ping(), { swarm: 'inactive' });
   await second.close();

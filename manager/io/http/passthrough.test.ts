@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { createClient } from '@apiary/api/client';
-import { ApiaryError } from '@apiary/std';
+import { ApiaryError, VirtualClock } from '@apiary/std';
 import t, { type Test } from 'tap';
 import type { LocalNode } from '../ports.js';
 import { createHttpApi } from './index.js';
@@ -38,7 +38,7 @@ const node: LocalNode = {
 /** Our API before an engine, on a socket of its own. */
 async function serve(t: Test, directory: string, engineSocketPath: string): Promise<string> {
   const logger = { info: () => {}, error: () => {} };
-  const api = await createHttpApi({ node, engineSocketPath, logger, version: '0.1.0' });
+  const api = await createHttpApi({ node, clock: new VirtualClock(), engineSocketPath, logger, version: '0.1.0' });
   const socketPath = join(directory, 'swarmd.sock');
   await api.listen({ socketPath });
   t.teardown(() => api.close());

@@ -2,7 +2,7 @@ import { chmod, mkdir, rm } from 'node:fs/promises';
 import * as http from 'node:http';
 import * as net from 'node:net';
 import { dirname } from 'node:path';
-import { ApiaryError, InvariantError, systemCodeOf } from '@apiary/std';
+import { ApiaryError, type Clock, InvariantError, systemCodeOf } from '@apiary/std';
 import { type FastifyInstance, fastify } from 'fastify';
 import type { LocalNode } from '../ports.js';
 import { checkVersion, commonVersion, versionInPath, withoutVersion } from './api-version.js';
@@ -12,6 +12,8 @@ import { contentRoutes } from './content-routes.js';
 import type { ApiContext } from './context.js';
 import { EngineEndpoint } from './engine-endpoint.js';
 import { ERROR_CODE_HEADER, errorReplyOf } from './error-reply.js';
+import { eventRoutes } from './event-routes.js';
+import { EventStreams } from './event-stream.js';
 import { logKeyRoutes } from './log-key-routes.js';
 import { logRoutes } from './log-routes.js';
 import { LogStreams } from './log-stream.js';
@@ -35,7 +37,7 @@ const SOCKET_MODE = 0o660;
 
 /** What is ours; every other path is the engine's. */
 const OURS =
-  /^(?:\/v\d+\.\d+)?\/(?:_ping|version|info|swarm|nodes|services|tasks|secrets|configs|networks|apiary)(?:[/?]|$)/;
+  /^(?:\/v\d+\.\d+)?\/(?:_ping|version|info|swarm|nodes|services|tasks|events|secrets|configs|networks|apiary)(?:[/?]|$)/;
 
 function isOurs(url: string): boolean {
   return OURS.test(url);
@@ -52,6 +54,7 @@ export interface HttpApiOptions {
   /** The local engine's unix socket. */
   engineSocketPath: string;
   logger: Logger;
+  clock: Clock;
   /** Our own version. */
   version: string;
 }
@@ -74,7 +77,9 @@ export async function createHttpApi(options: HttpApiOptions): Promise<HttpApi> {
   const engine = new EngineEndpoint(options.engineSocketPath);
   const watches = new ServiceWatches();
   const logStreams = new LogStreams();
-  const app = routesOf({ node: options.node, engine, version: options.version }, watches, logStreams, options.logger);
+  const eventStreams = new EventStreams(options.clock);
+  const streams = { watches, logStreams, eventStreams };
+  const app = routesOf({ node: options.node, engine, version: options.version }, streams, options);
   await app.ready();
 
   const answering = new Answering();
@@ -109,6 +114,7 @@ export async function createHttpApi(options: HttpApiOptions): Promise<HttpApi> {
       for (const listener of listeners) listener.close();
       watches.close();
       logStreams.close();
+      eventStreams.close();
       // What comes over a connection that is open is refused from here on.
       await app.close();
       await answering.done(DRAIN_TIMEOUT_MS);
@@ -143,11 +149,17 @@ class Answering {
   }
 }
 
+/** The answers that go on for as long as somebody reads them. */
+interface Streams {
+  watches: ServiceWatches;
+  logStreams: LogStreams;
+  eventStreams: EventStreams;
+}
+
 function routesOf(
   context: ApiContext,
-  watches: ServiceWatches,
-  logStreams: LogStreams,
-  logger: Logger,
+  { watches, logStreams, eventStreams }: Streams,
+  { logger, clock }: Pick<HttpApiOptions, 'logger' | 'clock'>,
 ): FastifyInstance {
   const app = fastify({
     logger: false,
@@ -202,6 +214,7 @@ function routesOf(
   serviceRoutes(app, context, watches);
   taskRoutes(app, context);
   logRoutes(app, context, logStreams);
+  eventRoutes(app, context, eventStreams, clock);
   backupRoutes(app, context);
   logKeyRoutes(app, context);
   contentRoutes(app, context);

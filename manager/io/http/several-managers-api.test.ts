@@ -60,7 +60,13 @@ async function serve(t: Test, { isJoining = false } = {}) {
     leave: refuse,
   };
   const logger = { info: () => {}, error: (_fields: object, message: string) => t.fail(message) };
-  const api = await createHttpApi({ node, engineSocketPath: join(directory, 'none.sock'), logger, version: '0.1.0' });
+  const api = await createHttpApi({
+    node,
+    clock: new VirtualClock(),
+    engineSocketPath: join(directory, 'none.sock'),
+    logger,
+    version: '0.1.0',
+  });
   const socketPath = join(directory, 'swarmd.sock');
   await api.listen({ socketPath });
   t.teardown(async () => {

@@ -2,6 +2,7 @@ import { fromRpcError } from '@apiary/api/client';
 import { type LogBatch, LogReaderClient, type LogRequest } from '@apiary/api/rpc';
 import { ApiaryError, type Clock } from '@apiary/std';
 import type { Logs, Replica } from '../ports.js';
+import { PEER_CHANNEL_OPTIONS } from '../raft-transport/peer-channel.js';
 import { type ManagerIdentity, PeerCredentials } from '../raft-transport/peer-credentials.js';
 import type { LogBroker } from './log-broker.js';
 
@@ -9,15 +10,8 @@ import type { LogBroker } from './log-broker.js';
 const PATIENCE_MS = 30_000;
 const RETRY_MS = 200;
 
-const CHANNEL_OPTIONS = {
-  'grpc.enable_http_proxy': 0,
-  'grpc.service_config_disable_resolution': 1,
-  'grpc.use_local_subchannel_pool': 1,
-  'grpc.enable_retries': 0,
-  'grpc.keepalive_time_ms': 1_500,
-  'grpc.keepalive_timeout_ms': 2_000,
-  'grpc.max_receive_message_length': -1,
-};
+/** A batch is as large as its lines are long. */
+const CHANNEL_OPTIONS = { ...PEER_CHANNEL_OPTIONS, 'grpc.max_receive_message_length': -1 };
 
 export interface ClusterLogsOptions {
   replica: Replica;
@@ -26,7 +20,10 @@ export interface ClusterLogsOptions {
   clock: Clock;
 }
 
-/** The cluster's logs as any manager serves them: from the one that leads, and then from the next one. */
+/**
+ * The cluster's logs as any manager serves them: read from the manager that leads. When that one is lost, it is read on
+ * from its successor, after the last line of each task that came in before.
+ */
 export class ClusterLogs implements Logs {
   readonly #options: ClusterLogsOptions;
   readonly #closing = new AbortController();
@@ -51,14 +48,13 @@ export class ClusterLogs implements Logs {
         }
         throw new ApiaryError('unavailable', 'the manager that leads broke off the logs');
       } catch (error) {
-        const isOver = either.aborted || clock.now() >= deadlineMs;
-        if (isOver || !(error instanceof ApiaryError) || error.code !== 'unavailable') {
-          if (!either.aborted) throw error;
-        }
+        const mayPass = error instanceof ApiaryError && error.code === 'unavailable' && clock.now() < deadlineMs;
+        if (!either.aborted && !mayPass) throw error;
       }
       if (signal.aborted) return;
-      if (this.#closing.signal.aborted)
+      if (this.#closing.signal.aborted) {
         throw new ApiaryError('unavailable', 'this manager is stopping: ask another one');
+      }
       await this.#pause(either);
     }
   }

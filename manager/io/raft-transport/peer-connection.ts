@@ -6,6 +6,7 @@ import { FORWARDED_CODEC, type ForwardAnswer, type ForwardedEntry, type Forwardi
 import { decodeFrame, FrameReader, type ItemCodec } from './frame.js';
 import { FramePump } from './frame-pump.js';
 import { MESSAGE_CODEC, type Outbox, type Source } from './outbox.js';
+import { PEER_CHANNEL_OPTIONS } from './peer-channel.js';
 import { type ManagerIdentity, PeerCredentials } from './peer-credentials.js';
 import { newerVersion, RAW_RAFT_SERVICE, readGreeting, WIRE_VERSION, writeGreeting } from './wire.js';
 
@@ -27,19 +28,6 @@ export interface PeerConnectionOptions {
   onOver(reason: ApiaryError): void;
 }
 
-const CHANNEL_OPTIONS = {
-  // An address names a manager, not a web site: proxies and DNS service configs have no say.
-  'grpc.enable_http_proxy': 0,
-  'grpc.service_config_disable_resolution': 1,
-  'grpc.use_local_subchannel_pool': 1,
-  'grpc.enable_retries': 0,
-  'grpc.enable_channelz': 0,
-  // A connection that is silently dead is found out within 2.3 s.
-  'grpc.keepalive_time_ms': 1_000,
-  'grpc.keepalive_timeout_ms': 1_250,
-  'grpc.max_receive_message_length': 4 * 1024 * 1024,
-};
-
 /** One connection to one peer, from dialling to its end: a stream for each kind of traffic, and what feeds it. */
 export class PeerConnection {
   readonly addr: string;
@@ -59,7 +47,7 @@ export class PeerConnection {
     this.addr = addr;
     this.#options = options;
     this.#credentials = new PeerCredentials(identity, { id: peer, addr });
-    this.#client = new Client(addr, this.#credentials, CHANNEL_OPTIONS);
+    this.#client = new Client(addr, this.#credentials, PEER_CHANNEL_OPTIONS);
     this.#metadata = writeGreeting({ version: WIRE_VERSION, addr: ownAddr });
     this.#messageStream = this.#openOneWay('messages');
     this.#messages = pumpInto(this.#messageStream, outbox, MESSAGE_CODEC);

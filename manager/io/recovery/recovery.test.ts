@@ -122,6 +122,7 @@ t.test('the HTTP API gives a backup to whoever may ask a manager, and only whole
   const status = { nodeAddr: '', state: 'active' as const, controlAvailable: true, error: '', remoteManagers: [] };
   let isManager = true;
   const api = await createHttpApi({
+    clock: new VirtualClock(NOW_MS),
     node: {
       status: () => ({ ...status, nodeId: 'm1' }),
       replica: () => {

@@ -58,6 +58,20 @@ export class ListReplica implements Replica {
     for (const listener of this.#listeners) listener(touched);
   }
 
+  get isHeard(): boolean {
+    return this.#listeners.size > 0;
+  }
+
+  /** What was told of events is told again, as by a state that is restored. */
+  tellAgain(): void {
+    const { touched } = this.view.apply(this.entries.push({ atMs: 0, guards: [], changes: [] }), {
+      atMs: 0,
+      guards: [],
+      changes: [],
+    });
+    for (const listener of this.#listeners) listener({ ...touched, events: this.view.events() });
+  }
+
   snapshot(): { index: number; pieces: Iterable<Uint8Array> } {
     return { index: this.view.appliedIndex, pieces: encoded(this.view.snapshot()) };
   }

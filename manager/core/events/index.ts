@@ -1,0 +1,2 @@
+export * from './cluster-event.js';
+export * from './event-filter.js';
