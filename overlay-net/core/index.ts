@@ -4,10 +4,13 @@
  */
 export * from './address-pool.js';
 export * from './docker-user.js';
+export * from './forwarding.js';
 export * from './gateway-rules.js';
 export * from './gateway-subnet.js';
 export * from './hosts-file.js';
 export * from './ipam/index.js';
 export * from './ipv4.js';
+export * from './mac-address.js';
 export * from './network-state.js';
+export * from './overlay-row.js';
 export * from './resolv-conf.js';

@@ -1,6 +1,6 @@
 import { type Change, type Link, type NamespaceRef, Netlink, RulesetWatch, writeSysctls } from '@apiary/agent-native';
 import { ApiaryError, type Clock, messageOf, systemCodeOf } from '@apiary/std';
-import { type GatewaySubnet, overlap, parseIpv4, parseIpv4Prefix, readGatewaySubnet } from '../core/index.js';
+import { type GatewaySubnet, hexadecimal, macOf, overlap, parseIpv4Prefix, readGatewaySubnet } from '../core/index.js';
 import { PacketFilter, removeRules } from './packet-filter.js';
 import { Upkeep } from './upkeep.js';
 
@@ -265,13 +265,4 @@ async function deleteLink(netlink: Netlink, name: string): Promise<void> {
 
 function portName(address: string): string {
   return `${PORT_PREFIX}${hexadecimal(address)}`;
-}
-
-/** Locally administered, and made of the address: who has the address next has it too, so that no neighbour is wrong. */
-function macOf(address: string): string {
-  return `02:61:${(hexadecimal(address).match(/../g) ?? []).join(':')}`;
-}
-
-function hexadecimal(address: string): string {
-  return (parseIpv4(address) ?? 0).toString(16).padStart(8, '0');
 }

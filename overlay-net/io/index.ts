@@ -3,3 +3,4 @@
  * the namespaces of containers.
  */
 export * from './gateway-network.js';
+export { OverlayNetwork, type OverlayNetworkOptions, removeOverlayNetwork } from './overlay-network.js';

@@ -1,0 +1,399 @@
+import { spawnSync } from 'node:child_process';
+import { readdirSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { createNetworkNamespace, deleteNetworkNamespace } from '@apiary/agent-native';
+import { type Clock, VirtualClock } from '@apiary/std';
+import t, { type Test } from 'tap';
+import type { AssignedNetwork, Endpoint, NetworkState } from '../core/index.js';
+import { OverlayNetwork, removeOverlayNetwork } from './overlay-network.js';
+
+/**
+ * This file runs in namespaces of its own: its network is the switch that its hosts are plugged into, and the names of its
+ * other networks go with it.
+ */
+const INSIDE = 'APIARY_TEST_NETWORK';
+const isRoot = process.getuid?.() === 0;
+if (isRoot && process.env[INSIDE] === undefined) {
+  const script = 'mkdir -p /run/netns && mount -t tmpfs tmpfs /run/netns && exec "$@"';
+  const command = ['sh', '-c', script, 'sh', process.execPath, fileURLToPath(import.meta.url)];
+  const args = ['--net', '--mount', '--propagation', 'private', ...command];
+  const { status } = spawnSync('unshare', args, { stdio: 'inherit', env: { ...process.env, [INSIDE]: '1' } });
+  process.exit(status ?? 1);
+}
+const skip = isRoot ? false : 'root is needed, for network namespaces';
+
+const NAMES = '/run/netns';
+
+function sh(command: string, namespace?: string): string {
+  const inside = namespace === undefined ? [] : ['nsenter', `--net=${namespace}`];
+  const [program = '', ...args] = [...inside, 'sh', '-c', command];
+  const { status, stdout, stderr } = spawnSync(program, args, { encoding: 'utf8' });
+  if (status !== 0) throw new Error(`${command}: ${stderr}${stdout}`);
+  return stdout.trim();
+}
+
+const reaches = (namespace: string, address: string, size = 56): boolean =>
+  spawnSync('nsenter', [`--net=${namespace}`, 'busybox', 'ping', '-c1', '-W1', '-s', `${size}`, address]).status === 0;
+
+interface TestTask {
+  id: string;
+  host: number;
+  address: string;
+  namespace: string;
+}
+
+/** Hosts that know of one another as much as the managers would tell them. */
+class Cluster {
+  readonly hosts: { path: string; names: string; overlay: OverlayNetwork; clock: VirtualClock; repaired: string[] }[] =
+    [];
+  readonly networks = new Map<string, AssignedNetwork>();
+  readonly tasks = new Map<string, TestTask[]>();
+  port = 4789;
+
+  static async up(t: Test, count: number): Promise<Cluster> {
+    const cluster = new Cluster();
+    sh('ip link add lan type bridge; ip link set lan up; ip link set lo up');
+    t.teardown(async () => {
+      await cluster.down();
+      sh('ip link del lan');
+    });
+    for (let i = 1; i <= count; i++) await cluster.#plugIn(i);
+    return cluster;
+  }
+
+  async #plugIn(number: number): Promise<void> {
+    const path = `${NAMES}/h${number}`;
+    await createNetworkNamespace(path);
+    sh(`ip link add p${number} type veth peer name uplink netns h${number}; ip link set p${number} master lan up`);
+    // An address before the one that is advertised, as many hosts have.
+    sh(
+      `ip link set lo up; ip link set uplink up; ip addr add 198.51.100.${number}/24 dev uplink; ip addr add 192.0.2.${number}/24 dev uplink`,
+      path,
+    );
+    const names = `${NAMES}/names${number}`;
+    this.hosts.push({ path, names, ...(await this.#open(path, names)) });
+  }
+
+  async #open(path: string, names: string) {
+    const clock = new VirtualClock();
+    const repaired: string[] = [];
+    const logger = {
+      info: (fields: object) => {
+        if ('repaired' in fields && Array.isArray(fields.repaired)) repaired.push(...fields.repaired);
+      },
+      warn: (fields: object, message: string) => t.fail(`${message}: ${JSON.stringify(fields)}`),
+    };
+    const overlay = await OverlayNetwork.open({ clock, logger, directory: names, host: { path } });
+    return { overlay, clock, repaired };
+  }
+
+  /** As when swarmd is started again. */
+  async reopen(number: number): Promise<void> {
+    const host = this.host(number);
+    Object.assign(host, await this.#open(host.path, host.names));
+    await this.tell();
+  }
+
+  host(number: number) {
+    const host = this.hosts[number - 1];
+    if (host === undefined) throw new Error(`no host ${number}`);
+    return host;
+  }
+
+  network(networkId: string, vni: number, changes: Partial<AssignedNetwork> = {}): void {
+    const subnet = `10.0.${vni % 256}.0/24`;
+    this.networks.set(networkId, {
+      networkId,
+      name: networkId,
+      vni,
+      subnet,
+      gateway: `10.0.${vni % 256}.1`,
+      internal: false,
+      attachable: false,
+      encrypted: false,
+      mtu: 0,
+      engineNetwork: '',
+      ...changes,
+    });
+    this.tasks.set(networkId, []);
+  }
+
+  async task(networkId: string, host: number, number: number): Promise<TestTask> {
+    const { vni = 0 } = this.networks.get(networkId) ?? {};
+    const namespace = `${NAMES}/${networkId}-${number}`;
+    await createNetworkNamespace(namespace);
+    sh('ip link set lo up', namespace);
+    const task = { id: `${networkId}.${number}`, host, address: `10.0.${vni % 256}.${number}`, namespace };
+    this.tasks.get(networkId)?.push(task);
+    await this.tell();
+    const attachments = [{ networkId, address: task.address, aliases: [] }];
+    await this.host(host).overlay.attach(task.id, { path: namespace }, attachments);
+    return task;
+  }
+
+  async end(task: TestTask): Promise<void> {
+    for (const tasks of this.tasks.values()) if (tasks.includes(task)) tasks.splice(tasks.indexOf(task), 1);
+    await deleteNetworkNamespace(task.namespace);
+    await this.tell();
+  }
+
+  stateOf(host: number): NetworkState {
+    const here = new Set(
+      [...this.tasks].filter(([, tasks]) => tasks.some((each) => each.host === host)).map(([id]) => id),
+    );
+    const endpoint = ({ id, address, host }: TestTask): [string, Endpoint] => [
+      id,
+      { taskId: id, serviceId: 's', nodeId: `n${host}`, address, taskName: id, aliases: [], live: true },
+    ];
+    const local = [...this.tasks].flatMap(([networkId, tasks]) =>
+      tasks.filter((each) => each.host === host).map((task) => ({ networkId, ...task })),
+    );
+    return {
+      selfId: `n${host}`,
+      dataPathPort: this.port,
+      networks: new Map([...this.networks].filter(([id]) => here.has(id))),
+      endpointSets: new Map(
+        [...here].map((id) => [
+          id,
+          { version: 1, endpoints: new Map((this.tasks.get(id) ?? []).map(endpoint)), services: new Map() },
+        ]),
+      ),
+      nodes: new Map(
+        this.hosts.map((_, i) => [
+          `n${i + 1}`,
+          { nodeId: `n${i + 1}`, addr: `192.0.2.${i + 1}`, gatewaySubnet: '', wireguardKey: '' },
+        ]),
+      ),
+      publishedPorts: new Map(),
+      tasks: new Map(
+        local.map(({ id, networkId, address }) => [
+          id,
+          {
+            taskId: id,
+            serviceId: 's',
+            gatewayAddress: '',
+            namespace: 0,
+            attachments: [{ networkId, address, aliases: [] }],
+          },
+        ]),
+      ),
+    };
+  }
+
+  async tell(): Promise<void> {
+    for (const [i, { overlay }] of this.hosts.entries()) overlay.apply(this.stateOf(i + 1));
+    await Promise.all(this.hosts.map(({ overlay }) => overlay.settled()));
+  }
+
+  /** Lets so much time pass on a host that it looks after its networks. */
+  async look(number: number): Promise<string[]> {
+    const { clock, overlay, repaired } = this.host(number);
+    clock.advance(3_000);
+    await overlay.settled();
+    return repaired.splice(0);
+  }
+
+  async down(): Promise<void> {
+    for (const tasks of this.tasks.values()) for (const { namespace } of tasks) await deleteNetworkNamespace(namespace);
+    for (const { overlay, names, path } of this.hosts) {
+      await overlay.close();
+      await removeOverlayNetwork(names);
+      await deleteNetworkNamespace(path);
+    }
+  }
+}
+
+t.test('tasks of a network reach one another, on whatever hosts, and those of others not', { skip }, async (t) => {
+  const cluster = await Cluster.up(t, 3);
+  cluster.network('front', 4097);
+  cluster.network('back', 4098);
+  const one = await cluster.task('front', 1, 2);
+  const beside = await cluster.task('front', 1, 3);
+  const two = await cluster.task('front', 2, 4);
+  const other = await cluster.task('back', 1, 2);
+  for (const to of [beside, two]) {
+    t.ok(reaches(one.namespace, to.address));
+    t.ok(reaches(to.namespace, one.address));
+  }
+  t.ok(reaches(one.namespace, two.address, 1450 - 28), 'a packet as large as the MTU');
+  t.equal(JSON.parse(sh('ip -j link show eth1', one.namespace))[0].mtu, 1450);
+  t.match(sh('ip -o addr show eth1', one.namespace), /10\.0\.1\.2\/24/);
+  sh(`ip route add ${other.address} dev eth1`, one.namespace);
+  t.notOk(reaches(one.namespace, other.address));
+  const mac = JSON.parse(sh('ip -j link show apb4097', `${cluster.host(1).names}/apiary`))[0].address;
+  sh(`ip neigh replace ${other.address} lladdr ${mac} dev eth1`, one.namespace);
+  t.notOk(reaches(one.namespace, other.address), 'nor by way of the bridge');
+  t.notMatch(sh('ip link', cluster.host(1).path), /ap[bv]/, 'the host’s own links are as they were');
+  t.same(
+    readdirSync('/run/netns').filter((name) => name === 'apiary'),
+    [],
+  );
+  t.throws(() => readdirSync(cluster.host(3).names), 'nothing on a host without tasks');
+});
+
+t.test('nothing is learned, and nothing is sent to a host that has no task for it', { skip }, async (t) => {
+  const cluster = await Cluster.up(t, 3);
+  cluster.network('front', 4097);
+  const one = await cluster.task('front', 1, 2);
+  await cluster.task('front', 2, 3);
+  const silent = await cluster.task('front', 3, 4);
+  const inside = `${cluster.host(1).names}/apiary`;
+  const fdb = () => sh('bridge fdb; ip neigh', inside);
+  const before = fdb();
+  const received = () => JSON.parse(sh('ip -s -j link show eth1', silent.namespace))[0].stats64.rx.packets;
+  const heard = received();
+  t.ok(reaches(one.namespace, '10.0.1.3'));
+  t.notOk(reaches(one.namespace, '10.0.1.77'), 'an address that nobody has');
+  sh('busybox ping -c1 -W1 -b 10.0.1.255 || true', one.namespace);
+  sh(
+    'ip neigh replace 10.0.1.78 lladdr 02:61:0a:00:01:4e dev eth1; busybox ping -c1 -W1 10.0.1.78 || true',
+    one.namespace,
+  );
+  t.equal(fdb(), before);
+  t.equal(received(), heard);
+});
+
+t.test('what was taken away by hand is back with the next look, and only that', { skip }, async (t) => {
+  const cluster = await Cluster.up(t, 2);
+  cluster.network('front', 4097);
+  const one = await cluster.task('front', 1, 2);
+  const two = await cluster.task('front', 2, 3);
+  const inside = `${cluster.host(1).names}/apiary`;
+  t.same(await cluster.look(1), []);
+  const vxlan = ['fdb 4097 02:61:0a:00:01:03', 'neighbour 4097 10.0.1.3', 'vxlan 4097'];
+  const lost: [string, string[]][] = [
+    ['bridge fdb del 02:61:0a:00:01:03 dev apv4097 self dst 192.0.2.2', ['fdb 4097 02:61:0a:00:01:03']],
+    ['bridge fdb replace 02:61:0a:00:01:03 dev apv4097 self dst 192.0.2.9', ['fdb 4097 02:61:0a:00:01:03']],
+    ['ip neigh del 10.0.1.3 dev apv4097', ['neighbour 4097 10.0.1.3']],
+    ['ip link del apv4097', vxlan],
+    ['ip link set apv4097 nomaster', vxlan],
+    ['ip link set apv4097 mtu 1400', ['bridge 4097', 'vxlan 4097']],
+    ['ip link set apv4097 down', vxlan],
+    ['ip link set t0010010a000102 down', ['port 4097 10.0.1.2']],
+    ['bridge fdb del 02:61:0a:00:01:02 dev t0010010a000102 master', ['port 4097 10.0.1.2']],
+    ['ip link del t0010010a000102', ['port 4097 10.0.1.2']],
+    ['ip link del apb4097', ['bridge 4097', ...vxlan, 'port 4097 10.0.1.2']],
+    [`umount ${inside} && rm ${inside}`, ['bridge 4097', ...vxlan, 'port 4097 10.0.1.2']],
+  ];
+  for (const [command, rows] of lost) {
+    if (command.startsWith('umount')) sh(command);
+    else sh(command, inside);
+    t.same((await cluster.look(1)).sort(), rows.sort(), command);
+    t.ok(reaches(one.namespace, two.address), `after ${command}`);
+    t.ok(reaches(two.namespace, one.address));
+    t.same(await cluster.look(1), []);
+  }
+  sh('bridge fdb add 02:61:0a:00:01:99 dev apv4097 self dst 192.0.2.2; ip link add apb9 type bridge', inside);
+  await cluster.look(1);
+  t.notMatch(sh('bridge fdb; ip link', inside), /01:99|apb9/, 'and what nobody wants is gone');
+});
+
+t.test(
+  'closed, it stays; opened again, it takes over what is there, and brings up to date what changed',
+  { skip },
+  async (t) => {
+    const cluster = await Cluster.up(t, 2);
+    cluster.network('front', 4097);
+    const one = await cluster.task('front', 1, 2);
+    const two = await cluster.task('front', 2, 3);
+    const indexes = () => sh('ip -o link | cut -d: -f1,2', `${cluster.host(1).names}/apiary`);
+    const before = indexes();
+    await cluster.host(1).overlay.close();
+    t.ok(reaches(one.namespace, two.address));
+    await deleteNetworkNamespace(two.namespace);
+    cluster.tasks.get('front')?.pop();
+    await cluster.reopen(1);
+    t.equal(indexes(), before);
+    const three = await cluster.task('front', 2, 3);
+    t.ok(reaches(one.namespace, three.address), 'an address that is used again leads to who has it now');
+    cluster.port = 4790;
+    await cluster.tell();
+    t.ok(reaches(one.namespace, three.address), 'over another port');
+    t.match(sh('ip -d link show apv4097', `${cluster.host(1).names}/apiary`), /dstport 4790/);
+  },
+);
+
+t.test('the packets between hosts have the addresses that are advertised, and fit the way', { skip }, async (t) => {
+  const cluster = await Cluster.up(t, 2);
+  for (const { path } of cluster.hosts) sh('ip link set uplink mtu 1400', path);
+  cluster.network('front', 4097);
+  const one = await cluster.task('front', 1, 2);
+  const two = await cluster.task('front', 2, 3);
+  const count = (source: string) => `ip saddr ${source} udp dport 4789 counter`;
+  sh(
+    `nft 'table inet seen { chain in { type filter hook prerouting priority -300; ${count('192.0.2.1')}; ${count('198.51.100.1')}; }; }'`,
+    cluster.host(2).path,
+  );
+  t.ok(reaches(one.namespace, two.address, 1350 - 28));
+  t.match(sh('ip link show eth1', one.namespace), /mtu 1350/);
+  const seen = sh('nft list table inet seen', cluster.host(2).path);
+  t.match(seen, /192\.0\.2\.1 udp dport 4789 counter packets [1-9]/);
+  t.match(seen, /198\.51\.100\.1 udp dport 4789 counter packets 0/);
+});
+
+t.test('with the last task of a host on a network all of it is gone from there', { skip }, async (t) => {
+  const cluster = await Cluster.up(t, 2);
+  cluster.network('front', 4097);
+  cluster.network('back', 4098);
+  const one = await cluster.task('front', 1, 2);
+  const back = await cluster.task('back', 1, 2);
+  await cluster.task('front', 2, 3);
+  const { names } = cluster.host(1);
+  await cluster.end(one);
+  const left = sh('ip -o link', `${names}/apiary`);
+  t.notMatch(left, /4097|t001001/);
+  t.match(left, /apb4098[\s\S]*apv4098|apv4098[\s\S]*apb4098/);
+  await cluster.end(back);
+  t.same(readdirSync(names), []);
+  t.match(sh('ip -o link', `${cluster.host(2).names}/apiary`), /apv4097/);
+  t.notMatch(sh('bridge fdb', `${cluster.host(2).names}/apiary`), /dst 192\.0\.2\.1/);
+});
+
+t.test('what cannot be attached says why, and leaves nothing', { skip }, async (t) => {
+  const cluster = await Cluster.up(t, 1);
+  cluster.network('front', 4097);
+  cluster.network('back', 4098);
+  await cluster.task('front', 1, 2);
+  const { overlay, names } = cluster.host(1);
+  const at = (networkId: string, address: string) => ({ networkId, address, aliases: [] });
+  const gone = { path: `${NAMES}/nowhere` };
+  await t.rejects(overlay.attach('x', gone, [at('front', '10.0.1.9')]), { code: 'ENOENT' });
+  await t.rejects(overlay.attach('x', gone, [at('front', '10.0.1.9'), at('back', '10.0.2.9')]), {
+    message: /network back: the managers have not told/,
+  });
+  t.notMatch(sh('ip -o link', `${names}/apiary`), /0a000109/);
+});
+
+const REAL_CLOCK: Clock = {
+  now: () => Date.now(),
+  after(delayMs, callback) {
+    const timer = setTimeout(callback, delayMs);
+    return { cancel: () => clearTimeout(timer) };
+  },
+};
+
+t.test('a change is in the kernel within a moment, and is heard of by nobody who asks for it', { skip }, async (t) => {
+  const cluster = await Cluster.up(t, 2);
+  cluster.network('front', 4097);
+  await cluster.task('front', 1, 2);
+  const { names, path } = cluster.host(1);
+  const overlay = await OverlayNetwork.open({
+    clock: REAL_CLOCK,
+    logger: { info: () => {}, warn: (fields, message) => t.fail(`${message} ${JSON.stringify(fields)}`) },
+    directory: names,
+    host: { path },
+  });
+  t.teardown(() => overlay.close());
+  cluster.tasks.get('front')?.push({ id: 'new', host: 2, address: '10.0.1.5', namespace: '' });
+  const startedAt = performance.now();
+  overlay.apply(cluster.stateOf(1));
+  await new Promise<void>((resolve) => {
+    const look = () => {
+      if (sh('bridge fdb show dev apv4097', `${names}/apiary`).includes('02:61:0a:00:01:05')) resolve();
+      else setImmediate(look);
+    };
+    look();
+  });
+  t.ok(performance.now() - startedAt < 300);
+  cluster.tasks.get('front')?.pop();
+});

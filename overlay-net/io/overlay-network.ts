@@ -1,0 +1,294 @@
+import { type NamespaceRef, Netlink } from '@apiary/agent-native';
+import { ApiaryError, type Clock, messageOf, systemCodeOf } from '@apiary/std';
+import {
+  type AssignedNetwork,
+  forwardingRows,
+  type NetworkState,
+  networkMtu,
+  type OverlayChange,
+  type OverlayRows,
+  overlayDiff,
+  overlayKey,
+  parseIpv4Prefix,
+  portName,
+  type TaskAttachment,
+  vniOfLink,
+} from '../core/index.js';
+import type { GatewayLogger } from './gateway-network.js';
+import { inodeOf, NetworkNamespace } from './network-namespace.js';
+import { OverlayKernel, type TaskInterface } from './overlay-kernel.js';
+import { Upkeep } from './upkeep.js';
+
+const LOOK_PERIOD_MS = 3_000;
+/** Changes that come this close together are made in one go. */
+const GATHER_MS = 10;
+const DEFAULT_MTU = 1_500;
+
+const DIRECTORY = '/run/netns';
+const OVERLAY_NAMESPACE = 'apiary';
+const TUNNEL_NAMESPACE = 'apiary-tunnel';
+
+export interface OverlayNetworkOptions {
+  clock: Clock;
+  logger: GatewayLogger;
+  /** Where network namespaces have names. */
+  directory?: string;
+  /** The host's own namespace, by which other hosts are reached; by default this process's. */
+  host?: NamespaceRef;
+}
+
+/** A task's namespace, as far as it is known: a process's number may become another's. */
+interface Place {
+  namespace: NamespaceRef;
+  inode: number | undefined;
+}
+
+/**
+ * This host's part of the overlay networks: in a network namespace of its own, so that neither the host's packet filter nor
+ * its routes have a say in what goes over them, a bridge and a VXLAN device for each network that has tasks here.
+ *
+ * What the kernel has is compared with what it should have at each change, and again and again. All of it stays when this
+ * is closed: tasks go on, and the next one that is opened takes over what it finds.
+ */
+export class OverlayNetwork {
+  readonly #options: OverlayNetworkOptions;
+  readonly #host: NamespaceRef;
+  readonly #netlink: Netlink;
+  readonly #upkeep: Upkeep;
+  readonly #places = new Map<string, Place>();
+  #state: NetworkState | undefined;
+  #inside: { namespace: NetworkNamespace; kernel: OverlayKernel } | undefined;
+  /** What the kernel has, as far as is known. */
+  #present: OverlayRows | undefined;
+  #lookedAtMs = 0;
+  #underlayMtu = DEFAULT_MTU;
+  /** What is done comes one after the other. */
+  #turn: Promise<unknown> = Promise.resolve();
+
+  /** @throws KernelError that says why this host cannot have it */
+  static async open(options: OverlayNetworkOptions): Promise<OverlayNetwork> {
+    const { host } = options;
+    return new OverlayNetwork(await Netlink.open({ ...(host !== undefined && { namespace: host }) }), options);
+  }
+
+  private constructor(netlink: Netlink, options: OverlayNetworkOptions) {
+    this.#netlink = netlink;
+    this.#options = options;
+    this.#host = options.host ?? { pid: process.pid };
+    this.#upkeep = new Upkeep({
+      clock: options.clock,
+      periodMs: LOOK_PERIOD_MS,
+      gatherMs: GATHER_MS,
+      work: () => this.#inTurn(() => this.#converge()),
+      onFailure: (reason) => options.logger.warn({ reason }, 'cannot bring the overlay networks up to date'),
+    });
+  }
+
+  /** What there should be from now on; nothing before the first time. */
+  apply(state: NetworkState): void {
+    this.#state = state;
+    this.#upkeep.ask();
+  }
+
+  /** Resolves when what was applied before is done, or has failed and will be tried again. */
+  async settled(): Promise<void> {
+    await this.#inTurn(() => this.#converge());
+  }
+
+  /**
+   * Gives a task's namespace an interface on each of its networks: eth1 and on, in their order.
+   *
+   * @throws ApiaryError `failed-precondition` when a network is not known here, KernelError; then none of them is left
+   */
+  async attach(taskId: string, namespace: NamespaceRef, attachments: readonly TaskAttachment[]): Promise<void> {
+    await this.#inTurn(async () => {
+      const interfaces = this.#interfacesOf(attachments);
+      if (interfaces.length === 0) return;
+      const isReady = ({ vni }: TaskInterface) =>
+        this.#present?.has(overlayKey({ kind: 'bridge', vni, mtu: 0 })) === true;
+      if (this.#inside === undefined || !interfaces.every(isReady)) await this.#converge();
+      await this.#make(namespace, interfaces).catch(async (error: unknown) => {
+        // The link of an earlier namespace, whose end the kernel has not come to; or the bridge was just taken away.
+        if (!['EEXIST', 'ENODEV'].includes(systemCodeOf(error) ?? '')) throw error;
+        await this.#converge(true);
+        await this.#make(namespace, interfaces);
+      });
+      this.#places.set(taskId, { namespace, inode: await inodeOfRef(namespace) });
+    });
+  }
+
+  /** Where a task is that was attached by an earlier process: what it has lost can be given back to it. */
+  async found(taskId: string, namespace: NamespaceRef): Promise<void> {
+    const inode = await inodeOfRef(namespace);
+    if (inode !== undefined) this.#places.set(taskId, { namespace, inode });
+  }
+
+  /** The task's container has ended. */
+  forget(taskId: string): void {
+    this.#places.delete(taskId);
+  }
+
+  /** Looks after it no more; it stays as it is. */
+  async close(): Promise<void> {
+    await this.#upkeep.stop();
+    await this.#turn;
+    await this.#inside?.namespace.close();
+    await this.#netlink.close();
+  }
+
+  #inTurn<Result>(work: () => Promise<Result>): Promise<Result> {
+    const done = this.#turn.then(work);
+    this.#turn = done.catch(() => {});
+    return done;
+  }
+
+  /** @param isLooking  whatever is believed of the kernel, look */
+  async #converge(isLooking = false): Promise<void> {
+    const state = this.#state;
+    if (state === undefined) return;
+    const nowMs = this.#options.clock.now();
+    const isDue = isLooking || this.#present === undefined || nowMs - this.#lookedAtMs >= LOOK_PERIOD_MS - GATHER_MS;
+    const believed = this.#present;
+    if (isDue) this.#underlayMtu = await this.#mtuOf(state.nodes.get(state.selfId)?.addr ?? '');
+    const desired = forwardingRows(state, this.#underlayMtu);
+    if (desired === undefined) return;
+    if (desired.size === 0) return await this.#empty();
+    const kernel = await this.#kernel();
+    const present = isDue || this.#present === undefined ? await kernel.look() : this.#present;
+    if (isDue) {
+      this.#lookedAtMs = nowMs;
+      await kernel.removeStrays(new Set(Array.from(desired.values(), ({ vni }) => vni)));
+    }
+    const changes = overlayDiff(desired, present);
+    const refused = await kernel.perform(changes);
+    const missing = await this.#reattach(state, changes);
+    this.#present = refused.length > 0 ? undefined : without(desired, missing);
+    if (refused[0] !== undefined) throw refused[0];
+    const repaired = isDue && believed !== undefined ? changes.filter(({ row }) => believed.has(overlayKey(row))) : [];
+    if (repaired.length > 0) {
+      this.#options.logger.info({ repaired: repaired.map(({ row }) => overlayKey(row)) }, 'put overlay networks right');
+    }
+  }
+
+  /** Takes all of it away. */
+  async #empty(): Promise<void> {
+    this.#present = undefined;
+    this.#places.clear();
+    await this.#inside?.namespace.close();
+    this.#inside = undefined;
+    await removeOverlayNetwork(this.#options.directory);
+  }
+
+  async #kernel(): Promise<OverlayKernel> {
+    if (this.#inside !== undefined && !(await this.#inside.namespace.isNamed())) {
+      // It ends some time after its last name is gone, and until then its devices stand in the way of new ones.
+      await removeLinks(this.#inside.namespace.netlink);
+      await this.#inside.namespace.close();
+      this.#inside = undefined;
+      this.#present = undefined;
+    }
+    if (this.#inside === undefined) {
+      const namespace = await NetworkNamespace.open(`${this.#options.directory ?? DIRECTORY}/${OVERLAY_NAMESPACE}`);
+      const { netlink, ref } = namespace;
+      const tunnel = { path: `${this.#options.directory ?? DIRECTORY}/${TUNNEL_NAMESPACE}` };
+      this.#inside = { namespace, kernel: new OverlayKernel({ netlink, ref, underlay: this.#host, tunnel }) };
+    }
+    return this.#inside.kernel;
+  }
+
+  async #make(namespace: NamespaceRef, interfaces: readonly TaskInterface[]): Promise<void> {
+    if (this.#inside === undefined) throw new ApiaryError('unavailable', 'the overlay networks are not there yet');
+    const { kernel, namespace: inside } = this.#inside;
+    try {
+      await inside.netlink.apply(interfaces.flatMap((each) => kernel.attachment(namespace, each)));
+    } catch (error) {
+      for (const { vni, address } of interfaces) {
+        await inside.netlink.tryAll([{ do: 'delete-link', link: portName(vni, address) }]);
+      }
+      throw error;
+    }
+  }
+
+  /**
+   * Gives tasks back the interfaces that they have lost.
+   *
+   * @returns keys of the ports that are still missing
+   */
+  async #reattach(state: NetworkState, changes: readonly OverlayChange[]): Promise<Set<string>> {
+    const missing = new Set<string>();
+    const ports = changes.flatMap(({ do: what, row }) => (what === 'add' && row.kind === 'port' ? [row] : []));
+    if (ports.length === 0) return missing;
+    for (const { taskId, attachments } of state.tasks.values()) {
+      const lost = this.#interfacesOf(attachments).filter(({ vni, address }) =>
+        ports.some((port) => port.vni === vni && port.address === address),
+      );
+      for (const each of lost) {
+        if (await this.#isThere(each)) continue;
+        const place = this.#places.get(taskId);
+        const isSame = place?.inode !== undefined && (await inodeOfRef(place.namespace)) === place.inode;
+        const made = isSame ? await this.#make(place.namespace, [each]).catch((error: unknown) => error) : 'unknown';
+        if (made === undefined) continue;
+        missing.add(overlayKey({ kind: 'port', vni: each.vni, address: each.address }));
+        if (made === 'unknown') continue;
+        this.#options.logger.warn({ task: taskId, reason: messageOf(made) }, 'cannot give a task its interface back');
+      }
+    }
+    return missing;
+  }
+
+  async #isThere({ vni, address }: TaskInterface): Promise<boolean> {
+    return (await this.#inside?.namespace.netlink.link(portName(vni, address))) !== undefined;
+  }
+
+  #interfacesOf(attachments: readonly TaskAttachment[]): TaskInterface[] {
+    const named = attachments.filter(({ address }) => address !== '');
+    return named.map(({ networkId, address }, i) => {
+      const network = this.#networkOf(networkId);
+      const { length: prefixLength } = parseIpv4Prefix(network.subnet);
+      const self = this.#state?.nodes.get(this.#state.selfId)?.addr ?? '';
+      const mtu = networkMtu(network, this.#underlayMtu, self);
+      return { vni: network.vni, address, prefixLength, name: `eth${i + 1}`, mtu };
+    });
+  }
+
+  #networkOf(networkId: string): AssignedNetwork {
+    const network = this.#state?.networks.get(networkId);
+    if (network !== undefined && network.vni > 0) return network;
+    throw new ApiaryError('failed-precondition', `network ${networkId}: the managers have not told this node of it`);
+  }
+
+  /** Of the link that has the address: what is sent between hosts leaves by it. */
+  async #mtuOf(address: string): Promise<number> {
+    const held = await this.#netlink.addresses();
+    const own = held.find((each) => each.address.split('/')[0] === address);
+    return (own && (await this.#netlink.link(own.link))?.mtu) ?? DEFAULT_MTU;
+  }
+}
+
+/** Takes away whatever of overlay networks is on this host, made by whichever process. None may be open. */
+export async function removeOverlayNetwork(directory: string = DIRECTORY): Promise<void> {
+  const path = `${directory}/${OVERLAY_NAMESPACE}`;
+  if ((await inodeOf(path)) !== undefined) {
+    const { netlink } = await NetworkNamespace.open(path);
+    try {
+      await removeLinks(netlink);
+    } finally {
+      await netlink.close();
+    }
+    await NetworkNamespace.remove(path);
+  }
+  await NetworkNamespace.remove(`${directory}/${TUNNEL_NAMESPACE}`);
+}
+
+async function removeLinks(netlink: Netlink): Promise<void> {
+  const ours = (await netlink.links()).filter(({ name }) => vniOfLink(name) !== undefined);
+  await netlink.tryAll(ours.map(({ name }) => ({ do: 'delete-link', link: name })));
+}
+
+async function inodeOfRef(namespace: NamespaceRef): Promise<number | undefined> {
+  return await inodeOf('pid' in namespace ? `/proc/${namespace.pid}/ns/net` : namespace.path);
+}
+
+function without(rows: OverlayRows, keys: ReadonlySet<string>): OverlayRows {
+  return keys.size === 0 ? rows : new Map([...rows].filter(([key]) => !keys.has(key)));
+}
