@@ -246,7 +246,7 @@ const NODE: CommandGroup = {
       use: '[OPTIONS] NODE',
       short: 'Update a node',
       examples: [
-        'swarmctl node update --availability drain worker1',
+        'swarmctl node update --availability drain --wait worker1',
         'swarmctl node update --label-add disk=ssd --label-rm rack worker1',
         'swarmctl node update --role manager worker1',
       ],

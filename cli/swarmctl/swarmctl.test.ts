@@ -431,3 +431,57 @@ t.test('the executable leaves every flag of the command line to swarmctl', async
   t.equal(stderr, 'open /nonexistent: no such file or directory\n');
   t.equal(exitCode, 1);
 });
+
+t.test('a drain is waited for until nothing is left on the node, or nothing gets on any more', async (t) => {
+  const left: [string, string, number, string?][] = [];
+  const taskOf = ([ID, State, Slot, Err]: (typeof left)[number]) => ({
+    ID,
+    ServiceID: SERVICE.ID,
+    Slot,
+    DesiredState: 'running',
+    Status: { State, ...(Err !== undefined && { Err, Reasons: [Err] }) },
+  });
+  let drops = 0;
+  const ctl = await session(t, ({ path, query }) => {
+    if (path !== '/tasks') return undefined;
+    if (drops-- > 0) return (response) => response.destroy();
+    const isOnNode = (query['filters'] ?? '').includes('"node"');
+    const successor = taskOf(['t9', 'pending', 2, '1 node: drained']);
+    return { json: [...left.map(taskOf), ...(isOnNode ? [] : [successor])] };
+  });
+  left.push(['t1', 'running', 1], ['t2', 'running', 2], ['t3', 'shutdown', 3]);
+  const done = ctl.run('node update --availability drain --wait host10');
+  await ctl.wrote(/host10: 2 tasks left/);
+  left.splice(0, 1, ['t1', 'shutdown', 1]);
+  // A daemon that is away for a moment is asked again.
+  drops = 1;
+  while (!ctl.stdout.includes('host10: 1 task left')) {
+    ctl.clock.advance(300);
+    await new Promise(setImmediate);
+  }
+  left.splice(1, 1);
+  ctl.clock.advance(300);
+  t.equal(await done, 0);
+  t.match(ctl.stdout, /host10: drained, no task left/);
+
+  left.push(['t2', 'running', 2]);
+  ctl.stdout = '';
+  const stuck = ctl.run('node update --availability drain --wait --timeout 1m host10');
+  await ctl.wrote(/host10: 1 task left/);
+  ctl.clock.advance(60_000);
+  t.equal(await stuck, 1);
+  t.match(
+    ctl.stderr,
+    /node host10 is not empty: nothing has got on for 1m0s\n {2}web\.2: running; in its place one is/,
+  );
+  t.match(ctl.stderr, /pending: no suitable node \(1 node: drained\)\nThe node stays drained/);
+
+  ctl.stdout = '';
+  const interrupted = ctl.run('node update --availability drain --wait host10');
+  await ctl.wrote(/host10: 1 task left/);
+  ctl.interrupt();
+  t.equal(await interrupted, 130);
+  ctl.stderr = '';
+  t.equal(await ctl.run('node update --wait host10'), 1);
+  t.match(ctl.stderr, /use it with --availability drain/);
+});

@@ -2,6 +2,7 @@ import type { Node, NodeSpec } from '@apiary/api/model';
 import { boolFlag, listFlag, type ParsedFlags, textFlag } from '../command-line/index.js';
 import { toMap } from '../spec/index.js';
 import { CommandError, type CommandModule, type Context } from './context.js';
+import { patienceOf, quietProgress, timeout } from './options.js';
 
 const asIs = (text: string): string => text;
 
@@ -9,17 +10,30 @@ const availability = textFlag('availability', 'Availability of the node ("active
 const role = textFlag('role', 'Role of the node ("worker", "manager")');
 const labelAdd = listFlag('label-add', 'Add or update a node label ("key=value")', asIs);
 const labelRm = listFlag('label-rm', 'Remove a node label if exists', asIs);
+const wait = boolFlag('wait', 'With --availability drain: return when no task is left on the node');
 const force = boolFlag('force', 'Demote even if the swarm loses its quorum by it', { short: 'f' });
 
 export const update: CommandModule = {
-  flags: [availability, role, labelAdd, labelRm],
+  flags: [availability, role, labelAdd, labelRm, wait, quietProgress, timeout],
   run: async (context, flags, names) => {
+    if (flags.get(wait) === true) refuseWaitWithoutDrain(flags);
     await changeEach(context, names, {
       change: ({ Spec: spec }) => changedSpec(spec, flags),
       done: (name) => `${name}\n`,
     });
+    if (flags.get(wait) !== true) return;
+    const { waitUntilEmpty } = await import('./drain.js');
+    for (const name of names) {
+      const { ID: id } = await context.client.node(name);
+      await waitUntilEmpty(context, { id, name }, patienceOf(flags));
+    }
   },
 };
+
+function refuseWaitWithoutDrain(flags: ParsedFlags): void {
+  if (flags.get(availability)?.toLowerCase() === 'drain') return;
+  throw new CommandError('--wait waits for a drained node to be empty: use it with --availability drain');
+}
 
 export const promote: CommandModule = {
   flags: [],

@@ -3,6 +3,7 @@ import {
   boolFlag,
   type Flag,
   FlagValueError,
+  type ParsedFlags,
   parsePositiveDuration,
   textFlag,
   valueFlag,
@@ -53,7 +54,7 @@ export const detach = boolFlag('detach', 'Exit immediately instead of waiting fo
 export const quietProgress = boolFlag('quiet', 'Suppress progress output', { short: 'q' });
 
 /** How long nothing may get on before waiting is given up, when the user does not say. */
-export const DEFAULT_TIMEOUT_MS = 5 * 60_000;
+const DEFAULT_TIMEOUT_MS = 5 * 60_000;
 
 /** Ours: Docker waits for ever. @returns nanoseconds */
 export const timeout = valueFlag(
@@ -63,3 +64,12 @@ export const timeout = valueFlag(
   parsePositiveDuration,
   { defaultText: '5m' },
 );
+
+/** How long to wait, and whether to show how it goes, as `timeout` and `quietProgress` say. */
+export function patienceOf(flags: ParsedFlags): { timeoutMs: number; quiet: boolean } {
+  const nanoseconds = flags.get(timeout);
+  return {
+    timeoutMs: nanoseconds === undefined ? DEFAULT_TIMEOUT_MS : nanoseconds / 1e6,
+    quiet: flags.get(quietProgress) ?? false,
+  };
+}

@@ -4,7 +4,7 @@ import { boolFlag, type ParsedFlags, parseUint } from '../command-line/index.js'
 import { CREATE_FLAGS, changedSpec, imageFlag, newSpec, SpecError, UPDATE_FLAGS, withDigest } from '../spec/index.js';
 import { CommandError, type CommandModule, type Context, INTERRUPTED_EXIT_CODE } from './context.js';
 import { errorText } from './error-text.js';
-import { DEFAULT_TIMEOUT_MS, detach, quietProgress, timeout } from './options.js';
+import { detach, patienceOf, quietProgress, timeout } from './options.js';
 import type { WaitOptions } from './wait.js';
 
 const noResolveImage = boolFlag(
@@ -23,7 +23,7 @@ export const create: CommandModule = {
     const created = await context.client.createService(spec);
     writeWarnings(context, [...(created.Warnings ?? []), warning]);
     context.terminal.out(`${created.ID}\n`);
-    if (flags.get(detach) !== true) await wait(context, created.ID, waitOptions(flags));
+    if (flags.get(detach) !== true) await wait(context, created.ID, patienceOf(flags));
   },
 };
 
@@ -43,7 +43,7 @@ export const update: CommandModule = {
     writeWarnings(context, [...(warnings ?? []), warning]);
     context.terminal.out(`${name}\n`);
     if (flags.get(detach) === true) return;
-    await wait(context, name, { ...waitOptions(flags), rollbackAsked: isRollback });
+    await wait(context, name, { ...patienceOf(flags), rollbackAsked: isRollback });
   },
 };
 
@@ -83,7 +83,7 @@ async function waitOnEach(context: Context, names: string[], flags: ParsedFlags)
   const errors: string[] = [];
   for (const name of names) {
     try {
-      await wait(context, name, waitOptions(flags));
+      await wait(context, name, patienceOf(flags));
     } catch (error) {
       // Ctrl-C ends the waiting for all of them.
       if (error instanceof CommandError && error.exitCode === INTERRUPTED_EXIT_CODE) throw error;
@@ -112,14 +112,6 @@ function replicasOf(text: string): number {
   } catch (error) {
     throw new CommandError(`invalid replicas value ${text}: ${messageOf(error)}`);
   }
-}
-
-function waitOptions(flags: ParsedFlags): WaitOptions {
-  const nanoseconds = flags.get(timeout);
-  return {
-    timeoutMs: nanoseconds === undefined ? DEFAULT_TIMEOUT_MS : nanoseconds / 1e6,
-    quiet: flags.get(quietProgress) ?? false,
-  };
 }
 
 function refuseOtherFlags(flags: ParsedFlags): void {
