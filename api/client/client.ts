@@ -1,10 +1,13 @@
 import type { IncomingMessage } from 'node:http';
 import type {
+  ClientCertificate,
+  ClientCertificateRequest,
   ClusterSpec,
   Config,
   ConfigSpec,
   ContentVersion,
   InitRequest,
+  IssuedClientCertificate,
   JoinRequest,
   Network,
   NetworkSpec,
@@ -18,7 +21,7 @@ import type {
   SwarmInfo,
   Task,
 } from '@apiary/api/model';
-import { type RequestOptions, Transport } from './transport.js';
+import { type RequestOptions, type TlsFiles, Transport } from './transport.js';
 
 /** Docker's filters of a list: for each key, the values of which one must match. */
 export type Filters = Record<string, string[]>;
@@ -66,8 +69,8 @@ export type ApiClient = ReturnType<typeof createClient>;
  *
  * @throws ApiaryError `invalid-argument` when `host` is of another form
  */
-export function createClient(host: string) {
-  const transport = new Transport(host);
+export function createClient(host: string, tls?: TlsFiles | undefined) {
+  const transport = new Transport(host, tls);
   const get = <T>(path: string, query?: RequestOptions['query']) => transport.request<T>('GET', path, { query });
   const list = <T>(path: string, filters: Filters | undefined, query: RequestOptions['query'] = {}) =>
     get<T[]>(path, { filters: filters === undefined ? undefined : JSON.stringify(filters), ...query });
@@ -104,6 +107,12 @@ export function createClient(host: string) {
     swarmUnlock: (key: string) => post<void>('/swarm/unlock', { UnlockKey: key }),
     /** The key is empty while managers are not locked. */
     swarmUnlockKey: () => get<{ UnlockKey: string }>('/swarm/unlockkey'),
+    createClientCertificate: (request: ClientCertificateRequest) =>
+      post<IssuedClientCertificate>('/apiary/v1/client-certificates', request),
+    clientCertificates: () => get<ClientCertificate[]>('/apiary/v1/client-certificates'),
+    /** @param reference  id or name */
+    revokeClientCertificate: (reference: string) =>
+      transport.request<void>('DELETE', `/apiary/v1/client-certificates/${encodeURIComponent(reference)}`),
     swarmInspect: () => get<Swarm>('/swarm'),
     swarmUpdate: (
       version: number,

@@ -1,4 +1,6 @@
 import * as http from 'node:http';
+import * as https from 'node:https';
+import { isIP } from 'node:net';
 import { ApiaryError, type ErrorCode, messageOf, systemCodeOf } from '@apiary/std';
 import { type HostAddress, parseHostAddress } from './host-address.js';
 
@@ -24,12 +26,30 @@ export interface RequestOptions {
   signal?: AbortSignal | undefined;
 }
 
+/** PEM: the root, and the client's certificate and key. */
+export interface TlsFiles {
+  ca: string;
+  cert: string;
+  key: string;
+}
+
+/** IANA: docker-s. */
+const TLS_PORT = 2376;
+
 export class Transport {
   readonly #address: HostAddress;
+  readonly #tls: TlsFiles | undefined;
 
-  /** @param host  `unix:///PATH` or `tcp://HOST:PORT` */
-  constructor(readonly host: string) {
-    this.#address = parseHostAddress(host);
+  /**
+   * @param host  `unix:///PATH` or `tcp://HOST:PORT`
+   * @param tls   what to show over TCP, and what to believe: without it, TCP is in clear
+   */
+  constructor(
+    readonly host: string,
+    tls?: TlsFiles | undefined,
+  ) {
+    this.#address = parseHostAddress(host, tls === undefined ? undefined : TLS_PORT);
+    this.#tls = 'socketPath' in this.#address ? undefined : tls;
   }
 
   /**
@@ -89,8 +109,11 @@ export class Transport {
       headers['content-length'] = 0;
     }
     return new Promise((resolve, reject) => {
-      const request = http.request({
+      const request = (this.#tls === undefined ? http : https).request({
         ...this.#address,
+        ...this.#tls,
+        // It is the address that the certificate must name, and not the header.
+        ...('host' in this.#address && { servername: isIP(this.#address.host) === 0 ? this.#address.host : '' }),
         method,
         path: path + queryOf(options.query),
         headers,

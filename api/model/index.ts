@@ -2,6 +2,7 @@
 export * from './agent-report.js';
 export * from './certificate.js';
 export * from './certificate-request.js';
+export * from './client-certificate.js';
 export * from './cluster-spec.js';
 export * from './container-templates.js';
 export * from './content-spec.js';

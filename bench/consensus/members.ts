@@ -1,9 +1,9 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
+import { createKeyAndCsr } from '@apiary/api/client';
 import { createRootCa, issueCertificate } from '@apiary/manager/io';
 import { until } from '@apiary/test/hosts';
-import { createKeyAndCsr } from '@apiary/worker/io';
 import type { MemberQuestion, MemberSettings, MemberStatus } from './member.js';
 import { freePorts } from './scratch.js';
 import { MEMBERS, type Subject } from './subject.js';

@@ -21,15 +21,21 @@ export const DEFAULT_HOST = 'unix:///run/swarmd/swarmd.sock';
 const USAGE_EXIT_CODE = 125;
 
 const host = textFlag('host', 'Daemon socket to connect to', { short: 'H', defaultText: `"${DEFAULT_HOST}"` });
+const certPath = textFlag('cert-path', 'Folder with ca.pem, cert.pem and key.pem, for a daemon behind TLS', {
+  defaultText: '$SWARM_CERT_PATH',
+});
 const showVersion = boolFlag('version', 'Print version information and quit', { short: 'v' });
 const help = boolFlag('help', 'Print usage', { short: 'h' });
-const GLOBAL_FLAGS: Flag<unknown>[] = [host, showVersion];
+const GLOBAL_FLAGS: Flag<unknown>[] = [host, certPath, showVersion];
 
 /** What the app runs in: all of a command's context but the client, which a command line chooses. */
 export interface Environment extends Omit<Context, 'client'> {
-  connect(host: string): ApiClient | Promise<ApiClient>;
+  /** @param certPath  folder of the client's certificate; empty for none */
+  connect(host: string, certPath: string): ApiClient | Promise<ApiClient>;
   /** `SWARM_HOST`. */
   defaultHost: string | undefined;
+  /** `SWARM_CERT_PATH`. */
+  defaultCertPath?: string | undefined;
 }
 
 /**
@@ -58,7 +64,11 @@ async function dispatch(words: readonly string[], environment: Environment): Pro
   const [word, ...rest] = wantsHelp ? [...args.filter((arg) => arg !== 'help'), '--help'] : args;
   if (word === undefined) return terminal.err(rootHelp(terminal.width));
   if (word === '--help') return terminal.out(rootHelp(terminal.width));
-  const connect = () => environment.connect(flags.get(host) ?? environment.defaultHost ?? DEFAULT_HOST);
+  const connect = () =>
+    environment.connect(
+      flags.get(host) ?? environment.defaultHost ?? DEFAULT_HOST,
+      flags.get(certPath) ?? environment.defaultCertPath ?? '',
+    );
   const group = GROUPS.find(({ name }) => name === word);
   if (group !== undefined) return dispatchGroup(group, rest, environment, connect);
   const command = find(COMMANDS, word);

@@ -47,6 +47,7 @@ const events = () => import('./commands/events.js');
 const settings = () => import('./commands/cluster-settings.js');
 const swarm = () => import('./commands/swarm.js');
 const system = () => import('./commands/system.js');
+const clientCerts = () => import('./commands/client-cert.js');
 const locks = () => import('./commands/unlock.js');
 
 const SERVICE: CommandGroup = {
@@ -395,6 +396,42 @@ const SWARM_COMMANDS: CommandEntry[] = [
 
 const SWARM: CommandGroup = { name: 'swarm', short: 'Manage Swarm', commands: SWARM_COMMANDS };
 
+const CLIENT_CERT: CommandGroup = {
+  name: 'client-cert',
+  short: 'Manage who may call swarmd over TCP',
+  commands: [
+    {
+      name: 'create',
+      use: '[OPTIONS] NAME',
+      short: 'Create a client certificate',
+      examples: [
+        'swarmctl client-cert create --role operator alice',
+        'swarmctl client-cert create --role operator --stack shop --validity 720h -o shop-ci ci',
+      ],
+      args: ONE,
+      load: async () => (await clientCerts()).create,
+    },
+    {
+      name: 'ls',
+      aliases: ['list'],
+      use: '',
+      short: 'List client certificates',
+      examples: ['swarmctl client-cert ls'],
+      args: NONE,
+      load: async () => (await clientCerts()).list,
+    },
+    {
+      name: 'revoke',
+      aliases: ['rm'],
+      use: 'CERTIFICATE [CERTIFICATE...]',
+      short: 'Revoke one or more client certificates',
+      examples: ['swarmctl client-cert revoke alice'],
+      args: SOME,
+      load: async () => (await clientCerts()).revoke,
+    },
+  ],
+};
+
 /** Docker has this one under `service` alone; here it takes the name of a task as well, as `service ps` shows it. */
 const TASK: CommandGroup = {
   name: 'task',
@@ -411,7 +448,7 @@ const TASK: CommandGroup = {
   ],
 };
 
-export const GROUPS: CommandGroup[] = [CONFIG, NETWORK, NODE, SECRET, SERVICE, SWARM, TASK];
+export const GROUPS: CommandGroup[] = [CLIENT_CERT, CONFIG, NETWORK, NODE, SECRET, SERVICE, SWARM, TASK];
 
 export const COMMANDS: CommandEntry[] = [
   ...SWARM_COMMANDS,

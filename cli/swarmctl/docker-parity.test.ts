@@ -36,7 +36,7 @@ async function swarmctl(server: RecordingServer, words: string[]): Promise<Progr
     readSecretLine: async () => '',
     onInterrupt: () => () => {},
     version: '1.2.3',
-    connect: createClient,
+    connect: (host) => createClient(host),
     defaultHost: server.host,
   });
   return { exitCode, stdout, stderr };

@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import type { Clock } from '@apiary/std';
 import { type Environment, run } from './app.js';
 import { OWN_SURROUNDINGS } from './surroundings.js';
@@ -38,7 +39,12 @@ const environment: Environment = {
   },
   readSecretLine: async (question) => (await import('./secret-line.js')).readSecretLine(question),
   version: ownVersion(),
-  connect: async (host) => (await import('@apiary/api/client')).createClient(host),
+  connect: async (host, certPath) => {
+    const read = (name: string) => OWN_SURROUNDINGS.readText(join(certPath, name));
+    const tls = certPath === '' ? undefined : { ca: read('ca.pem'), cert: read('cert.pem'), key: read('key.pem') };
+    return (await import('@apiary/api/client')).createClient(host, tls);
+  },
+  defaultCertPath: process.env['SWARM_CERT_PATH'] || undefined,
   defaultHost: process.env['SWARM_HOST'] || undefined,
 };
 

@@ -58,7 +58,7 @@ async function session(t: Test, answer: (request: RecordedRequest) => Reply | un
           return () => handlers.delete(handler);
         },
         version: '1.2.3',
-        connect: createClient,
+        connect: (host) => createClient(host),
         defaultHost: server.host,
       }),
     interrupt: () => {

@@ -3,15 +3,9 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { connect } from 'node:tls';
+import { createKeyAndCsr } from '@apiary/api/client';
 import { issueCertificate, SystemClock, SystemRng } from '@apiary/manager/io';
-import {
-  createKeyAndCsr,
-  dockerEngine,
-  type Engine,
-  nodeIdentityOf,
-  readCredentials,
-  writeCredentials,
-} from '@apiary/worker/io';
+import { dockerEngine, type Engine, nodeIdentityOf, readCredentials, writeCredentials } from '@apiary/worker/io';
 import { pino } from 'pino';
 import t, { type Test } from 'tap';
 import { SwarmNode } from './local-node.js';

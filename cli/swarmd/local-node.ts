@@ -1,3 +1,4 @@
+import { createKeyAndCsr } from '@apiary/api/client';
 import { formatHostPort, type InitRequest, type JoinRequest, parseHostPort } from '@apiary/api/model';
 import { type ClusterInit, certificateValidityMs } from '@apiary/manager/core';
 import {
@@ -12,7 +13,6 @@ import {
 import { ApiaryError, messageOf, newId, type Sealing } from '@apiary/std';
 import {
   type Agent,
-  createKeyAndCsr,
   enrol,
   type NodeIdentity,
   nodeIdentityOf,

@@ -1,6 +1,7 @@
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { hostname } from 'node:os';
 import { join } from 'node:path';
-import { createHttpApi, SystemClock, SystemRng } from '@apiary/manager/io';
+import { AuditLog, createHttpApi, SystemClock, SystemRng } from '@apiary/manager/io';
 import { ApiaryError, messageOf } from '@apiary/std';
 import { dockerEngine, GateNetwork } from '@apiary/worker/io';
 import { destination, pino } from 'pino';
@@ -39,7 +40,7 @@ async function run(options: SwarmdOptions, version: string): Promise<void> {
   process.on('uncaughtException', onFatal);
   process.on('unhandledRejection', onFatal);
 
-  const { dataRoot, engineSocketPath, genericResources, unixHosts, tcpHosts } = options;
+  const { dataRoot, engineSocketPath, genericResources, unixHosts, tcpHosts, tlsHosts } = options;
   const clock = new SystemClock();
   const engine = dockerEngine({ socketPath: engineSocketPath, clock });
   const network = (onTrouble: () => void) =>
@@ -59,13 +60,17 @@ async function run(options: SwarmdOptions, version: string): Promise<void> {
     logger,
     onFatal,
   });
-  const api = await createHttpApi({ node, clock, engineSocketPath, logger: logger.child({ part: 'http' }), version });
+  const http = logger.child({ part: 'http' });
+  const audit = new AuditLog({ path: join(dataRoot, 'audit.log'), clock, logger: http });
+  const names = [hostname(), 'localhost', '127.0.0.1', '::1', ...tlsHosts.map(({ host }) => host)];
+  const api = await createHttpApi({ node, engineSocketPath, logger: http, version, clock, names, audit });
   await node.resume();
   for (const socketPath of unixHosts) await api.listen({ socketPath });
   for (const tcp of tcpHosts) {
     await api.listen({ tcp });
     logger.warn({ ...tcp }, 'whoever reaches this address owns this host: every process of this machine does');
   }
+  for (const tls of tlsHosts) await api.listen({ tls });
   logger.info({ version, dataRoot, hosts: unixHosts, pid: process.pid }, 'swarmd is up');
 
   const signal = await stopSignal();

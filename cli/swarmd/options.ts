@@ -1,5 +1,5 @@
 import { parseArgs } from 'node:util';
-import { type GenericResource, readGenericResources } from '@apiary/api/model';
+import { type GenericResource, parseHostPort, readGenericResources } from '@apiary/api/model';
 import { ApiaryError, messageOf } from '@apiary/std';
 
 /** What `swarmd` was started with. */
@@ -8,9 +8,13 @@ export interface SwarmdOptions {
   dataRoot: string;
   /** What need not outlive a boot: the pid file. */
   execRoot: string;
-  /** Where the HTTP API listens: paths of unix sockets, and TCP addresses of this machine alone. */
+  /**
+   * Where the HTTP API listens: paths of unix sockets, TCP addresses of this machine alone, and TCP addresses for those who
+   * show a client certificate.
+   */
   unixHosts: string[];
   tcpHosts: { host: string; port: number }[];
+  tlsHosts: { host: string; port: number }[];
   /** The unix socket of the local container engine. */
   engineSocketPath: string;
   /** What this host has for tasks beside CPU and memory. */
@@ -25,7 +29,8 @@ The daemon of Apiary: runs on every host of a cluster, in the foreground.
 Options:
       --data-root DIR      What must outlive the daemon: the log, the certificate (default /var/lib/swarmd)
       --exec-root DIR      Run-time state (default /run/swarmd)
-  -H, --host ADDRESS       Where the API listens, may be given several times: unix://PATH, or tcp://127.0.0.1:PORT
+  -H, --host ADDRESS       Where the API listens, may be given several times: unix://PATH, tcp://127.0.0.1:PORT, or
+                           tls://ADDRESS:PORT for clients with a certificate ("swarmctl client-cert create")
                            (default unix:///run/swarmd/swarmd.sock)
       --engine-host unix://PATH   The container engine of this host (default unix:///var/run/docker.sock)
       --node-generic-resource KIND=VALUE   What this host has for tasks beside CPU and memory: a number of pieces (ssd=4),
@@ -38,6 +43,7 @@ Logs go to stderr, one JSON object a line. SIGTERM and SIGINT stop the daemon; c
 
 Examples:
   swarmd
+  swarmd -H unix:///run/swarmd/swarmd.sock -H tls://0.0.0.0:2376
   swarmd --data-root /srv/apiary --engine-host unix:///run/docker.sock --log-level debug
 `;
 
@@ -62,12 +68,14 @@ export function readOptions(args: string[]): SwarmdOptions | 'help' | 'version' 
     execRoot: absolute('--exec-root', values['exec-root'] ?? '/run/swarmd'),
     unixHosts: [],
     tcpHosts: [],
+    tlsHosts: [],
     engineSocketPath: unixPath('--engine-host', values['engine-host'] ?? 'unix:///var/run/docker.sock'),
     genericResources: readGenericResources(values['node-generic-resource'] ?? []),
     logLevel,
   };
   for (const host of values.host ?? ['unix:///run/swarmd/swarmd.sock']) {
-    if (host.startsWith('tcp://')) options.tcpHosts.push(loopbackAddress(host));
+    if (host.startsWith('tls://')) options.tlsHosts.push(tlsAddress(host));
+    else if (host.startsWith('tcp://')) options.tcpHosts.push(loopbackAddress(host));
     else options.unixHosts.push(unixPath('--host', host));
   }
   return options;
@@ -113,13 +121,21 @@ function unixPath(flag: string, address: string): string {
   return path;
 }
 
-/** Whoever reaches the API owns the host. Until it asks for client certificates, TCP is for this machine alone. */
+function tlsAddress(address: string): { host: string; port: number } {
+  try {
+    return parseHostPort(address.slice('tls://'.length), 'address');
+  } catch (error) {
+    throw new ApiaryError('invalid-argument', `--host ${address}: ${messageOf(error)}`, { cause: error });
+  }
+}
+
+/** Whoever reaches the API without a certificate owns the host: that is for this machine alone. */
 function loopbackAddress(address: string): { host: string; port: number } {
   const [, host, port] = /^tcp:\/\/(127(?:\.\d+){3}|localhost|\[::1\]):(\d{1,5})$/.exec(address) ?? [];
   if (host === undefined || port === undefined || Number(port) > 65_535) {
     throw new ApiaryError(
       'invalid-argument',
-      `--host ${address}: expected tcp://127.0.0.1:PORT; other addresses need client certificates, which this version does not have`,
+      `--host ${address}: expected tcp://127.0.0.1:PORT; other addresses need client certificates: tls://ADDRESS:PORT`,
     );
   }
   return { host: host.replace(/^\[|\]$/g, ''), port: Number(port) };

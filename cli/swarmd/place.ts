@@ -1,9 +1,9 @@
+import { createKeyAndCsr } from '@apiary/api/client';
 import { forceNewClusterAt, type LocalNodeStatus, type Manager } from '@apiary/manager/io';
 import { ApiaryError, type Timer } from '@apiary/std';
 import {
   type Agent,
   CertificateRenewal,
-  createKeyAndCsr,
   type NodeIdentity,
   nodeIdentityOf,
   renewAtAny,

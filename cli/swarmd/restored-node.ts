@@ -1,9 +1,10 @@
 import { existsSync } from 'node:fs';
 import { mkdir, open, rename, rm } from 'node:fs/promises';
+import { createKeyAndCsr } from '@apiary/api/client';
 import { formatHostPort, parseHostPort } from '@apiary/api/model';
 import { type Backup, readBackup, restoreManager } from '@apiary/manager/io';
 import { ApiaryError } from '@apiary/std';
-import { createKeyAndCsr, nodeIdentityOf, writeCredentials } from '@apiary/worker/io';
+import { nodeIdentityOf, writeCredentials } from '@apiary/worker/io';
 import { isLocalAddress } from './address.js';
 import { type Advertisement, advertisementNow, advertisementOf } from './advertisement.js';
 import { lockDataRoot } from './data-root-lock.js';

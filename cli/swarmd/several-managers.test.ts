@@ -1,7 +1,8 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { createKeyAndCsr } from '@apiary/api/client';
 import { issueCertificate } from '@apiary/manager/io';
-import { createKeyAndCsr, nodeIdentityOf, readCredentials, writeCredentials } from '@apiary/worker/io';
+import { nodeIdentityOf, readCredentials, writeCredentials } from '@apiary/worker/io';
 import t, { type Test } from 'tap';
 import { type NodeFile, readNodeFile, writeNodeFile } from './node-file.js';
 import { joinRequest, setRole, type TestHost, testHost, until } from './testing/nodes.js';

@@ -27,6 +27,7 @@ t.test('without flags the daemon has its usual places', async (t) => {
     execRoot: '/run/swarmd',
     unixHosts: ['/run/swarmd/swarmd.sock'],
     tcpHosts: [],
+    tlsHosts: [],
     engineSocketPath: '/var/run/docker.sock',
     genericResources: [],
     logLevel: 'info',

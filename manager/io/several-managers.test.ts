@@ -2,6 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { createKeyAndCsr } from '@apiary/api/client';
 import { formatJoinToken } from '@apiary/api/model';
 import { newId } from '@apiary/std';
 import { pino } from 'pino';
@@ -9,7 +10,7 @@ import t, { type Test } from 'tap';
 import { createService, updateNode } from '../core/requests/index.js';
 import { type Manager, type ManagerOptions, startManager } from './manager.js';
 import type { Replica } from './ports.js';
-import { issue, keyAndCsr, TestAgent } from './rpc/test-cluster.js';
+import { issue, TestAgent } from './rpc/test-cluster.js';
 import { SystemClock, SystemRng } from './system.js';
 import { createRootCa, issueCertificate, rootDigestOfPem } from './trust/index.js';
 
@@ -70,7 +71,7 @@ class Cluster {
   async #init(): Promise<void> {
     const id = newId(rng);
     const addr = await freeAddr();
-    const { keyPem, csrPem } = keyAndCsr();
+    const { keyPem, csrPem } = createKeyAndCsr();
     const order = { rootCa: this.rootCa, csrPem, nodeId: id, clusterId: this.clusterId, role: 'manager' as const };
     const identity = this.#identityOf(
       id,
@@ -96,7 +97,7 @@ class Cluster {
     const rootPem = this.rootCa.certificatePem;
     const secret = cluster?.joinSecrets.manager ?? '';
     const joinToken = formatJoinToken({ rootDigest: rootDigestOfPem(rootPem), secret });
-    const { keyPem, csrPem } = keyAndCsr();
+    const { keyPem, csrPem } = createKeyAndCsr();
     const addr = await freeAddr();
     const asked = this.members.at(-1) ?? first;
     const { nodeId, certificateChainPem, role } = await issue(
@@ -115,7 +116,7 @@ class Cluster {
 
   /** Starts the manager of a node that was promoted, with a new certificate and nothing on its disk. */
   async startAgain({ id, addr, identity }: Member): Promise<Member> {
-    const { keyPem, csrPem } = keyAndCsr();
+    const { keyPem, csrPem } = createKeyAndCsr();
     const asked = this.leader;
     const { certificateChainPem, role } = await issue(this.#t, asked, identity, { csrPem });
     this.#t.equal(role, 'manager');
@@ -212,7 +213,7 @@ async function joinWorker(t: Test, cluster: Cluster, asked: Member) {
   const rootPem = cluster.rootCa.certificatePem;
   const secret = asked.manager.replica.view.cluster()?.joinSecrets.worker ?? '';
   const joinToken = formatJoinToken({ rootDigest: rootDigestOfPem(rootPem), secret });
-  const { keyPem, csrPem } = keyAndCsr();
+  const { keyPem, csrPem } = createKeyAndCsr();
   const { nodeId, certificateChainPem } = await issue(t, asked, { rootPem }, { csrPem, joinToken });
   return { nodeId, identity: { rootPem, keyPem, certificateChainPem } };
 }

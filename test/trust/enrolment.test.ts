@@ -5,6 +5,7 @@ import { createServer as createHttpsServer } from 'node:https';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { createKeyAndCsr } from '@apiary/api/client';
 import { formatJoinToken } from '@apiary/api/model';
 import { DispatcherClient, type ManagerMessage, type NodeCaServer, NodeCaService } from '@apiary/api/rpc';
 import {
@@ -22,7 +23,6 @@ import { noPeers, ReplicatedLog } from '@apiary/raft/io';
 import { type Clock, SeededRng, VirtualClock } from '@apiary/std';
 import {
   CertificateRenewal,
-  createKeyAndCsr,
   enrol,
   lifeOf,
   managerCredentials,

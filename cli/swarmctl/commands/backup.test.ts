@@ -36,7 +36,7 @@ async function setUp(t: Test, reply: Reply) {
         return () => interrupts.delete(handler);
       },
       version: '1.2.3',
-      connect: createClient,
+      connect: (host) => createClient(host),
       defaultHost: server.host,
     });
   return { server, folder, file: `${folder}/swarm.backup`, said, backup, interrupts };

@@ -103,7 +103,7 @@ export async function testHost(t: Test, engine: Engine = engineWith(new Map())):
   };
 }
 
-async function freePort(): Promise<number> {
+export async function freePort(): Promise<number> {
   const server = createServer();
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const address = server.address();

@@ -98,6 +98,8 @@ function viewOf({
   return {
     appliedIndex: 1,
     cluster: () => undefined,
+    clientCertificate: () => undefined,
+    clientCertificates: () => [],
     node: (id) => nodes.find((record) => record.id === id),
     events: () => [],
     nodes: () => nodes,

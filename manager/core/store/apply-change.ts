@@ -1,5 +1,6 @@
 import { type ContentKind, isTerminal, rankOf, type ServiceSpec } from '@apiary/api/model';
 import { unreachable } from '@apiary/std';
+import { changeClientCertificate } from './apply-client-certificate-change.js';
 import { changeContent } from './apply-content-change.js';
 import { changeNetwork } from './apply-network-change.js';
 import { changeNode } from './apply-node-change.js';
@@ -19,6 +20,10 @@ export function applyChange(tables: Tables, change: Change, landing: Landing, to
     case 'unlock-key':
     case 'leader':
       changeCluster(tables, change, landing, touched);
+      return;
+    case 'client-certificate-create':
+    case 'client-certificate-revoke':
+      changeClientCertificate(tables, change, landing);
       return;
     case 'node-create':
     case 'node-spec':

@@ -10,6 +10,7 @@ import type {
 } from '@apiary/api/model';
 import type { ClusterEvent } from '../events/cluster-event.js';
 import type {
+  ClientCertificateRecord,
   ClusterRecord,
   ContentRecord,
   Departure,
@@ -54,6 +55,9 @@ export type Change =
   /** A manager says that it leads now. */
   | { type: 'leader'; nodeId: string }
   | { type: 'join-secrets'; joinSecrets: ClusterRecord['joinSecrets'] }
+  /** Those that have expired go with it. */
+  | { type: 'client-certificate-create'; certificate: Omit<ClientCertificateRecord, 'meta'> }
+  | { type: 'client-certificate-revoke'; id: string }
   | { type: 'node-create'; node: Omit<NodeRecord, 'meta'> }
   /** `departure` counts while the node is a manager that the spec wants as a worker; without one, the last stands. */
   | { type: 'node-spec'; id: string; spec: NodeSpec; departure?: Departure }

@@ -170,6 +170,21 @@ export interface TaskRecord {
   genericResources?: GenericResource[];
 }
 
+export type ClientRole = 'admin' | 'operator' | 'viewer';
+
+/** A certificate that the HTTP API lets in over TCP. The key is its holder's alone. */
+export interface ClientCertificateRecord {
+  /** The certificate's common name. */
+  id: string;
+  meta: Meta;
+  name: string;
+  role: ClientRole;
+  /** Only what belongs to this stack is there for its holder. */
+  stack?: string;
+  notAfterMs: number;
+  revokedAtMs?: number;
+}
+
 /** What a task inherits from those that ran in its slot before it, under the same spec version. */
 export interface RestartHistory {
   /** Restarts so far: what `MaxAttempts` is compared with when there is no window. */

@@ -1,6 +1,7 @@
 import { ApiaryError, messageOf } from '@apiary/std';
 import type { ClusterEvent } from '../events/cluster-event.js';
 import type {
+  ClientCertificateRecord,
   ClusterRecord,
   ContentRecord,
   NetworkRecord,
@@ -20,6 +21,7 @@ const FORMAT = 1;
 type Line =
   | { format: number }
   | { cluster: ClusterRecord }
+  | { clientCertificate: ClientCertificateRecord }
   | { node: NodeRecord }
   | { network: NetworkRecord }
   | { specVersion: SpecVersion }
@@ -39,6 +41,7 @@ const PIECE_CHARACTERS = 128 * 1024;
  */
 export function writeSnapshot(tables: Tables): Iterable<string> {
   const { cluster } = tables;
+  const clientCertificates = tables.clientCertificates.values();
   const nodes = tables.nodes.values();
   const networks = tables.networks.values();
   const specs = tables.specs.values();
@@ -51,6 +54,7 @@ export function writeSnapshot(tables: Tables): Iterable<string> {
   function* lines(): Generator<Line> {
     yield { format: FORMAT };
     if (cluster !== undefined) yield { cluster };
+    for (const clientCertificate of clientCertificates) yield { clientCertificate };
     for (const node of nodes) yield { node };
     for (const network of networks) yield { network };
     for (const specVersion of specs) yield { specVersion };
@@ -107,6 +111,7 @@ function put(tables: Tables, line: Line): void {
   else if ('config' in line) tables.contents.config.put(line.config);
   else if ('node' in line) tables.nodes.put(line.node);
   else if ('network' in line) tables.networks.put(line.network);
+  else if ('clientCertificate' in line) tables.clientCertificates.put(line.clientCertificate);
   else if ('cluster' in line) tables.cluster = line.cluster;
   else if (line.format !== FORMAT) {
     throw new ApiaryError(
@@ -117,7 +122,19 @@ function put(tables: Tables, line: Line): void {
   }
 }
 
-const KINDS = ['format', 'cluster', 'node', 'network', 'specVersion', 'secret', 'config', 'service', 'task', 'event'];
+const KINDS = [
+  'format',
+  'cluster',
+  'clientCertificate',
+  'node',
+  'network',
+  'specVersion',
+  'secret',
+  'config',
+  'service',
+  'task',
+  'event',
+];
 
 function parsed(text: string): Line {
   let line: unknown;

@@ -8,6 +8,7 @@ import type { ApplyResult, Entry, Guard, Touched } from './change.js';
 import { usesContent } from './content-pins.js';
 import { type Demand, type NodeUsage, NodeUsageSum } from './node-usage.js';
 import type {
+  ClientCertificateRecord,
   ClusterRecord,
   ContentRecord,
   Meta,
@@ -83,6 +84,14 @@ export class Store implements View {
 
   cluster(): ClusterRecord | undefined {
     return this.#tables.cluster;
+  }
+
+  clientCertificate(id: string): ClientCertificateRecord | undefined {
+    return this.#tables.clientCertificates.get(id);
+  }
+
+  clientCertificates(): ClientCertificateRecord[] {
+    return this.#tables.clientCertificates.list();
   }
 
   node(id: string): NodeRecord | undefined {

@@ -5,12 +5,20 @@ import { contentPins } from './content-pins.js';
 import { Contents } from './contents.js';
 import { NodeUsageSum } from './node-usage.js';
 import { GroupedIndex, RecordIndex } from './record-index.js';
-import type { ClusterRecord, NetworkRecord, NodeRecord, ServiceRecord, TaskRecord } from './records.js';
+import type {
+  ClientCertificateRecord,
+  ClusterRecord,
+  NetworkRecord,
+  NodeRecord,
+  ServiceRecord,
+  TaskRecord,
+} from './records.js';
 import { SpecVersions } from './spec-versions.js';
 
 /** All records, with what finds them: whatever puts or deletes one here keeps every index in step. */
 export class Tables {
   cluster: ClusterRecord | undefined;
+  readonly clientCertificates = new RecordIndex<ClientCertificateRecord>();
   readonly nodes = new RecordIndex<NodeRecord>();
   readonly services = new RecordIndex<ServiceRecord>();
   readonly tasks = new RecordIndex<TaskRecord>();

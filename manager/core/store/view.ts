@@ -2,6 +2,7 @@ import type { ContentKind } from '@apiary/api/model';
 import type { ClusterEvent } from '../events/cluster-event.js';
 import type { Demand, NodeUsage } from './node-usage.js';
 import type {
+  ClientCertificateRecord,
   ClusterRecord,
   ContentRecord,
   NetworkRecord,
@@ -16,6 +17,8 @@ export interface View {
   /** Index of the last applied entry. */
   readonly appliedIndex: number;
   cluster(): ClusterRecord | undefined;
+  clientCertificate(id: string): ClientCertificateRecord | undefined;
+  clientCertificates(): ClientCertificateRecord[];
   node(id: string): NodeRecord | undefined;
   nodes(): NodeRecord[];
   service(id: string): ServiceRecord | undefined;

@@ -19,8 +19,16 @@ export interface CertificateFields {
   /** SHA-1 of the public key's bits, of the subject and of the issuer: what chains are found by. */
   subjectKeyId: Uint8Array;
   issuerKeyId: Uint8Array;
-  /** The names that a node's certificate is good for; undefined for a root. */
-  dnsNames?: string[];
+  /** What the certificate is for; undefined for a root. */
+  use?: CertificateUse;
+}
+
+export interface CertificateUse {
+  /** The names and addresses (4 or 16 bytes each) that a server may be called by. */
+  dnsNames: string[];
+  ipAddresses?: Uint8Array[];
+  isServer: boolean;
+  isClient: boolean;
 }
 
 const OID = {
@@ -47,6 +55,9 @@ export function nodeSubject(node: { nodeId: string; role: 'worker' | 'manager'; 
   ]);
 }
 
+/** The organizational unit by which clients are told from nodes. */
+export const CLIENT_UNIT = 'swarm-client';
+
 export function rootSubject(): Uint8Array {
   return name([[OID.commonName, 'swarm-ca']]);
 }
@@ -71,12 +82,30 @@ export function certificate(signed: Uint8Array, signature: Uint8Array): Uint8Arr
   return der(DER_TAG.sequence, signed, ECDSA_SHA256, derBits(signature));
 }
 
-function extensions({ subjectKeyId, issuerKeyId, dnsNames }: CertificateFields): Uint8Array[] {
+/** Of a client of the HTTP API, which is no node: its id as common name. */
+export function clientSubject(client: { clientId: string; clusterId: string }): Uint8Array {
+  return name([
+    [OID.organization, client.clusterId],
+    [OID.organizationalUnit, CLIENT_UNIT],
+    [OID.commonName, client.clientId],
+  ]);
+}
+
+/** Of a manager's HTTP API: no node's, so that nobody takes its holder for one. */
+export function apiSubject(api: { nodeId: string; clusterId: string }): Uint8Array {
+  return name([
+    [OID.organization, api.clusterId],
+    [OID.organizationalUnit, 'swarm-api'],
+    [OID.commonName, api.nodeId],
+  ]);
+}
+
+function extensions({ subjectKeyId, issuerKeyId, use }: CertificateFields): Uint8Array[] {
   const keyIds = [
     extension(OID.subjectKeyIdentifier, false, der(DER_TAG.octetString, subjectKeyId)),
     extension(OID.authorityKeyIdentifier, false, der(DER_TAG.sequence, der(0x80, issuerKeyId))),
   ];
-  if (dnsNames === undefined) {
+  if (use === undefined) {
     return [
       extension(OID.basicConstraints, true, der(DER_TAG.sequence, TRUE)),
       // keyCertSign and cRLSign: bits 5 and 6
@@ -88,14 +117,23 @@ function extensions({ subjectKeyId, issuerKeyId, dnsNames }: CertificateFields):
     extension(OID.basicConstraints, true, der(DER_TAG.sequence)),
     // digitalSignature: bit 0
     extension(OID.keyUsage, true, der(DER_TAG.bitString, Uint8Array.of(7, 0b1000_0000))),
-    extension(OID.extendedKeyUsage, false, der(DER_TAG.sequence, derOid(OID.serverAuth), derOid(OID.clientAuth))),
-    extension(
-      OID.subjectAlternativeName,
-      false,
-      der(DER_TAG.sequence, ...dnsNames.map((dnsName) => der(0x82, ascii(dnsName)))),
-    ),
+    extension(OID.extendedKeyUsage, false, der(DER_TAG.sequence, ...purposesOf(use))),
+    ...alternativeNames(use),
     ...keyIds,
   ];
+}
+
+function purposesOf({ isServer, isClient }: CertificateUse): Uint8Array[] {
+  return [...(isServer ? [derOid(OID.serverAuth)] : []), ...(isClient ? [derOid(OID.clientAuth)] : [])];
+}
+
+/** RFC 5280, 4.2.1.6: dNSName and iPAddress. */
+function alternativeNames({ dnsNames, ipAddresses = [] }: CertificateUse): Uint8Array[] {
+  const names = [
+    ...dnsNames.map((dnsName) => der(0x82, ascii(dnsName))),
+    ...ipAddresses.map((address) => der(0x87, address)),
+  ];
+  return names.length === 0 ? [] : [extension(OID.subjectAlternativeName, false, der(DER_TAG.sequence, ...names))];
 }
 
 function extension(oid: string, critical: boolean, value: Uint8Array): Uint8Array {

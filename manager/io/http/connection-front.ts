@@ -11,8 +11,15 @@ const HIJACKING = /^POST (?:\/v\d+\.\d+)?\/(?:containers\/[^/ ?]+\/attach|exec\/
 /**
  * Hands a new connection to the HTTP server, except one that begins with a request which takes the connection over
  * without saying so: Node's parser would take the raw bytes that follow for another request.
+ *
+ * @param mayJoin  whether that one may; if not, it is the HTTP server that refuses it
  */
-export function acceptConnection(socket: Socket, server: Server, engine: EngineEndpoint): void {
+export function acceptConnection(
+  socket: Socket,
+  server: Server,
+  engine: EngineEndpoint,
+  mayJoin: (request: { method: string; url: string }) => boolean,
+): void {
   let seen = Buffer.alloc(0);
   const drop = () => socket.destroy();
   const read = (chunk: Buffer) => {
@@ -23,7 +30,8 @@ export function acceptConnection(socket: Socket, server: Server, engine: EngineE
     socket.off('data', read);
     socket.off('error', drop);
     socket.off('end', drop);
-    if (kind === 'http') {
+    const [method = '', url = ''] = seen.toString('latin1', 0, 4096).split(' ', 2);
+    if (kind === 'http' || !mayJoin({ method, url })) {
       socket.unshift(seen);
       server.emit('connection', socket);
       socket.resume();

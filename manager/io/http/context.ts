@@ -4,6 +4,12 @@ import type { LocalNode, Replica } from '../ports.js';
 import type { EngineEndpoint } from './engine-endpoint.js';
 import { asClusterRequest } from './error-reply.js';
 
+/** The part of a pino logger that is used. */
+export interface Logger {
+  info(fields: object, message: string): void;
+  error(fields: object, message: string): void;
+}
+
 /** What all routes lean on. */
 export interface ApiContext {
   node: LocalNode;

@@ -6,12 +6,16 @@ import { ApiaryError, type Clock, InvariantError, systemCodeOf } from '@apiary/s
 import { type FastifyInstance, fastify } from 'fastify';
 import type { LocalNode } from '../ports.js';
 import { checkVersion, commonVersion, versionInPath, withoutVersion } from './api-version.js';
+import type { AuditLog } from './audit-log.js';
 import { backupRoutes } from './backup-routes.js';
+import { clientCertificateRoutes } from './client-certificate-routes.js';
+import { ClientDoor } from './client-door.js';
+import { ClientGuard } from './client-guard.js';
 import { acceptConnection, forwardUpgrade } from './connection-front.js';
 import { contentRoutes } from './content-routes.js';
-import type { ApiContext } from './context.js';
+import { type ApiContext, currentView, type Logger, replicaOf } from './context.js';
 import { EngineEndpoint } from './engine-endpoint.js';
-import { ERROR_CODE_HEADER, errorReplyOf } from './error-reply.js';
+import { ERROR_CODE_HEADER, type ErrorReply, errorReplyOf } from './error-reply.js';
 import { eventRoutes } from './event-routes.js';
 import { EventStreams } from './event-stream.js';
 import { logKeyRoutes } from './log-key-routes.js';
@@ -21,6 +25,7 @@ import { networkRoutes } from './network-routes.js';
 import { nodeRoutes } from './node-routes.js';
 import { serviceRoutes } from './service-routes.js';
 import { ServiceWatches } from './service-watch.js';
+import { checkScope, inScope } from './stack-scope.js';
 import { swarmRoutes } from './swarm-routes.js';
 import { systemRoutes } from './system-routes.js';
 import { taskRoutes } from './task-routes.js';
@@ -43,12 +48,6 @@ function isOurs(url: string): boolean {
   return OURS.test(url);
 }
 
-/** The part of a pino logger that is used. */
-export interface Logger {
-  info(fields: object, message: string): void;
-  error(fields: object, message: string): void;
-}
-
 export interface HttpApiOptions {
   node: LocalNode;
   /** The local engine's unix socket. */
@@ -57,12 +56,18 @@ export interface HttpApiOptions {
   clock: Clock;
   /** Our own version. */
   version: string;
+  /** What this host is called by clients over TLS, beside the address that it advertises. */
+  names?: string[];
+  /** Where calls that may change something are noted. */
+  audit?: AuditLog;
 }
 
 export interface ListenAddresses {
   /** A unix socket to make, with its folder. */
   socketPath?: string | undefined;
   tcp?: { host: string; port: number } | undefined;
+  /** For those who show a client certificate of the cluster. */
+  tls?: { host: string; port: number } | undefined;
 }
 
 export interface HttpApi {
@@ -77,38 +82,55 @@ export async function createHttpApi(options: HttpApiOptions): Promise<HttpApi> {
   const engine = new EngineEndpoint(options.engineSocketPath);
   const watches = new ServiceWatches();
   const logStreams = new LogStreams();
-  const eventStreams = new EventStreams(options.clock);
-  const streams = { watches, logStreams, eventStreams };
-  const app = routesOf({ node: options.node, engine, version: options.version }, streams, options);
+  const { node, clock, logger, audit, version, names = [] } = options;
+  const door = new ClientDoor({ node, names, clock, logger, accept: (socket) => accept(socket) });
+  const guard = new ClientGuard({ node, door, clock });
+  const eventStreams = new EventStreams(clock);
+  const parts = { watches, logStreams, eventStreams, logger, guard, clock };
+  const app = routesOf({ node, engine, version }, parts);
   await app.ready();
 
   const answering = new Answering();
   const server = http.createServer((request, response) => {
-    if (!isOurs(request.url ?? '')) return engine.forward(request, response);
+    const isEngines = !isOurs(request.url ?? '');
+    audit?.follow(request, response, guard.asker(request));
+    const refusal = refusalOf(() => guard.check(request, isEngines));
+    if (refusal !== undefined) return sendRefusal(response, refusal);
+    if (isEngines) return engine.forward(request, response);
     answering.add(response);
     app.routing(request, response);
   });
   server.on('upgrade', (request: http.IncomingMessage, socket: net.Socket, rest: Buffer) => {
-    if (!isOurs(request.url ?? '')) return forwardUpgrade(request, socket, rest, engine);
+    const refusal = refusalOf(() => guard.check(request, !isOurs(request.url ?? '')));
+    if (refusal === undefined && !isOurs(request.url ?? '')) {
+      audit?.taken(request, guard.asker(request));
+      return forwardUpgrade(request, socket, rest, engine);
+    }
     // Nothing of ours is ever upgraded: the request is answered as if it had not asked (RFC 9110, 7.8).
     const response = new http.ServerResponse(request);
     response.shouldKeepAlive = false;
     response.assignSocket(socket);
     response.once('finish', () => socket.end());
+    if (refusal !== undefined) return sendRefusal(response, refusal);
     app.routing(request, response);
   });
 
   const listeners: net.Server[] = [];
   const connections = new Set<net.Socket>();
-  const accept = (socket: net.Socket) => {
+  const accept = (socket: net.Socket): void => {
     connections.add(socket);
     socket.once('close', () => connections.delete(socket));
-    acceptConnection(socket, server, engine);
+    acceptConnection(socket, server, engine, (head) => {
+      if (!guard.isTrusted(socket)) return false;
+      audit?.taken(head, guard.asker({ socket }));
+      return true;
+    });
   };
   return {
-    async listen({ socketPath, tcp }) {
+    async listen({ socketPath, tcp, tls }) {
       if (socketPath !== undefined) listeners.push(await listenOnSocket(socketPath, accept));
       if (tcp !== undefined) listeners.push(await listenOn(tcp, accept));
+      if (tls !== undefined) listeners.push(await listenOn(tls, (socket) => door.admit(socket)));
     },
     async close() {
       for (const listener of listeners) listener.close();
@@ -119,8 +141,24 @@ export async function createHttpApi(options: HttpApiOptions): Promise<HttpApi> {
       await app.close();
       await answering.done(DRAIN_TIMEOUT_MS);
       for (const socket of connections) socket.destroy();
+      await audit?.close();
     },
   };
+}
+
+function refusalOf(check: () => void): ErrorReply | undefined {
+  try {
+    check();
+    return undefined;
+  } catch (error) {
+    return errorReplyOf(error);
+  }
+}
+
+function sendRefusal(response: http.ServerResponse, { status, code, message }: ErrorReply): void {
+  response.setHeader(ERROR_CODE_HEADER, code);
+  response.writeHead(status, { 'content-type': 'application/json', connection: 'close' });
+  response.end(JSON.stringify({ message }));
 }
 
 /** The answers of ours that are under way: what was asked for may be committed, and whoever asked should hear so. */
@@ -149,17 +187,18 @@ class Answering {
   }
 }
 
-/** The answers that go on for as long as somebody reads them. */
-interface Streams {
+interface RouteParts {
   watches: ServiceWatches;
   logStreams: LogStreams;
   eventStreams: EventStreams;
+  logger: Logger;
+  guard: ClientGuard;
+  clock: Clock;
 }
 
 function routesOf(
   context: ApiContext,
-  { watches, logStreams, eventStreams }: Streams,
-  { logger, clock }: Pick<HttpApiOptions, 'logger' | 'clock'>,
+  { watches, logStreams, eventStreams, logger, guard, clock }: RouteParts,
 ): FastifyInstance {
   const app = fastify({
     logger: false,
@@ -193,6 +232,15 @@ function routesOf(
     if (String(reply.getHeader('content-type')).startsWith('application/json')) reply.type('application/json');
     return payload;
   });
+  // What belongs to another stack than its own is not there for a client that is bound to one.
+  app.addHook('preHandler', async (request) => {
+    const stack = guard.client(request.raw)?.stack;
+    if (stack !== undefined) checkScope(await currentView(context), stack, request);
+  });
+  app.addHook('preSerialization', async (request, _reply, payload) => {
+    const stack = guard.client(request.raw)?.stack;
+    return stack === undefined ? payload : inScope(replicaOf(context).view, stack, payload);
+  });
   app.setNotFoundHandler(async (_request, reply) => reply.code(404).send({ message: 'page not found' }));
   app.setErrorHandler(async (error, request, reply) => {
     const { status, code, message: words } = replyOf(error);
@@ -216,6 +264,7 @@ function routesOf(
   logRoutes(app, context, logStreams);
   eventRoutes(app, context, eventStreams, clock);
   backupRoutes(app, context);
+  clientCertificateRoutes(app, context, clock);
   logKeyRoutes(app, context);
   contentRoutes(app, context);
   networkRoutes(app, context);

@@ -1,5 +1,4 @@
-import { generateKeyPairSync, sign } from 'node:crypto';
-import { certificationRequest, certificationRequestInfo } from '@apiary/api/model';
+import { createKeyAndCsr } from '@apiary/api/client';
 import type { MemberId, Message } from '@apiary/raft/core';
 import type { Accepted, TransportReceiver } from '@apiary/raft/io';
 import { SeededRng } from '@apiary/std';
@@ -22,16 +21,13 @@ export interface CertificateWish {
 
 export function identityOf(rootCa: RootCa, nodeId: string, wish: CertificateWish = {}): ManagerIdentity {
   const { role = 'manager', clusterId = 'c1', issuedMs = Date.now() } = wish;
-  const { publicKey, privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
-  const info = certificationRequestInfo(publicKey.export({ type: 'spki', format: 'der' }));
-  const request = Buffer.from(certificationRequest(info, sign('sha256', info, privateKey))).toString('base64');
-  const csrPem = `-----BEGIN CERTIFICATE REQUEST-----\n${request}\n-----END CERTIFICATE REQUEST-----\n`;
+  const { keyPem, csrPem } = createKeyAndCsr();
   const order = { rootCa, csrPem, nodeId, role, clusterId, validityMs: DAY_MS, nowMs: issuedMs };
   return {
     nodeId,
     clusterId,
     certificateChainPem: issueCertificate(order),
-    keyPem: privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(),
+    keyPem,
     rootPem: rootCa.certificatePem,
   };
 }

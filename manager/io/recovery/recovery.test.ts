@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
-import { createHash, generateKeyPairSync, sign, X509Certificate } from 'node:crypto';
+import { createHash, X509Certificate } from 'node:crypto';
 import { createWriteStream, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import * as http from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { certificationRequest, certificationRequestInfo } from '@apiary/api/model';
+
+import { createKeyAndCsr } from '@apiary/api/client';
 import { MemberStorage, noPeers, ReplicatedLog } from '@apiary/raft/io';
 import { ApiaryError, SeededRng, VirtualClock } from '@apiary/std';
 import t, { type Test } from 'tap';
@@ -87,13 +88,6 @@ async function create(replica: StoreReplica, Name: string): Promise<void> {
 
 const names = (view: View) => view.services().map(({ spec }) => spec.Name);
 const roles = (view: View) => view.nodes().map(({ id, role, spec }) => `${id} ${role} ${spec.Role}`);
-
-function newCsr(): string {
-  const { publicKey, privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
-  const info = certificationRequestInfo(publicKey.export({ type: 'spki', format: 'der' }));
-  const request = Buffer.from(certificationRequest(info, sign('sha256', info, privateKey))).toString('base64');
-  return `-----BEGIN CERTIFICATE REQUEST-----\n${request}\n-----END CERTIFICATE REQUEST-----\n`;
-}
 
 t.test('a backup is the state of its moment, whatever is written while it is read', async (t) => {
   const { replica, log } = await running(join(folder(t), 'raft'));
@@ -178,7 +172,7 @@ t.test('a manager made from a backup leads the same cluster alone', async (t) =>
       nodeId,
       managerAddr,
       addr,
-      csrPem: newCsr(),
+      csrPem: createKeyAndCsr().csrPem,
       nowMs: NOW_MS + 1000,
     });
     const certificate = new X509Certificate(certificates.certificateChainPem);

@@ -1,3 +1,4 @@
+import { createKeyAndCsr } from '@apiary/api/client';
 import { formatJoinToken } from '@apiary/api/model';
 import { ApiaryError } from '@apiary/std';
 import t, { type Test } from 'tap';
@@ -6,7 +7,6 @@ import type { ListReplica } from './list-replica.js';
 import {
   identityOf,
   issue,
-  keyAndCsr,
   MANAGER_SECRET,
   openCluster,
   roundTrip,
@@ -155,7 +155,7 @@ t.test('a join with the manager token makes a node that is to be a manager, and 
   const { server, rootCa, replica } = cluster;
   const rootPem = rootCa.certificatePem;
   const joinToken = formatJoinToken({ rootDigest: rootDigestOfPem(rootPem), secret: MANAGER_SECRET });
-  const { csrPem } = keyAndCsr();
+  const { csrPem } = createKeyAndCsr();
   const joined = await issue(t, server, { rootPem }, { csrPem, joinToken, managerAddr: '192.0.2.7:2377' });
   t.equal(joined.role, 'manager');
   t.match(replica.view.node(joined.nodeId), {

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { connect as connectTcp } from 'node:net';
 import { createSecureContext } from 'node:tls';
-import { fromRpcError } from '@apiary/api/client';
+import { createKeyAndCsr, fromRpcError } from '@apiary/api/client';
 import { formatJoinToken, type TaskStatus } from '@apiary/api/model';
 import { NodeCaClient, NodeCaService } from '@apiary/api/rpc';
 import { gatewaySubnet } from '@apiary/overlay-net/core';
@@ -21,7 +21,6 @@ import {
   type Identity,
   identityOf,
   issue,
-  keyAndCsr,
   log,
   MANAGER_SECRET,
   openCluster,
@@ -74,7 +73,7 @@ t.test("a manager's call is refused to a worker's certificate and to none", asyn
 
 t.test('a join with the worker token makes a node whose certificate opens a session', async (t) => {
   const { server, rootCa, replica } = await openCluster(t);
-  const { keyPem, csrPem } = keyAndCsr();
+  const { keyPem, csrPem } = createKeyAndCsr();
   const rootPem = rootCa.certificatePem;
   const joinToken = formatJoinToken({ rootDigest: rootDigestOfPem(rootPem), secret: WORKER_SECRET });
   const answer = await issue(t, server, { rootPem }, { csrPem, joinToken, availability: 'pause' });

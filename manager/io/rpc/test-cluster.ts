@@ -1,6 +1,5 @@
-import { generateKeyPairSync, sign } from 'node:crypto';
-import { fromRpcError, LEADER_ADDR_KEY } from '@apiary/api/client';
-import { certificationRequest, certificationRequestInfo, type TaskStatus } from '@apiary/api/model';
+import { createKeyAndCsr, fromRpcError, LEADER_ADDR_KEY } from '@apiary/api/client';
+import type { TaskStatus } from '@apiary/api/model';
 import {
   type AgentMessage,
   DispatcherClient,
@@ -31,23 +30,13 @@ export interface Identity {
   rootPem: string;
 }
 
-export function keyAndCsr(): { keyPem: string; csrPem: string } {
-  const { publicKey, privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
-  const info = certificationRequestInfo(publicKey.export({ type: 'spki', format: 'der' }));
-  const request = Buffer.from(certificationRequest(info, sign('sha256', info, privateKey))).toString('base64');
-  return {
-    keyPem: privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(),
-    csrPem: `-----BEGIN CERTIFICATE REQUEST-----\n${request}\n-----END CERTIFICATE REQUEST-----\n`,
-  };
-}
-
 export function identityOf(
   rootCa: RootCa,
   nodeId: string,
   role: 'worker' | 'manager',
   { nowMs = Date.now(), validityMs = DAY_MS } = {},
 ): Identity {
-  const { keyPem, csrPem } = keyAndCsr();
+  const { keyPem, csrPem } = createKeyAndCsr();
   const certificateChainPem = issueCertificate({ rootCa, csrPem, nodeId, role, clusterId: 'c1', validityMs, nowMs });
   return { certificateChainPem, keyPem, rootPem: rootCa.certificatePem };
 }
@@ -238,7 +227,7 @@ export function issue(
 ): Promise<IssueCertificateResponse> {
   const client = new NodeCaClient(server.addr, credentialsOf(identity), CHANNEL);
   t.teardown(() => client.close());
-  const { csrPem = keyAndCsr().csrPem, joinToken = '', availability = '', managerAddr = '' } = request;
+  const { csrPem = createKeyAndCsr().csrPem, joinToken = '', availability = '', managerAddr = '' } = request;
   return new Promise((resolve, reject) => {
     client.issueCertificate({ csrPem, joinToken, availability, managerAddr }, (error, answer) => {
       if (error === null) resolve(answer);

@@ -7,6 +7,7 @@ import {
   verify,
   X509Certificate,
 } from 'node:crypto';
+import { isIP } from 'node:net';
 import {
   CERTIFICATE_SKEW_MS,
   certificateParts,
@@ -18,8 +19,10 @@ import {
 } from '@apiary/api/model';
 import { ApiaryError } from '@apiary/std';
 import {
+  apiSubject,
   type CertificateFields,
   certificate,
+  clientSubject,
   nodeSubject,
   rootSubject,
   toBeSigned,
@@ -75,23 +78,99 @@ export function createRootCa(nowMs: number): RootCa {
  *   signed by that key
  */
 export function issueCertificate(order: CertificateOrder): string {
-  const publicKey = verifiedKeyOf(order.csrPem);
-  const root = new X509Certificate(order.rootCa.certificatePem);
+  const { rootCa, csrPem, nodeId, role, nowMs, validityMs } = order;
+  return signedChain(rootCa, {
+    publicKey: verifiedKeyOf(csrPem),
+    subject: nodeSubject(order),
+    nowMs,
+    notAfterMs: nowMs + validityMs,
+    use: { dnsNames: [nodeId, `swarm-${role}`], isServer: true, isClient: true },
+  });
+}
+
+/**
+ * Signs the key of somebody who calls the HTTP API.
+ *
+ * @returns and throws as `issueCertificate`
+ */
+export function issueClientCertificate(order: {
+  rootCa: RootCa;
+  csrPem: string;
+  clientId: string;
+  clusterId: string;
+  notAfterMs: number;
+  nowMs: number;
+}): string {
+  const { rootCa, csrPem, notAfterMs, nowMs } = order;
+  return signedChain(rootCa, {
+    publicKey: verifiedKeyOf(csrPem),
+    subject: clientSubject(order),
+    nowMs,
+    notAfterMs,
+    use: { dnsNames: [], isServer: false, isClient: true },
+  });
+}
+
+/**
+ * Makes a key and a certificate for a manager's HTTP API.
+ *
+ * @param order.names  host names and IP addresses that clients may call it by
+ */
+export function issueApiCertificate(order: {
+  rootCa: RootCa;
+  nodeId: string;
+  clusterId: string;
+  names: string[];
+  validityMs: number;
+  nowMs: number;
+}): { keyPem: string; certificateChainPem: string } {
+  const { rootCa, names, validityMs, nowMs } = order;
+  const { publicKey, privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+  const certificateChainPem = signedChain(rootCa, {
+    publicKey: publicKey.export({ type: 'spki', format: 'der' }),
+    subject: apiSubject(order),
+    nowMs,
+    notAfterMs: nowMs + validityMs,
+    use: {
+      dnsNames: names.filter((each) => isIP(each) === 0),
+      ipAddresses: names.flatMap((each) => addressBytes(each) ?? []),
+      isServer: true,
+      isClient: false,
+    },
+  });
+  return { keyPem: privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(), certificateChainPem };
+}
+
+function signedChain(
+  rootCa: RootCa,
+  order: Pick<CertificateFields, 'publicKey' | 'subject' | 'notAfterMs' | 'use'> & { nowMs: number },
+): string {
+  const { nowMs, publicKey, ...rest } = order;
+  const root = new X509Certificate(rootCa.certificatePem);
   const rootParts = certificateParts(root.raw);
-  const fields: CertificateFields = {
+  const signed = toBeSigned({
+    ...rest,
+    publicKey,
     serial: newSerial(),
     issuer: rootParts.subject,
-    subject: nodeSubject(order),
-    publicKey,
-    notBeforeMs: order.nowMs - CERTIFICATE_SKEW_MS,
-    notAfterMs: order.nowMs + order.validityMs,
+    notBeforeMs: nowMs - CERTIFICATE_SKEW_MS,
     subjectKeyId: keyIdOf(publicKey),
     issuerKeyId: keyIdOf(rootParts.publicKey),
-    dnsNames: [order.nodeId, `swarm-${order.role}`],
-  };
-  const signed = toBeSigned(fields);
-  const signature = sign('sha256', signed, createPrivateKey(order.rootCa.keyPem));
+  });
+  const signature = sign('sha256', signed, createPrivateKey(rootCa.keyPem));
   return pemOf(certificate(signed, signature)) + root.toString();
+}
+
+/** The bytes of an IP address; undefined for what is none. */
+function addressBytes(text: string): Uint8Array | undefined {
+  if (isIP(text) === 4) return Uint8Array.from(text.split('.').map(Number));
+  if (isIP(text) !== 6) return undefined;
+  const [head = '', tail] = text.split('::');
+  const groups = (part: string) => (part === '' ? [] : part.split(':').map((group) => Number.parseInt(group, 16)));
+  const before = groups(head);
+  const after = tail === undefined ? [] : groups(tail);
+  const middle = new Array<number>(8 - before.length - after.length).fill(0);
+  return Uint8Array.from([...before, ...middle, ...after].flatMap((group) => [group >> 8, group & 0xff]));
 }
 
 /** The root's part of a cluster's join tokens. The same for any PEM text of the same certificate. */

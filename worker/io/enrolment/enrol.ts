@@ -1,6 +1,6 @@
 import { createHash, X509Certificate } from 'node:crypto';
 import { createSecureContext } from 'node:tls';
-import { fromRpcError } from '@apiary/api/client';
+import { createKeyAndCsr, fromRpcError } from '@apiary/api/client';
 import { formatHostPort, parseHostPort, parseJoinToken, rootDigestOf } from '@apiary/api/model';
 import {
   type GetRootCertificateResponse,
@@ -12,7 +12,6 @@ import { ApiaryError } from '@apiary/std';
 import { ChannelCredentials, type ClientUnaryCall, Metadata, type ServiceError, status } from '@grpc/grpc-js';
 import { managerChannelOptions, managerCredentials, type NodeIdentity } from './channel.js';
 import { nodeIdentityOf } from './identity.js';
-import { createKeyAndCsr } from './key.js';
 import { probeManager } from './probe.js';
 
 const DEFAULT_TIMEOUT_MS = 10_000;

@@ -6,5 +6,4 @@ export * from './channel.js';
 export * from './credentials.js';
 export * from './enrol.js';
 export * from './identity.js';
-export * from './key.js';
 export * from './renewal.js';

@@ -2,7 +2,8 @@ import { generateKeyPairSync, sign } from 'node:crypto';
 import { certificationRequest, certificationRequestInfo } from '@apiary/api/model';
 
 /**
- * Makes a node's key (ECDSA P-256) and the request that a manager signs it by. The key never leaves the node.
+ * Makes a key (ECDSA P-256), of a node or of a client, and the request that a manager signs it by. The key never leaves who
+ * makes it.
  *
  * @returns the key as PKCS #8 and the request as PKCS #10, both PEM
  */

@@ -1,0 +1,62 @@
+import type { IncomingMessage } from 'node:http';
+import type { Socket } from 'node:net';
+import type { Clock } from '@apiary/std';
+import type { ClientCertificateRecord } from '../../core/store/records.js';
+import { checkClient, clientOf } from '../../core/trust/index.js';
+import type { LocalNode } from '../ports.js';
+import { withoutVersion } from './api-version.js';
+import type { Asker } from './audit-log.js';
+import type { ClientDoor } from './client-door.js';
+
+/** Says who asks, and whether they may: for every request, before anybody looks at it. */
+export class ClientGuard {
+  readonly #node: LocalNode;
+  readonly #door: ClientDoor;
+  readonly #clock: Clock;
+
+  constructor(options: { node: LocalNode; door: ClientDoor; clock: Clock }) {
+    this.#node = options.node;
+    this.#door = options.door;
+    this.#clock = options.clock;
+  }
+
+  /**
+   * The certificate of whoever asks; undefined for the sockets of this host, whose users may do everything.
+   *
+   * @throws ApiaryError `unauthenticated` as `clientOf`; `not-manager`
+   */
+  client({ socket }: Pick<IncomingMessage, 'socket'>): ClientCertificateRecord | undefined {
+    const name = this.#door.nameOf(socket);
+    return name && clientOf(this.#node.replica().view, name, this.#clock.now());
+  }
+
+  /** @throws ApiaryError as `client`; `permission-denied` as `checkClient` */
+  check(request: Pick<IncomingMessage, 'socket' | 'method' | 'url'>, isEngines: boolean): void {
+    const client = this.client(request);
+    if (client === undefined) return;
+    const { pathname } = new URL(withoutVersion(request.url ?? '/'), 'http://swarmd');
+    checkClient(client, { method: request.method ?? 'GET', path: pathname, isEngines });
+  }
+
+  /** Whether nobody stands between the connection and the engine. */
+  isTrusted(socket: Socket): boolean {
+    try {
+      const client = this.client({ socket });
+      return client === undefined || client.role === 'admin';
+    } catch {
+      return false;
+    }
+  }
+
+  asker({ socket }: Pick<IncomingMessage, 'socket'>): Asker {
+    const name = this.#door.nameOf(socket);
+    if (name === undefined) return { who: 'local', from: socket.remoteAddress ?? 'unix' };
+    const from = `${socket.remoteAddress}:${socket.remotePort}`;
+    try {
+      const client = this.client({ socket });
+      return { who: `${client?.name} (${name.id})`, from };
+    } catch {
+      return { who: name.id, from };
+    }
+  }
+}
