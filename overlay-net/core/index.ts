@@ -3,6 +3,7 @@
  * contents of the files that a resolver reads, and packet filter rules.
  */
 export * from './address-pool.js';
+export * from './dns-message.js';
 export * from './docker-user.js';
 export * from './forwarding.js';
 export * from './gateway-rules.js';
@@ -11,6 +12,7 @@ export * from './hosts-file.js';
 export * from './ipam/index.js';
 export * from './ipv4.js';
 export * from './mac-address.js';
+export * from './names.js';
 export * from './network-state.js';
 export * from './overlay-row.js';
 export * from './resolv-conf.js';

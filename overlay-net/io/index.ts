@@ -3,4 +3,5 @@
  * the namespaces of containers.
  */
 export * from './gateway-network.js';
+export { type Asker, NameServer, type NameServerOptions } from './name-server.js';
 export { OverlayNetwork, type OverlayNetworkOptions, removeOverlayNetwork } from './overlay-network.js';

@@ -1,0 +1,206 @@
+import { createSocket } from 'node:dgram';
+import { Resolver } from 'node:dns/promises';
+import { once } from 'node:events';
+import { connect } from 'node:net';
+import { type Clock, SeededRng } from '@apiary/std';
+import t, { type Test } from 'tap';
+import type { AssignedNetwork, Endpoint, NamedService, NetworkState } from '../core/index.js';
+import { NameServer, type NameServerOptions } from './name-server.js';
+import { framed, withLength } from './resolver.js';
+
+const CLOCK: Clock = {
+  now: () => Date.now(),
+  after(delayMs, callback) {
+    const timer = setTimeout(callback, delayMs);
+    return { cancel: () => clearTimeout(timer) };
+  },
+};
+const SERVER = '127.0.0.53';
+/** Whom the server knows by the addresses that they ask from. */
+const [TASK, SEALED, STRANGER] = ['127.0.0.2', '127.0.0.3', '127.0.0.4'];
+
+const network = (networkId: string, internal = false): AssignedNetwork => ({
+  networkId,
+  name: networkId,
+  vni: 4097,
+  subnet: '10.0.0.0/24',
+  gateway: '10.0.0.1',
+  internal,
+  attachable: false,
+  encrypted: false,
+  mtu: 0,
+  engineNetwork: '',
+});
+
+function stateOf(endpoints: Endpoint[], services: NamedService[]): NetworkState {
+  const set = {
+    version: 1,
+    endpoints: new Map(endpoints.map((each) => [each.taskId, each])),
+    services: new Map(services.map((each) => [each.serviceId, each])),
+  };
+  return {
+    selfId: 'n1',
+    dataPathPort: 4789,
+    networks: new Map([network('front'), network('sealed', true)].map((each) => [each.networkId, each])),
+    endpointSets: new Map([
+      ['front', set],
+      ['sealed', set],
+    ]),
+    nodes: new Map(),
+    publishedPorts: new Map(),
+    tasks: new Map(),
+  };
+}
+
+const endpoint = (taskId: string, serviceId: string, address: string): Endpoint => ({
+  taskId,
+  serviceId,
+  nodeId: 'n1',
+  address,
+  taskName: `${serviceId}.1.${taskId}`,
+  aliases: [],
+  live: true,
+});
+const STATE = stateOf(
+  [
+    endpoint('a', 'web', '10.0.0.3'),
+    ...Array.from({ length: 100 }, (_, i) => endpoint(`d${i}`, 'many', `10.0.0.${i + 100}`)),
+  ],
+  [
+    { serviceId: 'web', name: 'web', vip: '10.0.0.2', aliases: [] },
+    { serviceId: 'many', name: 'many', vip: '', aliases: [] },
+  ],
+);
+
+async function server(t: Test, options: Partial<NameServerOptions> = {}): Promise<NameServer> {
+  const opened = await NameServer.listen({
+    address: SERVER,
+    port: 0,
+    clock: CLOCK,
+    rng: new SeededRng(1),
+    logger: { info: () => {}, warn: (fields, message) => t.fail(`${message}: ${JSON.stringify(fields)}`) },
+    upstream: async () => [],
+    ...options,
+  });
+  t.teardown(() => opened.close());
+  opened.apply(STATE, { hasVips: true });
+  const attachment = (networkId: string) => [{ networkId, address: '', aliases: [] }];
+  opened.know(TASK, { attachments: attachment('front'), nameservers: [] });
+  opened.know(SEALED, { attachments: attachment('sealed'), nameservers: [] });
+  return opened;
+}
+
+function resolver(to: NameServer, from = TASK): Resolver {
+  const made = new Resolver({ timeout: 2_000, tries: 1 });
+  made.setServers([`${SERVER}:${to.port}`]);
+  made.setLocalAddress(from);
+  return made;
+}
+
+/** Another resolver, which knows of the world. */
+async function other(t: Test, answer: string): Promise<{ addr: string }> {
+  const elsewhere = await NameServer.listen({
+    address: SERVER,
+    port: 0,
+    clock: CLOCK,
+    rng: new SeededRng(1),
+    logger: { info: () => {}, warn: () => {} },
+    upstream: async () => [],
+  });
+  t.teardown(() => elsewhere.close());
+  const names = ['example.com', 'big.example.com'];
+  const state = stateOf(
+    names.flatMap((name, i) =>
+      Array.from({ length: i * 99 + 1 }, (_, j) => endpoint(`${name}${j}`, name, i === 0 ? answer : `192.0.2.${j}`)),
+    ),
+    names.map((name) => ({ serviceId: name, name, vip: '', aliases: [] })),
+  );
+  elsewhere.apply(state, { hasVips: false });
+  elsewhere.know('127.0.0.1', { attachments: [{ networkId: 'front', address: '', aliases: [] }], nameservers: [] });
+  return { addr: `${SERVER}:${elsewhere.port}` };
+}
+
+t.test('names of the asker’s networks are answered, and of nobody else’s', async (t) => {
+  const here = await server(t);
+  t.same(await resolver(here).resolve4('web'), ['10.0.0.2']);
+  t.same(await resolver(here).resolve4('tasks.web'), ['10.0.0.3']);
+  t.same(await resolver(here).reverse('10.0.0.3'), ['web.1.a.front']);
+  await t.rejects(resolver(here).resolve6('web'), { code: 'ENODATA' });
+  await t.rejects(resolver(here, STRANGER).resolve4('web'), { code: 'ESERVFAIL' }, 'nobody is there to ask');
+  here.forget(TASK);
+  await t.rejects(resolver(here).resolve4('web'), { code: 'ESERVFAIL' });
+});
+
+t.test('all addresses come, in random order, over TCP when they do not fit', async (t) => {
+  const here = await server(t);
+  const [one, two] = [await resolver(here).resolve4('many'), await resolver(here).resolve4('many')];
+  t.equal(new Set(one).size, 100);
+  t.same([...one].sort(), [...two].sort());
+  t.notSame(one, two);
+});
+
+t.test('a change is answered at once', async (t) => {
+  const here = await server(t);
+  t.same(await resolver(here).resolve4('web'), ['10.0.0.2']);
+  const services = [{ serviceId: 'web', name: 'web', vip: '10.0.0.9', aliases: [] }];
+  here.apply(stateOf([endpoint('b', 'web', '10.0.0.8')], services), { hasVips: true });
+  t.same(await resolver(here).resolve4('web'), ['10.0.0.9']);
+  here.apply(stateOf([{ ...endpoint('b', 'web', '10.0.0.8'), live: false }], services), { hasVips: true });
+  await t.rejects(resolver(here).resolve4('web'), { code: 'ENOTFOUND' });
+});
+
+t.test('all else is for the host’s resolvers, or the task’s own', async (t) => {
+  const [hosts, own] = [await other(t, '192.0.2.1'), await other(t, '192.0.2.2')];
+  const closed = createSocket('udp4');
+  closed.bind(0, SERVER);
+  await once(closed, 'listening');
+  const nobody = `${SERVER}:${closed.address().port}`;
+  closed.close();
+  const here = await server(t, { upstream: async () => [nobody, hosts.addr] });
+  t.same(await resolver(here).resolve4('example.com'), ['192.0.2.1'], 'the second, when the first is not there');
+  t.equal((await resolver(here).resolve4('big.example.com')).length, 100, 'over TCP');
+  t.same(await resolver(here, STRANGER).resolve4('example.com'), ['192.0.2.1']);
+  here.know(TASK, { attachments: [{ networkId: 'front', address: '', aliases: [] }], nameservers: [own.addr] });
+  t.same(await resolver(here).resolve4('example.com'), ['192.0.2.2']);
+  t.same(await resolver(here).resolve4('web'), ['10.0.0.2']);
+  await t.rejects(resolver(here, SEALED).resolve4('example.com'), { code: 'ENOTFOUND' }, 'no way out');
+});
+
+t.test('a resolver that does not answer holds up nobody else, however many ask', async (t) => {
+  const silent = createSocket('udp4');
+  silent.bind(0, SERVER);
+  await once(silent, 'listening');
+  t.teardown(() => silent.close());
+  const here = await server(t, { upstream: async () => [`${SERVER}:${silent.address().port}`] });
+  const lost = Array.from({ length: 600 }, (_, i) =>
+    resolver(here)
+      .resolve4(`n${i}.example.com`)
+      .catch(({ code }) => code),
+  );
+  t.same(await resolver(here).resolve4('web'), ['10.0.0.2']);
+  const codes = new Set(await Promise.all(lost));
+  t.ok(
+    [...codes].every((code) => code === 'ESERVFAIL' || code === 'ETIMEOUT'),
+    [...codes].join(),
+  );
+});
+
+t.test('over TCP, many questions come in pieces, and are answered in turn', async (t) => {
+  const here = await server(t);
+  const socket = connect({ host: SERVER, port: here.port, localAddress: TASK });
+  t.teardown(() => socket.destroy());
+  const ask = (id: number) =>
+    withLength(Uint8Array.from([0, id, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 3, 119, 101, 98, 0, 0, 1, 0, 1]));
+  const bytes = Buffer.concat([ask(1), ask(2), ask(3)]);
+  const ids: number[] = [];
+  const answered = new Promise<void>((resolve) => {
+    const read = framed((message) => {
+      ids.push(message[1] ?? 0);
+      if (ids.length === 3) resolve();
+    });
+    socket.on('data', read);
+  });
+  for (const byte of bytes) socket.write(Uint8Array.of(byte));
+  await answered;
+  t.same(ids, [1, 2, 3]);
+});

@@ -1,0 +1,232 @@
+import { createSocket, type Socket as UdpSocket } from 'node:dgram';
+import { once } from 'node:events';
+import { createServer, type Server, type Socket } from 'node:net';
+import { type Clock, messageOf, type Rng } from '@apiary/std';
+import {
+  answerName,
+  type DnsAnswer,
+  type DnsQuery,
+  type EndpointSet,
+  NetworkNames,
+  type NetworkState,
+  RESPONSE_CODES,
+  readQuery,
+  type TaskAttachment,
+  TYPES,
+  writeAnswer,
+} from '../core/index.js';
+import type { GatewayLogger } from './gateway-network.js';
+import { framed, Resolver, withLength } from './resolver.js';
+
+const PORT = 53;
+/** A connection on which nothing is asked is closed. */
+const IDLE_MS = 10_000;
+const MOST_CONNECTIONS = 512;
+/** Datagrams that may wait to be read: at 30,000 a second, a quarter of a second's. */
+const RECEIVE_BYTES = 4 << 20;
+
+export interface NameServerOptions {
+  /** Where tasks reach it: their gateway. */
+  address: string;
+  port?: number;
+  clock: Clock;
+  rng: Rng;
+  logger: GatewayLogger;
+  /** The host's own resolvers. */
+  upstream: () => Promise<readonly string[]>;
+}
+
+/** Somebody who may ask, known by the address that they ask from. */
+export interface Asker {
+  attachments: readonly TaskAttachment[];
+  /** Resolvers of its own, in place of the host's. */
+  nameservers: readonly string[];
+}
+
+/**
+ * Answers tasks what the names of their networks stand for, and what others answer to all else. Who asks is known by the
+ * address that the host gave it on the gateway network.
+ */
+export class NameServer {
+  readonly #options: NameServerOptions;
+  readonly #udp: UdpSocket;
+  readonly #tcp: Server;
+  readonly #resolver: Resolver;
+  readonly #askers = new Map<string, Asker>();
+  readonly #connections = new Set<Socket>();
+  #state: NetworkState | undefined;
+  #hasVips = false;
+  #isOver = false;
+  /** Of networks that somebody asked about, as they were then. */
+  readonly #names = new Map<string, { set: EndpointSet; version: number; names: NetworkNames }>();
+
+  /** @throws Error when somebody else has the port */
+  static async listen(options: NameServerOptions): Promise<NameServer> {
+    const { address, port = PORT } = options;
+    const udp = createSocket({ type: 'udp4', lookup: (host, _options, done) => done(null, host, 4) });
+    const tcp = createServer();
+    const server = new NameServer(options, udp, tcp);
+    try {
+      await bound(udp, () => udp.bind(port, address));
+      await bound(tcp, () => tcp.listen(port === 0 ? udp.address().port : port, address));
+    } catch (error) {
+      await server.close();
+      throw error;
+    }
+    udp.setRecvBufferSize(RECEIVE_BYTES);
+    udp.on('error', (error) => options.logger.warn({ reason: error.message }, 'the name server cannot answer'));
+    tcp.on('error', (error) => options.logger.warn({ reason: error.message }, 'the name server cannot answer by TCP'));
+    return server;
+  }
+
+  private constructor(options: NameServerOptions, udp: UdpSocket, tcp: Server) {
+    this.#options = options;
+    this.#udp = udp;
+    this.#tcp = tcp;
+    this.#resolver = new Resolver(options.clock);
+    tcp.maxConnections = MOST_CONNECTIONS;
+    udp.on('message', (message, { address, port }) => {
+      const send = (answer: Uint8Array) => {
+        if (!this.#isOver) udp.send(answer, 0, answer.length, port, address);
+      };
+      this.#answer(message, address, 'udp', send);
+    });
+    tcp.on('connection', (socket) => this.#converse(socket));
+  }
+
+  get port(): number {
+    return this.#udp.address().port;
+  }
+
+  /**
+   * Who is on the networks from now on.
+   *
+   * @param hasVips  whether tasks here reach services by their virtual addresses
+   */
+  apply(state: NetworkState, { hasVips }: { hasVips: boolean }): void {
+    this.#state = state;
+    if (this.#hasVips !== hasVips) this.#names.clear();
+    this.#hasVips = hasVips;
+    for (const networkId of this.#names.keys()) if (!state.networks.has(networkId)) this.#names.delete(networkId);
+  }
+
+  /** A task has this address now. */
+  know(address: string, asker: Asker): void {
+    this.#askers.set(address, asker);
+  }
+
+  forget(address: string): void {
+    this.#askers.delete(address);
+  }
+
+  async close(): Promise<void> {
+    this.#isOver = true;
+    for (const socket of this.#connections) socket.destroy();
+    await Promise.all([
+      new Promise<void>((resolve) => {
+        try {
+          this.#udp.close(() => resolve());
+        } catch {
+          resolve();
+        }
+      }),
+      new Promise<void>((resolve) => this.#tcp.close(() => resolve())),
+    ]);
+  }
+
+  #converse(socket: Socket): void {
+    this.#connections.add(socket);
+    socket.setTimeout(IDLE_MS, () => socket.destroy());
+    socket.on('error', () => socket.destroy());
+    socket.on('close', () => this.#connections.delete(socket));
+    const from = socket.remoteAddress ?? '';
+    socket.on(
+      'data',
+      framed((message) => this.#answer(message, from, 'tcp', (answer) => socket.write(withLength(answer)))),
+    );
+  }
+
+  /** Synchronous for what is known here: this is asked thousands of times a second. */
+  #answer(message: Uint8Array, from: string, protocol: 'udp' | 'tcp', send: (answer: Uint8Array) => void): void {
+    const query = readQuery(message);
+    if (query === undefined) return;
+    const known = this.#known(query, from);
+    const mostBytes = protocol === 'udp' ? query.udpBytes : Number.POSITIVE_INFINITY;
+    const say = (answer: DnsAnswer) => send(writeAnswer(query, answer, mostBytes));
+    if (known !== undefined) {
+      say(known);
+      return;
+    }
+    this.#askOthers(message, query, from, protocol)
+      .then((answer) => (answer === undefined ? say({ code: RESPONSE_CODES.serverFailure }) : send(answer)))
+      .catch((error: unknown) => {
+        this.#options.logger.warn({ reason: messageOf(error) }, 'the name server cannot ask others');
+        say({ code: RESPONSE_CODES.serverFailure });
+      });
+  }
+
+  /** The answer that needs nobody else; undefined when it does. */
+  #known({ name, type }: DnsQuery, from: string): DnsAnswer | undefined {
+    const asker = this.#askers.get(from);
+    const networks = asker?.attachments.flatMap(({ networkId }) => this.#namesOf(networkId) ?? []) ?? [];
+    const kind = type === TYPES.A ? 'A' : type === TYPES.PTR ? 'PTR' : 'other';
+    const answer = answerName({ name, type: kind }, networks);
+    switch (answer.kind) {
+      case 'addresses':
+        return { code: RESPONSE_CODES.noError, addresses: this.#shuffled(answer.addresses) };
+      case 'names':
+        return { code: RESPONSE_CODES.noError, names: answer.names };
+      case 'empty':
+        return { code: RESPONSE_CODES.noError };
+      case 'nobody':
+        return { code: RESPONSE_CODES.noSuchName };
+      case 'elsewhere':
+        // A question that leaves the cluster is a way out, which one on internal networks alone does not have.
+        return asker !== undefined && this.#isInternal(asker) ? { code: RESPONSE_CODES.noSuchName } : undefined;
+    }
+  }
+
+  async #askOthers(
+    message: Uint8Array,
+    query: DnsQuery,
+    from: string,
+    protocol: 'udp' | 'tcp',
+  ): Promise<Uint8Array | undefined> {
+    const own = this.#askers.get(from)?.nameservers ?? [];
+    const servers = own.length > 0 ? own : await this.#options.upstream();
+    return await this.#resolver.ask(message, query, servers, protocol);
+  }
+
+  #isInternal({ attachments }: Asker): boolean {
+    const networks = attachments.flatMap(({ networkId }) => this.#state?.networks.get(networkId) ?? []);
+    return networks.length > 0 && networks.every(({ internal }) => internal);
+  }
+
+  #namesOf(networkId: string): NetworkNames | undefined {
+    const [network, set] = [this.#state?.networks.get(networkId), this.#state?.endpointSets.get(networkId)];
+    if (network === undefined || set === undefined) return undefined;
+    const held = this.#names.get(networkId);
+    if (held?.set === set && held.version === set.version) return held.names;
+    const names = new NetworkNames(network, set, { hasVips: this.#hasVips });
+    this.#names.set(networkId, { set, version: set.version, names });
+    return names;
+  }
+
+  #shuffled(addresses: readonly string[]): readonly string[] {
+    if (addresses.length < 2) return addresses;
+    const shuffled = [...addresses];
+    for (let i = shuffled.length - 1; i > 0; i--) {
+      const j = this.#options.rng.below(i + 1);
+      const [a = '', b = ''] = [shuffled[i], shuffled[j]];
+      shuffled[i] = b;
+      shuffled[j] = a;
+    }
+    return shuffled;
+  }
+}
+
+async function bound(listener: UdpSocket | Server, start: () => void): Promise<void> {
+  const listening = once(listener, 'listening');
+  start();
+  await listening;
+}
