@@ -59,6 +59,19 @@ t.test('when all were lost, all are asked again', (t) => {
   t.end();
 });
 
+t.test('one that answers, but never knows a leader, is not asked for ever while the others may be back', (t) => {
+  for (let seed = 0; seed < 20; seed++) {
+    const search = new ManagerSearch(new SeededRng(seed));
+    const asked = Array.from({ length: 9 }, () => {
+      const manager = search.next(KNOWN) ?? '';
+      search.ended({ manager, leaderAddr: manager === 'a:1' ? '' : undefined, durationMs: 0 });
+      return manager;
+    });
+    for (const manager of KNOWN) t.equal(asked.filter((each) => each === manager).length, 3, `seed ${seed}: ${manager}`);
+  }
+  t.end();
+});
+
 t.test('an attempt that was kept waiting is followed by the next sooner; a session that lasted starts afresh', (t) => {
   const search = new ManagerSearch(new SeededRng(1));
   t.equal(search.ended({ manager: 'a:1', leaderAddr: '', durationMs: 2_000 }), 0);

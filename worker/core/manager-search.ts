@@ -28,6 +28,8 @@ export class ManagerSearch {
   #redirects = 0;
   #failures = 0;
   readonly #lost = new Set<string>();
+  /** Those that were asked since all of them could be. */
+  readonly #asked = new Set<string>();
 
   constructor(rng: Rng) {
     this.#rng = rng;
@@ -39,17 +41,19 @@ export class ManagerSearch {
     const hint = this.#hint;
     this.#hint = undefined;
     if (hint !== undefined) return hint;
-    const sound = known.filter((manager) => !this.#lost.has(manager));
-    if (sound.length === 0) this.#lost.clear();
+    const sound = known.filter((manager) => !this.#lost.has(manager) && !this.#asked.has(manager));
+    if (sound.length === 0) this.#forgive();
     const among = sound.length === 0 ? known : sound;
-    return among[this.#next++ % Math.max(1, among.length)];
+    const manager = among[this.#next++ % Math.max(1, among.length)];
+    if (manager !== undefined) this.#asked.add(manager);
+    return manager;
   }
 
   /** A session lasts. */
   succeeded(): void {
     this.#failures = 0;
     this.#redirects = 0;
-    this.#lost.clear();
+    this.#forgive();
   }
 
   /** There is nobody to ask. @returns milliseconds until the next attempt */
@@ -69,6 +73,12 @@ export class ManagerSearch {
     const isDoubtful = this.#lost.delete(leaderAddr) || this.#redirects >= MOST_REDIRECTS;
     this.#redirects = isDoubtful ? 0 : this.#redirects + 1;
     return isDoubtful ? this.#pauseMs(durationMs) : 0;
+  }
+
+  /** Whoever was lost may be back: one that answers, and knows no leader for ever, must not be all that is left. */
+  #forgive(): void {
+    this.#lost.clear();
+    this.#asked.clear();
   }
 
   /** What an attempt took counts: a manager that has no leader to name keeps the agent waiting until there is one. */
