@@ -18,6 +18,8 @@ import { TaskRunners } from './task-runners.js';
 const LAZY_REPORT_MS = 250;
 /** For how long the first session waits for the engine's description. */
 const ENGINE_PATIENCE_MS = 1_000;
+/** Until the engine has answered, or failed to. */
+const NOT_HEARD_OF = 'no answer yet';
 const GATEWAY_TROUBLE_LABEL = 'apiary.gateway.trouble';
 
 export interface AgentOptions {
@@ -92,7 +94,7 @@ class WorkerAgent implements Agent {
   readonly #outbox = new StatusOutbox();
   readonly #logs: LogPublisher;
   #host: HostDescription = hostWithoutEngine();
-  #engineError = '';
+  #engineError = NOT_HEARD_OF;
   /** The description that the managers have of this session. */
   #told = '';
   #flushing = false;
@@ -108,7 +110,7 @@ class WorkerAgent implements Agent {
     this.#network = options.network?.(() => this.#describe());
     this.#link = new EngineLink(engine, clock, rng, {
       onUp: (containers, description) => {
-        if (this.#engineError !== '') logger.info('the engine is back');
+        if (!['', NOT_HEARD_OF].includes(this.#engineError)) logger.info('the engine is back');
         this.#host = description;
         this.#engineError = '';
         this.#describe();
@@ -116,7 +118,7 @@ class WorkerAgent implements Agent {
         this.#startSession();
       },
       onDown: (reason) => {
-        if (this.#engineError === '') logger.error({ reason }, 'the engine is gone');
+        if (['', NOT_HEARD_OF].includes(this.#engineError)) logger.error({ reason }, 'the engine is gone');
         this.#engineError = reason;
         this.#describe();
         this.#runners.engineDown(reason);

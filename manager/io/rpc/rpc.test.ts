@@ -401,6 +401,19 @@ t.test('an engine that is away for longer than its grace takes its node down, an
   describe('');
   await until(replica, () => replica.view.node('w1')?.status.state === 'ready');
   t.equal(replica.view.node('w1')?.status.message, '');
+  const { description } = replica.view.node('w1') ?? {};
+  agent.say({
+    $case: 'description',
+    value: {
+      descriptionJson: JSON.stringify({ ...description, Engine: { EngineVersion: '', Plugins: [] } }),
+      advertiseAddr: '',
+      engineError: 'connection refused',
+      managerAddr: '',
+      wireguardKey: '',
+    },
+  });
+  await settled();
+  t.same(replica.view.node('w1')?.description, description, 'what an agent guesses without its engine changes nothing');
 });
 
 t.test('a removed node is out at once, on its open session too', async (t) => {
