@@ -99,7 +99,8 @@ export class Draft {
   }
 
   updateService(service: ServiceRecord, update: NonNullable<ServiceRecord['update']>): ServiceRecord {
-    this.#serviceChanges.push({ type: 'service-update', id: service.id, update });
+    const { id, meta } = service;
+    this.#serviceChanges.push({ type: 'service-update', id, update, ifVersion: meta.version });
     return { ...service, update };
   }
 
@@ -109,7 +110,9 @@ export class Draft {
     previous: NonNullable<ServiceRecord['previous']>,
     update: NonNullable<ServiceRecord['update']>,
   ): ServiceRecord {
-    this.#serviceChanges.push({ type: 'service-spec', id: service.id, ...previous, previous: 'drop', update });
+    const { id, meta } = service;
+    const ifVersion = meta.version;
+    this.#serviceChanges.push({ type: 'service-spec', id, ...previous, previous: 'drop', update, ifVersion });
     const { previous: _, ...rest } = service;
     return { ...rest, spec: previous.spec, specVersion: previous.specVersion, update };
   }

@@ -109,11 +109,15 @@ export class Rollout {
     return true;
   }
 
-  /** The slot's tasks of other spec versions, newest first, back to the last one that was of use or was lost. */
+  /**
+   * The slot's tasks from the newest one of another spec version on, newest first, back to the last one that was of use
+   * or was lost. After a rollback, that one may be of the current version again.
+   */
   trail(slot: Slot): TaskRecord[] {
-    const others = slot.tasks.filter((task) => !this.#isCurrent(task));
-    const end = others.findIndex((task) => hasRun(task) || task.status.state === 'orphaned');
-    return end === -1 ? others : others.slice(0, end + 1);
+    const newest = slot.tasks.findIndex((task) => !this.#isCurrent(task));
+    const before = newest === -1 ? [] : slot.tasks.slice(newest);
+    const end = before.findIndex((task) => hasRun(task) || task.status.state === 'orphaned');
+    return end === -1 ? before : before.slice(0, end + 1);
   }
 
   /**

@@ -109,6 +109,8 @@ function changeService(
     return;
   } else if (change.type === 'service-delete') {
     tables.deleteService(service);
+  } else if (change.ifVersion !== undefined && ![change.ifVersion, landing.index].includes(service.meta.version)) {
+    return;
   } else if (change.type === 'service-update') {
     tables.putService({ ...service, update: change.update, meta: updated(service.meta, landing) });
   } else {

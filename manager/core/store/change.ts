@@ -87,8 +87,13 @@ export type Change =
       previous: 'keep-as-previous' | 'drop';
       update?: UpdateProgress;
       specVersion?: number;
+      ifVersion?: number;
     }
-  | { type: 'service-update'; id: string; update: UpdateProgress }
+  /**
+   * With `ifVersion`, this and `service-spec` change nothing unless the record is still of that version, or was changed
+   * by this very entry: what was planned on one spec must not undo what a user asked for meanwhile.
+   */
+  | { type: 'service-update'; id: string; update: UpdateProgress; ifVersion?: number }
   | { type: 'service-delete'; id: string }
   /** Does nothing when the name is taken: a guard says so to who asked. */
   | { type: 'content-create'; kind: ContentKind; content: Omit<ContentRecord, 'meta' | 'supersededAtMs'> }

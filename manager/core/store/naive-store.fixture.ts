@@ -126,6 +126,11 @@ export class NaiveStore {
     );
   }
 
+  isLate({ id, ifVersion }: { id: string; ifVersion?: number }, { version }: { version: number }): boolean {
+    const now = this.services.find((service) => service.id === id)?.meta.version;
+    return ifVersion !== undefined && ifVersion !== now && version !== now;
+  }
+
   change(change: Change, created: { version: number; createdAtMs: number; updatedAtMs: number }): void {
     const put = <T extends { id: string; meta: TaskRecord['meta'] }>(list: T[], id: string, fields: Partial<T>): T[] =>
       list.map((r) => (r.id === id ? { ...r, ...fields, meta: { ...created, createdAtMs: r.meta.createdAtMs } } : r));
@@ -197,7 +202,7 @@ export class NaiveStore {
       }
       case 'service-spec': {
         const service = this.services.find(({ id }) => id === change.id);
-        if (service === undefined || this.isTaken(change.spec, change.id)) return;
+        if (service === undefined || this.isTaken(change.spec, change.id) || this.isLate(change, created)) return;
         const { id, meta, spec, specVersion } = service;
         let next = change.specVersion ?? specVersion;
         const isKnown = this.specs.some((known) => known.serviceId === id && known.version === change.specVersion);
@@ -246,7 +251,7 @@ export class NaiveStore {
         this.contents[change.kind] = this.contents[change.kind].filter(({ spec }) => !sameName(spec.Name, change.name));
         return;
       case 'service-update':
-        this.services = put(this.services, change.id, { update: change.update });
+        if (!this.isLate(change, created)) this.services = put(this.services, change.id, { update: change.update });
         return;
       case 'service-delete':
         this.services = this.services.filter(({ id }) => id !== change.id);

@@ -39,6 +39,21 @@ t.test('a spec version is made only when tasks are concerned, and a rollback fin
   t.equal(other.service('s')?.specVersion, 6, 'not by a restored replica either');
 });
 
+t.test('what was planned on one spec of a service does not touch the next', async (t) => {
+  const store = new Store();
+  applied(store, { type: 'service-create', id: 's', spec: WEB });
+  const ifVersion = store.service('s')?.meta.version ?? 0;
+  const paused = { state: 'paused' as const, startedAtMs: 1, message: 'update paused' };
+  const rollBack = { type: 'service-spec' as const, id: 's', spec: WEB, previous: 'drop' as const, ifVersion };
+  applied(store, { type: 'service-spec', id: 's', spec: image('b'), previous: 'keep-as-previous' });
+  applied(store, { type: 'service-update', id: 's', update: paused, ifVersion }, rollBack);
+  t.match(store.service('s'), { spec: image('b'), specVersion: 2, update: undefined });
+  const now = store.service('s')?.meta.version ?? 0;
+  const pause = { type: 'service-update' as const, id: 's', update: paused, ifVersion: now };
+  applied(store, { ...rollBack, ifVersion: now }, pause);
+  t.match(store.service('s'), { spec: WEB, update: paused }, 'both changes of one entry count');
+});
+
 t.test('a spec that a client reads and sends back asks for the same tasks', async (t) => {
   const written: ServiceSpec = {
     Name: 'web',
