@@ -67,7 +67,8 @@ t.test('one that answers, but never knows a leader, is not asked for ever while 
       search.ended({ manager, leaderAddr: manager === 'a:1' ? '' : undefined, durationMs: 0 });
       return manager;
     });
-    for (const manager of KNOWN) t.equal(asked.filter((each) => each === manager).length, 3, `seed ${seed}: ${manager}`);
+    for (const manager of KNOWN)
+      t.equal(asked.filter((each) => each === manager).length, 3, `seed ${seed}: ${manager}`);
   }
   t.end();
 });
