@@ -17,7 +17,8 @@ export interface Service extends ObjectMeta {
   Endpoint: {
     Spec?: EndpointSpec;
     Ports?: PortConfig[];
-    VirtualIPs?: { NetworkID: string; Addr: string }[];
+    /** Without an address on a network of the engine. */
+    VirtualIPs?: { NetworkID: string; Addr?: string }[];
   };
   UpdateStatus?: { State: UpdateState; StartedAt?: string; CompletedAt?: string; Message: string };
   /** With `GET /services?status=true`. */

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import type { ContentKind, NodeDescription, ServiceSpec, TaskStatus } from '@apiary/api/model';
 import t from 'tap';
+import { AddressBook } from '../store/address-book.js';
 import { NodeUsageSum } from '../store/node-usage.js';
 import type { ContentRecord, NodeRecord, ServiceRecord, SpecVersion, TaskRecord } from '../store/records.js';
 import type { View } from '../store/view.js';
@@ -114,6 +115,7 @@ function viewOf({
     tasks: () => tasks,
     network: () => undefined,
     networks: () => [],
+    addresses: () => new AddressBook().use(''),
     tasksOfService: (id) => tasks.filter((record) => record.serviceId === id),
     tasksOfNode: (id) => tasks.filter((record) => record.nodeId === id),
     usageOfNode: () => new NodeUsageSum(),
@@ -132,9 +134,14 @@ t.test('specs are given back as Docker Swarm gives them back', async (t) => {
   for (const { name, asked, answered, withDefaults: defaults, endpointSpec, taskSpec } of recorded) {
     t.strictSame(wire(serviceSpecObject(asked)), wire(answered), name);
     t.strictSame(wire(withDefaults(serviceSpecObject(asked))), wire(defaults), `${name}, with defaults`);
-    t.strictSame(wire(serviceObject(service('s1', asked)).Endpoint.Spec), wire(endpointSpec), `${name}, endpoint`);
+    t.strictSame(
+      wire(serviceObject(service('s1', asked), viewOf({})).Endpoint.Spec),
+      wire(endpointSpec),
+      `${name}, endpoint`,
+    );
     const spec = { serviceId: 's1', version: 1, serviceName: 'p', serviceLabels: {}, template: asked.TaskTemplate };
-    if (taskSpec !== undefined) t.strictSame(wire(taskObject(task('t1'), spec).Spec), wire(taskSpec), `${name}, task`);
+    if (taskSpec !== undefined)
+      t.strictSame(wire(taskObject(task('t1'), spec, viewOf({})).Spec), wire(taskSpec), `${name}, task`);
   }
 });
 
@@ -162,7 +169,7 @@ t.test('a service carries what it was before and how its update goes', async (t)
       update: { state: 'completed', startedAtMs: 1_000, completedAtMs: 2_000, message: 'update completed' },
     },
   );
-  const object = serviceObject(record, { insertDefaults: true });
+  const object = serviceObject(record, viewOf({}), { insertDefaults: true });
   t.strictSame(wire({ ...object, Spec: undefined, PreviousSpec: undefined }), {
     ID: 's1',
     Version: { Index: 7 },
@@ -177,7 +184,7 @@ t.test('a service carries what it was before and how its update goes', async (t)
   });
   t.equal(object.Spec.TaskTemplate.ContainerSpec?.StopGracePeriod, 10e9);
   t.equal(object.PreviousSpec?.TaskTemplate.ContainerSpec?.StopGracePeriod, undefined);
-  const bare = wire(serviceObject(service('s1', old)));
+  const bare = wire(serviceObject(service('s1', old), viewOf({})));
   t.notMatch(bare, { PreviousSpec: {} });
   t.notMatch(bare, { UpdateStatus: {} });
 });
@@ -211,7 +218,7 @@ t.test('a job counts the tasks of its run, and each slot once; its tasks are to 
   });
   const replicated = spec({ ReplicatedJob: { MaxConcurrent: 3, TotalCompletions: 9 } });
   t.strictSame(serviceStatus(replicated, tasks), { RunningTasks: 1, DesiredTasks: 3, CompletedTasks: 1 });
-  t.match(serviceObject(replicated), {
+  t.match(serviceObject(replicated, viewOf({})), {
     JobStatus: { JobIteration: { Index: 2 }, LastExecution: '1970-01-01T00:00:01Z' },
   });
   const nodes = tasks.map((each, i) => ({ ...each, slot: 0, nodeId: `n${i}` }));
@@ -221,9 +228,9 @@ t.test('a job counts the tasks of its run, and each slot once; its tasks are to 
     CompletedTasks: 2,
   });
   const version = { serviceId: 's1', version: 1, serviceName: 'web', serviceLabels: {}, template: {} };
-  t.match(taskObject(of('c', {}), version), { DesiredState: 'complete', JobIteration: { Index: 2 } });
-  t.match(taskObject(of('d', { desiredState: 'shutdown' }), version), { DesiredState: 'shutdown' });
-  t.strictSame(taskObject(of('e', { jobIteration: 0 }), version).JobIteration, {});
+  t.match(taskObject(of('c', {}), version, viewOf({})), { DesiredState: 'complete', JobIteration: { Index: 2 } });
+  t.match(taskObject(of('d', { desiredState: 'shutdown' }), version, viewOf({})), { DesiredState: 'shutdown' });
+  t.strictSame(taskObject(of('e', { jobIteration: 0 }), version, viewOf({})).JobIteration, {});
 });
 
 t.test('a task says where it is, or leaves the key out', async (t) => {
@@ -236,7 +243,7 @@ t.test('a task says where it is, or leaves the key out', async (t) => {
     container: { id: 'c1', pid: 0, exitCode: 3 },
     ports: [{ protocol: 'tcp', targetPort: 80, publishedPort: 8080 }],
   };
-  t.strictSame(wire(taskObject(task('t1', { status, desiredState: 'shutdown' }), spec)), {
+  t.strictSame(wire(taskObject(task('t1', { status, desiredState: 'shutdown' }), spec, viewOf({}))), {
     ID: 't1',
     Version: { Index: 7 },
     ...times,
@@ -256,14 +263,18 @@ t.test('a task says where it is, or leaves the key out', async (t) => {
     DesiredState: 'shutdown',
   });
   const pending: TaskStatus = { state: 'pending', atMs: 1_000, message: '' };
-  const { Slot, NodeID, Status } = taskObject(task('t2', { slot: 0, nodeId: undefined, status: pending }), spec);
+  const { Slot, NodeID, Status } = taskObject(
+    task('t2', { slot: 0, nodeId: undefined, status: pending }),
+    spec,
+    viewOf({}),
+  );
   t.strictSame(wire({ Slot, NodeID, Status }), {
     Status: { Timestamp: '1970-01-01T00:00:01Z', State: 'pending', PortStatus: {} },
   });
 
   const waiting: TaskStatus = { ...pending, err: 'no suitable node (insufficient resources on 1 node)' };
   const told = (reasons: string[], isVague: boolean) => {
-    const { Err, Reasons } = taskObject(task('t2', { status: waiting }), spec, { reasons, isVague }).Status;
+    const { Err, Reasons } = taskObject(task('t2', { status: waiting }), spec, viewOf({}), { reasons, isVague }).Status;
     return { Err, Reasons };
   };
   const short = '1 node: insufficient memory (need 4 GiB, largest free 1.5 GiB on h2)';

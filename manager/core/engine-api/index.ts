@@ -8,6 +8,7 @@ export * from './content.js';
 export * from './event.js';
 export * from './filters.js';
 export * from './network.js';
+export * from './network-list.js';
 export * from './node.js';
 export * from './reference.js';
 export * from './service.js';

@@ -1,11 +1,8 @@
 import type { Network } from '@apiary/api/model';
 import { formatIpNetwork, parseIpNetwork } from '@apiary/overlay-net/core';
-import { ApiaryError } from '@apiary/std';
-import { networkTargets } from '../store/apply-network-change.js';
-import type { NetworkRecord } from '../store/records.js';
+import type { NetworkAddress, NetworkRecord } from '../store/records.js';
 import type { View } from '../store/view.js';
-import { type Filters, labelsMatch } from './filters.js';
-import { filled, timestampOf } from './timestamp.js';
+import { filled, metaOf, timestampOf } from './timestamp.js';
 
 const VNI_KEY = 'com.docker.network.driver.overlay.vxlanid_list';
 /** With what Docker allocates addresses; shown once there are options at all. */
@@ -65,58 +62,44 @@ function shownSubnet({ spec, subnets }: NetworkRecord, index: number): string {
   return formatIpNetwork({ ...network, length: DOCKER_SUBNET_LENGTH });
 }
 
-/**
- * The network of the cluster that a user may mean by an id, a name, or the beginning of an id.
- *
- * @param options.withEngines  also those that stand for the engine's own
- * @throws ApiaryError `not-found`; `invalid-argument` when several match
- */
-export function findNetwork(view: View, reference: string, options: { withEngines?: boolean } = {}): NetworkRecord {
-  const networks = view.networks().filter((network) => options.withEngines === true || isOverlay(network));
-  const exact = networks.find(({ id }) => id === reference) ?? networks.find(({ spec }) => spec.Name === reference);
-  if (exact !== undefined) return exact;
-  const [first, ...others] = reference === '' ? [] : networks.filter(({ id }) => id.startsWith(reference));
-  if (first === undefined) throw new ApiaryError('not-found', `network ${reference} not found`);
-  if (others.length === 0) return first;
-  const words = `network ${reference} is ambiguous (${others.length + 1} matches found based on ID prefix)`;
-  throw new ApiaryError('invalid-argument', words);
+/** An address with the length of its network's prefix: `10.0.16.3/20`. */
+export function withPrefixLength(networks: Pick<View, 'network'>, networkId: string, address: string): string {
+  const { subnet = '' } = networks.network(networkId)?.subnets[0] ?? {};
+  return `${address}/${subnet.split('/')[1] ?? 32}`;
 }
 
-export const NETWORK_FILTERS = ['dangling', 'driver', 'id', 'label', 'name', 'scope', 'type', 'idOrName'] as const;
-
-/**
- * `GET /networks`: those of the cluster. `name` and `id` match anywhere; the engine filters its own by the same keys.
- *
- * @throws ApiaryError `invalid-argument`
- */
-export function filterNetworks(view: View, filters: Filters): NetworkRecord[] {
-  for (const value of filters.get('type') ?? []) {
-    if (!['builtin', 'custom'].includes(value))
-      throw new ApiaryError('invalid-argument', `invalid filter: type=${value}`);
-  }
-  const dangling = filters.get('dangling')?.some((value) => value === 'true' || value === '1');
-  return view.networks().filter((network) => {
-    const { id, spec } = network;
-    if (!isOverlay(network)) return false;
-    if (dangling !== undefined && dangling !== isDangling(view, network)) return false;
-    return (
-      among(filters, 'driver', (value) => value === 'overlay') &&
-      among(filters, 'id', (value) => id.includes(value)) &&
-      among(filters, 'name', (value) => spec.Name.includes(value)) &&
-      among(filters, 'idOrName', (value) => value === id || value === spec.Name) &&
-      among(filters, 'scope', (value) => value === 'swarm') &&
-      among(filters, 'type', (value) => value === 'custom') &&
-      labelsMatch(filters, 'label', spec.Labels)
-    );
+/** What a task's `NetworksAttachments` tells of its networks. */
+export function attachmentObjects(networks: Pick<View, 'network'>, addresses: readonly NetworkAddress[]): unknown[] {
+  return addresses.flatMap(({ networkId, address }) => {
+    const record = networks.network(networkId);
+    if (record === undefined) return [];
+    const Addresses = address === '' ? {} : { Addresses: [withPrefixLength(networks, networkId, address)] };
+    return [{ Network: swarmNetworkObject(record), ...Addresses }];
   });
 }
 
-/** Whether nobody uses a network that was made to be used. */
-export function isDangling(view: View, { id, kind }: NetworkRecord): boolean {
-  return kind === 'overlay' && !view.services().some(({ spec }) => networkTargets(spec).includes(id));
-}
-
-function among(filters: Filters, key: string, matches: (value: string) => boolean): boolean {
-  const values = filters.get(key);
-  return values === undefined || values.length === 0 || values.some(matches);
+/** A network as SwarmKit has it, which shows through in tasks alone. */
+function swarmNetworkObject(record: NetworkRecord): object {
+  const { spec } = record;
+  const isOurs = isOverlay(record);
+  const ipam = { Driver: { Name: 'default' }, Configs: ipamConfig(record) };
+  return {
+    ...metaOf(record),
+    Spec: {
+      Name: spec.Name,
+      Labels: spec.Labels ?? {},
+      DriverConfiguration: { Name: filled(spec.Driver), Options: filled(spec.Options) },
+      IPv6Enabled: filled(spec.EnableIPv6),
+      Internal: filled(spec.Internal),
+      Attachable: filled(spec.Attachable),
+      Ingress: filled(spec.Ingress),
+      ...(isOurs && { IPAMOptions: ipam }),
+      Scope: isOurs ? 'swarm' : 'local',
+    },
+    DriverState: {
+      Name: isOurs ? 'overlay' : spec.Driver,
+      ...(isOurs && { Options: { ...spec.Options, [VNI_KEY]: String(record.vni) } }),
+    },
+    ...(isOurs && { IPAMOptions: ipam }),
+  };
 }

@@ -1,28 +1,48 @@
 import type { Service } from '@apiary/api/model';
 import type { JobRun, ServiceRecord, TaskRecord, UpdateProgress } from '../store/records.js';
+import type { View } from '../store/view.js';
+import { withPrefixLength } from './network.js';
 import { endpointSpecObject, portObject, serviceSpecObject, withDefaults } from './service-spec.js';
 import { jobIteration } from './task.js';
 import { filled, metaOf, timestampOf } from './timestamp.js';
 
+/** A look at the networks that records speak of. */
+export type Networks = Pick<View, 'network'>;
+
 /** @param options.insertDefaults  fills Docker's defaults into the spec (into `Spec`, never into `PreviousSpec`) */
-export function serviceObject(record: ServiceRecord, options: { insertDefaults?: boolean } = {}): Service {
+export function serviceObject(
+  record: ServiceRecord,
+  networks: Networks,
+  options: { insertDefaults?: boolean } = {},
+): Service {
   const spec = serviceSpecObject(record.spec);
   return {
     ...metaOf(record),
     Spec: options.insertDefaults === true ? withDefaults(spec) : spec,
     ...(record.previous === undefined ? {} : { PreviousSpec: serviceSpecObject(record.previous.spec) }),
-    Endpoint: endpointObject(record),
+    Endpoint: endpointObject(record, networks),
     ...(record.update === undefined ? {} : { UpdateStatus: updateStatusObject(record.update) }),
     ...(record.job === undefined ? {} : { JobStatus: jobStatusObject(record.job) }),
   };
 }
 
-/** Until something is published, or the mode is no longer the default, Docker leaves the endpoint's spec empty. */
-function endpointObject({ spec }: ServiceRecord): Service['Endpoint'] {
-  const { EndpointSpec: endpoint } = spec;
-  const ports = filled(endpoint?.Ports);
-  if (endpoint === undefined || (ports === undefined && endpoint.Mode !== 'dnsrr')) return { Spec: {} };
-  return { Spec: endpointSpecObject(endpoint), ...(ports === undefined ? {} : { Ports: ports.map(portObject) }) };
+/** Until something is allocated, or the mode is no longer the default, Docker leaves the endpoint's spec empty. */
+function endpointObject({ spec, endpoint }: ServiceRecord, networks: Networks): Service['Endpoint'] {
+  const { EndpointSpec: asked } = spec;
+  const ports = filled(endpoint?.ports) ?? filled(asked?.Ports);
+  const vips = filled(endpoint?.vips);
+  const isDnsrr = asked?.Mode === 'dnsrr';
+  if (ports === undefined && vips === undefined && !isDnsrr) return { Spec: {} };
+  return {
+    Spec: endpointSpecObject(asked ?? { Mode: 'vip' }),
+    ...(ports !== undefined && { Ports: ports.map(portObject) }),
+    ...(vips !== undefined && {
+      VirtualIPs: vips.map(({ networkId, address }) => ({
+        NetworkID: networkId,
+        ...(address !== '' && { Addr: withPrefixLength(networks, networkId, address) }),
+      })),
+    }),
+  };
 }
 
 function updateStatusObject(update: UpdateProgress): NonNullable<Service['UpdateStatus']> {

@@ -1,6 +1,8 @@
 import type { DesiredState, Task, TaskStatus } from '@apiary/api/model';
 import type { Refusal } from '../plan/pending-reasons.js';
 import type { SpecVersion, TaskRecord } from '../store/records.js';
+import type { View } from '../store/view.js';
+import { attachmentObjects } from './network.js';
 import { taskTemplateObject } from './service-spec.js';
 import { filled, metaOf, timestampOf } from './timestamp.js';
 
@@ -9,7 +11,13 @@ import { filled, metaOf, timestampOf } from './timestamp.js';
  * @param refusal  why no node takes it: its reasons are told beside Docker's words, and in their place where those do
  *                 not say what there is too little of
  */
-export function taskObject(record: TaskRecord, spec: SpecVersion, refusal?: Refusal): Task {
+export function taskObject(
+  record: TaskRecord,
+  spec: SpecVersion,
+  networks: Pick<View, 'network'>,
+  refusal?: Refusal,
+): Task {
+  const attachments = attachmentObjects(networks, record.networks ?? []);
   return {
     ...metaOf(record),
     Labels: {},
@@ -19,6 +27,7 @@ export function taskObject(record: TaskRecord, spec: SpecVersion, refusal?: Refu
     NodeID: record.nodeId,
     Status: { ...statusObject(record.status), ...refusalObject(refusal) },
     DesiredState: shownDesiredState(record),
+    ...(attachments.length > 0 && { NetworksAttachments: attachments }),
     GenericResources: filled(record.genericResources),
     ...(record.jobIteration !== undefined && { JobIteration: jobIteration(record.jobIteration) }),
   };

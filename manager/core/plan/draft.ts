@@ -5,6 +5,7 @@ import type { Change } from '../store/change.js';
 import type { NodeRecord, ServiceRecord, SpecVersion, TaskRecord } from '../store/records.js';
 import { sameButForConstraints } from '../store/spec-comparison.js';
 import type { View } from '../store/view.js';
+import { Allocation } from './allocation.js';
 import { constraintTest } from './constraint.js';
 import type { Plan } from './plan-types.js';
 
@@ -23,6 +24,7 @@ export class Draft {
   readonly rng: Rng;
   /** Tasks made in this pass. The scheduler gives them their nodes before they become changes. */
   readonly created: NewTask[] = [];
+  readonly allocation: Allocation;
   readonly #serviceChanges: Change[] = [];
   readonly #taskChanges: Change[] = [];
   readonly #tasks = new Map<string, TaskRecord>();
@@ -36,6 +38,7 @@ export class Draft {
     this.view = view;
     this.nowMs = nowMs;
     this.rng = rng;
+    this.allocation = new Allocation(view);
   }
 
   /** A committed task as this pass has changed it. */
@@ -96,6 +99,13 @@ export class Draft {
 
   specOf(task: TaskRecord): SpecVersion {
     return this.view.spec(task.serviceId, task.specVersion);
+  }
+
+  /** Gives a service the addresses and ports that it lacks, and takes those back that it does not ask for any more. */
+  allocate(serviceId: string): void {
+    const service = this.view.service(serviceId);
+    const endpoint = service === undefined ? undefined : this.allocation.endpointFor(service);
+    if (endpoint !== undefined) this.#serviceChanges.push({ type: 'service-endpoint', id: serviceId, endpoint });
   }
 
   updateService(service: ServiceRecord, update: NonNullable<ServiceRecord['update']>): ServiceRecord {

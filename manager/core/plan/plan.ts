@@ -20,7 +20,9 @@ import { schedule } from './schedule.js';
  */
 export function plan(view: View, dirty: Dirty, nowMs: number, rng: Rng): Plan {
   const draft = new Draft(view, nowMs, rng);
-  for (const serviceId of servicesToLookAt(view, dirty)) orchestrate(draft, serviceId);
+  const serviceIds = servicesToLookAt(view, dirty);
+  for (const serviceId of serviceIds) orchestrate(draft, serviceId);
+  for (const serviceId of serviceIds) draft.allocate(serviceId);
   schedule(draft);
   return draft.finish();
 }

@@ -1,7 +1,7 @@
 import { type GenericResource, rankOf } from '@apiary/api/model';
 import { SeededRng } from '@apiary/std';
 import type { Demand } from '../store/node-usage.js';
-import type { SpecVersion, TaskRecord } from '../store/records.js';
+import type { NetworkAddress, SpecVersion, TaskRecord } from '../store/records.js';
 import type { Draft, NewTask } from './draft.js';
 import { explainRefusals, type Filter, filtersOf, refusing } from './filters.js';
 import { NodeLoads } from './node-load.js';
@@ -84,7 +84,16 @@ function confirmPreassigned(
       postpone(draft, waiting, refusals);
       continue;
     }
-    assign(draft, waiting, node.id, CONFIRMED, load.add(group.spec.serviceId, demand));
+    const shortage = draft.allocation.shortageOf(group.spec);
+    if (shortage !== undefined) {
+      postpone(draft, waiting, shortage);
+      continue;
+    }
+    assign(draft, waiting, node.id, {
+      message: CONFIRMED,
+      genericResources: load.add(group.spec.serviceId, demand),
+      networks: draft.allocation.take(group.spec),
+    });
   }
 }
 
@@ -110,8 +119,17 @@ function spread(draft: Draft, group: TaskGroup, demand: Demand, filters: readonl
   tree.seal();
   let refusal: string | undefined;
   for (const one of waiting) {
+    const shortage = draft.allocation.shortageOf(group.spec);
+    if (shortage !== undefined) {
+      postpone(draft, one, shortage);
+      continue;
+    }
     const load = tree.place((chosen) => {
-      assign(draft, one, chosen.node.id, ASSIGNED, chosen.add(serviceId, demand));
+      assign(draft, one, chosen.node.id, {
+        message: ASSIGNED,
+        genericResources: chosen.add(serviceId, demand),
+        networks: draft.allocation.take(group.spec),
+      });
       return refusing(filters, chosen) === undefined;
     });
     if (load !== undefined) continue;
@@ -133,9 +151,19 @@ function recentFailures(draft: Draft, serviceId: string): Map<string, number> {
   return counts;
 }
 
-function assign(draft: Draft, waiting: Waiting, nodeId: string, message: string, claimed: GenericResource[]): void {
+interface Assignment {
+  message: string;
+  genericResources: GenericResource[];
+  networks: NetworkAddress[] | undefined;
+}
+
+function assign(draft: Draft, waiting: Waiting, nodeId: string, given: Assignment): void {
+  const { message, genericResources, networks } = given;
   const status = { state: 'assigned' as const, atMs: draft.nowMs, message };
-  const claims = claimed.length > 0 && { genericResources: claimed };
+  const claims = {
+    ...(genericResources.length > 0 && { genericResources }),
+    ...(networks !== undefined && { networks }),
+  };
   if (waiting.kind === 'pending') {
     draft.add({ type: 'task-assign', id: waiting.task.id, nodeId, status, ...claims });
     return;

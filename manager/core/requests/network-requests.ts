@@ -74,6 +74,9 @@ export function removeNetwork(view: View, id: string): Decision<string> {
   if (service !== undefined) {
     throw new ApiaryError('failed-precondition', `network ${id} is in use by service ${service.id}`);
   }
+  // Of a service that is gone, while its containers stop.
+  const [owner] = [...view.addresses(id).owners.values()].sort();
+  if (owner !== undefined) throw new ApiaryError('failed-precondition', `network ${id} is in use by task ${owner}`);
   return {
     guards: [
       { type: 'unchanged', kind: 'network', id },

@@ -269,8 +269,6 @@ t.test('image references are told from what is none', async (t) => {
 
 t.test('what this version does not honour is refused, and the message says where it stands', async (t) => {
   const refused: [object, RegExp][] = [
-    [spec({ Networks: [{ Target: 'n' }] }), /^Networks is not supported/],
-    [spec({}, { Networks: [{ Target: 'n' }] }), /^TaskTemplate.Networks is not supported/],
     [spec({}, { Runtime: 'plugin', PluginSpec: {} }), /^TaskTemplate.Runtime "plugin"/],
     [spec({}, { PluginSpec: {} }), /^TaskTemplate.PluginSpec/],
     [

@@ -6,6 +6,7 @@ import type { View } from '../store/view.js';
 import { checkReferences } from './content-references.js';
 import type { Decision } from './decision.js';
 import { refuseUnhonoured } from './honoured.js';
+import { checkEndpoint, withNetworkIds } from './network-references.js';
 import { randomServiceName } from './service-name.js';
 import { checkServiceSpec } from './service-spec-check.js';
 import { checkWords } from './spec-words.js';
@@ -18,12 +19,12 @@ import { checkWords } from './spec-words.js';
  */
 export function createService(view: View, given: ServiceSpec, rng: Rng): Decision<string> {
   const name = given.Name === undefined || given.Name === '' ? randomServiceName(view, rng) : given.Name;
-  const spec = { ...given, Name: name };
+  const spec = withNetworkIds(view, { ...given, Name: name });
   checkSpec(spec);
   if (view.serviceByName(name) !== undefined) {
     throw new ApiaryError('already-exists', `name conflicts with an existing object: service ${name} already exists`);
   }
-  const references = checkReferences(view, spec);
+  const references = [...checkReferences(view, spec), ...checkEndpoint(view, spec)];
   const id = newId(rng);
   return {
     guards: [{ type: 'service-name-free', name }, ...references],
@@ -47,10 +48,10 @@ export function updateService(
   nowMs: number,
 ): Decision<string> {
   const service = serviceOf(view, request.id);
-  const { spec } = request;
+  const spec = withNetworkIds(view, request.spec);
   // Without a name it is a renaming, and is refused as one.
   checkSpec({ ...spec, Name: filledName(spec) ?? service.spec.Name });
-  const references = checkReferences(view, spec);
+  const references = [...checkReferences(view, spec), ...checkEndpoint(view, spec, service.id)];
   if (filledName(spec) !== service.spec.Name) {
     throw new ApiaryError('unimplemented', 'renaming services is not supported');
   }
@@ -68,7 +69,7 @@ export function updateService(
     // An update under way starts anew: the planner says so once it finds tasks of another version.
     return { guards, changes: [{ type: 'service-spec', id, spec, previous: 'keep-as-previous' }], result: id };
   }
-  const guards = [unchanged, ...checkReferences(view, previous.spec)];
+  const guards = [unchanged, ...checkReferences(view, previous.spec), ...checkEndpoint(view, previous.spec, id)];
   const rolled = { type: 'service-spec', id, ...previous, previous: 'keep-as-previous' } as const;
   // A job is run again as a whole.
   if (service.job !== undefined) return { guards, changes: [rolled], result: id };

@@ -39,6 +39,7 @@ export function applyChange(tables: Tables, change: Change, landing: Landing, to
     case 'service-spec':
     case 'service-update':
     case 'service-delete':
+    case 'service-endpoint':
       changeService(tables, change, landing, touched);
       return;
     case 'content-create':
@@ -93,7 +94,7 @@ function clusterFieldsOf(change: ChangeOf<'cluster-spec' | 'join-secrets' | 'unl
 
 function changeService(
   tables: Tables,
-  change: ChangeOf<'service-create' | 'service-spec' | 'service-update' | 'service-delete'>,
+  change: ChangeOf<'service-create' | 'service-spec' | 'service-update' | 'service-delete' | 'service-endpoint'>,
   landing: Landing,
   touched: Touched,
 ): void {
@@ -109,6 +110,9 @@ function changeService(
     return;
   } else if (change.type === 'service-delete') {
     tables.deleteService(service);
+  } else if (change.type === 'service-endpoint') {
+    if (!tables.addresses.isFreeFor(service.id, change.endpoint.vips)) return;
+    tables.putService({ ...service, endpoint: change.endpoint });
   } else if (change.ifVersion !== undefined && ![change.ifVersion, landing.index].includes(service.meta.version)) {
     return;
   } else if (change.type === 'service-update') {
@@ -136,7 +140,7 @@ function putServiceWith(
   specVersion: number,
   landing: Landing,
 ): void {
-  const { id, spec, meta, job } = service;
+  const { id, spec, meta, job, endpoint } = service;
   tables.putService({
     id,
     meta: updated(meta, landing),
@@ -144,6 +148,7 @@ function putServiceWith(
     specVersion,
     ...(change.previous === 'keep-as-previous' && { previous: { spec, specVersion: service.specVersion } }),
     ...(change.update !== undefined && { update: change.update }),
+    ...(endpoint !== undefined && { endpoint }),
     ...(job !== undefined && { job: { iteration: job.iteration + 1, startedAtMs: landing.atMs } }),
   });
 }
@@ -259,7 +264,7 @@ function changeTask(
     tables.deleteTask(task);
   } else {
     const before = tables.tasks.get(change.id);
-    const fields = before === undefined ? undefined : taskFieldsOf(before, change, landing);
+    const fields = before === undefined ? undefined : taskFieldsOf(tables, before, change, landing);
     if (before === undefined || fields === undefined) return;
     task = { ...before, ...fields, meta: updated(before.meta, landing) };
     if (change.type === 'task-desired') delete task.startAtMs;
@@ -275,11 +280,13 @@ function createdTask(tables: Tables, change: ChangeOf<'task-create'>, landing: L
   const { task } = change;
   if (tables.tasks.get(task.id) !== undefined || tables.services.get(task.serviceId) === undefined) return undefined;
   if (tables.specs.get(task.serviceId, task.specVersion) === undefined) return undefined;
+  if (!tables.addresses.isFreeFor(task.id, task.networks ?? [])) return undefined;
   return { ...task, meta: created(landing) };
 }
 
 /** What the change puts into the task; undefined when it would take it back, or changes nothing. */
 function taskFieldsOf(
+  tables: Tables,
   task: TaskRecord,
   change: ChangeOf<'task-desired' | 'task-assign' | 'task-status' | 'task-restarts'>,
   landing: Landing,
@@ -293,8 +300,14 @@ function taskFieldsOf(
     case 'task-assign': {
       if (rankOf(task.status.state) >= rankOf('assigned')) return undefined;
       if (task.nodeId !== undefined && task.nodeId !== change.nodeId) return undefined;
-      const { nodeId, status, genericResources } = change;
-      return { nodeId, status, ...(genericResources !== undefined && { genericResources }) };
+      const { nodeId, status, genericResources, networks } = change;
+      if (!tables.addresses.isFreeFor(task.id, networks ?? [])) return undefined;
+      return {
+        nodeId,
+        status,
+        ...(genericResources !== undefined && { genericResources }),
+        ...(networks !== undefined && { networks }),
+      };
     }
     case 'task-status': {
       const { state } = change.status;

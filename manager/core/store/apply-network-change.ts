@@ -20,6 +20,7 @@ export function changeNetwork(
   }
   if (tables.networks.get(change.id) === undefined) return;
   tables.networks.delete(change.id);
+  tables.addresses.forget(change.id);
   touched.networks.add(change.id);
 }
 
@@ -39,9 +40,12 @@ export function isNetworkFree(tables: Tables, { network }: Extract<Guard, { type
   });
 }
 
-/** Whether the guard `network-unused` holds. O(services), and the network's tasks. */
+/** Whether the guard `network-unused` holds: a service that is gone may have tasks that are not. O(services). */
 export function isNetworkUnused(tables: Tables, id: string): boolean {
-  return !tables.services.list().some(({ spec }) => networkTargets(spec).includes(id));
+  return (
+    tables.addresses.use(id).count === 0 &&
+    !tables.services.list().some(({ spec }) => networkTargets(spec).includes(id))
+  );
 }
 
 /** The networks that a service's spec names for its tasks, in its order: ids, once the spec is in the store. */

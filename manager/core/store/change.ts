@@ -5,6 +5,7 @@ import type {
   GenericResource,
   NodeDescription,
   NodeSpec,
+  PortConfig,
   ServiceSpec,
   TaskStatus,
 } from '@apiary/api/model';
@@ -14,9 +15,11 @@ import type {
   ClusterRecord,
   ContentRecord,
   Departure,
+  NetworkAddress,
   NetworkRecord,
   NodeRecord,
   RestartHistory,
+  ServiceEndpoint,
   TaskRecord,
   UpdateProgress,
 } from './records.js';
@@ -44,7 +47,9 @@ export type Guard =
   /** No other network has the name or the VNI of this one, or a subnet that overlaps with one of its. */
   | { type: 'network-free'; network: Pick<NetworkRecord, 'spec' | 'vni' | 'subnets'> }
   /** No service and no task asks for the network. */
-  | { type: 'network-unused'; id: string };
+  | { type: 'network-unused'; id: string }
+  /** No other service publishes one of the ports. */
+  | { type: 'ports-free'; ports: PortConfig[]; exceptId?: string };
 
 /** A change of one record. One that names an object which is gone changes nothing. */
 export type Change =
@@ -95,6 +100,8 @@ export type Change =
    */
   | { type: 'service-update'; id: string; update: UpdateProgress; ifVersion?: number }
   | { type: 'service-delete'; id: string }
+  /** Changes nothing when somebody else has one of the addresses. */
+  | { type: 'service-endpoint'; id: string; endpoint: ServiceEndpoint }
   /** Does nothing when the name is taken: a guard says so to who asked. */
   | { type: 'content-create'; kind: ContentKind; content: Omit<ContentRecord, 'meta' | 'supersededAtMs'> }
   /**
@@ -108,8 +115,15 @@ export type Change =
   | { type: 'task-create'; task: Omit<TaskRecord, 'meta'> }
   /** Desired state never goes back: a lower one than the task's own changes nothing. Clears `startAtMs`. */
   | { type: 'task-desired'; id: string; desiredState: DesiredState }
-  /** Gives a pending task its node. */
-  | { type: 'task-assign'; id: string; nodeId: string; status: TaskStatus; genericResources?: GenericResource[] }
+  /** Gives a pending task its node. Changes nothing when somebody else has one of its addresses. */
+  | {
+      type: 'task-assign';
+      id: string;
+      nodeId: string;
+      status: TaskStatus;
+      genericResources?: GenericResource[];
+      networks?: NetworkAddress[];
+    }
   /**
    * Observed state never goes back: an earlier state than the task's own changes nothing. Sets `runningAtMs` at the
    * first report of `running` and `endedAtMs` at the first of a terminal state, both to the entry's `atMs`.

@@ -8,6 +8,7 @@ import type {
   NodeDescription,
   NodeSpec,
   NodeState,
+  PortConfig,
   SecretSpec,
   ServiceSpec,
   TaskStatus,
@@ -99,6 +100,22 @@ export interface ServiceRecord {
   update?: UpdateProgress;
   /** Of a job only. */
   job?: JobRun;
+  /** What the leader gave it; no change of it is a new version of the service. */
+  endpoint?: ServiceEndpoint;
+}
+
+/** An address without a prefix length; empty on a network of the engine's. */
+export interface NetworkAddress {
+  networkId: string;
+  address: string;
+}
+
+/** Where a service is reached: Docker's `Endpoint`. */
+export interface ServiceEndpoint {
+  /** One for each of its networks, in endpoint mode `vip`. */
+  vips: NetworkAddress[];
+  /** Those of the spec, with numbers for those that have none there. */
+  ports: PortConfig[];
 }
 
 /** A network that tasks on all nodes may be on. */
@@ -166,6 +183,8 @@ export interface TaskRecord {
   runningAtMs?: number;
   endedAtMs?: number;
   restarts: RestartHistory;
+  /** Its addresses on its networks, from its assignment on; they are free again once it has ended. */
+  networks?: NetworkAddress[];
   /** What of its node's generic resources was claimed for it, with its node. */
   genericResources?: GenericResource[];
 }

@@ -7,6 +7,7 @@ import { isNetworkFree, isNetworkUnused } from './apply-network-change.js';
 import type { ApplyResult, Entry, Guard, Touched } from './change.js';
 import { usesContent } from './content-pins.js';
 import { type Demand, type NodeUsage, NodeUsageSum } from './node-usage.js';
+import { portConflict } from './published-ports.js';
 import type {
   ClientCertificateRecord,
   ClusterRecord,
@@ -130,6 +131,10 @@ export class Store implements View {
     return this.#tables.contents[kind].versionsOf(name);
   }
 
+  addresses(networkId: string): ReturnType<View['addresses']> {
+    return this.#tables.addresses.use(networkId);
+  }
+
   network(id: string): NetworkRecord | undefined {
     return this.#tables.networks.get(id);
   }
@@ -194,6 +199,8 @@ export class Store implements View {
         return isNetworkFree(this.#tables, guard);
       case 'network-unused':
         return isNetworkUnused(this.#tables, guard.id);
+      case 'ports-free':
+        return portConflict(this.services(), guard.ports, guard.exceptId) === undefined;
       case 'unchanged': {
         const record = this.#record(guard.kind, guard.id);
         return record !== undefined && (guard.version === undefined || record.meta.version === guard.version);

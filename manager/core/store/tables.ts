@@ -1,6 +1,7 @@
-import { type ContentKind, rankOf } from '@apiary/api/model';
+import { type ContentKind, isTerminal, rankOf } from '@apiary/api/model';
 import { invariant } from '@apiary/std';
 import { EventRing } from '../events/event-ring.js';
+import { AddressBook } from './address-book.js';
 import { contentPins } from './content-pins.js';
 import { Contents } from './contents.js';
 import { NodeUsageSum } from './node-usage.js';
@@ -26,6 +27,7 @@ export class Tables {
   readonly tasksOfService = new GroupedIndex<TaskRecord>();
   readonly tasksOfNode = new GroupedIndex<TaskRecord>();
   readonly usageOfNode = new Map<string, NodeUsageSum>();
+  readonly addresses = new AddressBook();
   readonly pendingTasks = new RecordIndex<TaskRecord>();
   readonly contents: Record<ContentKind, Contents> = { secret: new Contents(), config: new Contents() };
   readonly specs = new SpecVersions((spec, change) => {
@@ -46,14 +48,17 @@ export class Tables {
   }
 
   putService(service: ServiceRecord): void {
+    const before = this.services.get(service.id);
     this.#holdSpecs(service);
-    this.#forgetService(this.services.get(service.id));
+    this.#forgetService(before);
+    this.#moveVips(service.id, before, service);
     this.services.put(service);
     if (service.spec.Name !== undefined) this.#serviceIdByName.set(service.spec.Name.toLowerCase(), service.id);
   }
 
   deleteService(service: ServiceRecord): void {
     this.#forgetService(service);
+    this.#moveVips(service.id, service, undefined);
     this.services.delete(service.id);
     this.lastSpecVersions.delete(service.id);
   }
@@ -63,6 +68,7 @@ export class Tables {
     if (before === undefined) this.specs.hold(task.serviceId, task.specVersion);
     else this.#countUsage(before, -1);
     this.#countUsage(task, 1);
+    this.#moveAddresses(task.id, before, task);
     this.tasks.put(task);
     this.tasksOfService.put(task.serviceId, task);
     if (task.nodeId !== undefined) this.tasksOfNode.put(task.nodeId, task);
@@ -76,7 +82,22 @@ export class Tables {
     if (task.nodeId !== undefined) this.tasksOfNode.delete(task.nodeId, task.id);
     this.pendingTasks.delete(task.id);
     this.#countUsage(task, -1);
+    this.#moveAddresses(task.id, task, undefined);
     this.specs.release(task.serviceId, task.specVersion);
+  }
+
+  #moveVips(id: string, before: ServiceRecord | undefined, after: ServiceRecord | undefined): void {
+    if (before?.endpoint === after?.endpoint) return;
+    this.addresses.release(id, before?.endpoint?.vips ?? []);
+    this.addresses.hold(id, after?.endpoint?.vips ?? []);
+  }
+
+  /** What a task has of addresses does not change from its assignment to its end. */
+  #moveAddresses(id: string, before: TaskRecord | undefined, after: TaskRecord | undefined): void {
+    const [held, holds] = [heldBy(before), heldBy(after)];
+    if ((held === undefined) === (holds === undefined)) return;
+    this.addresses.release(id, held ?? []);
+    this.addresses.hold(id, holds ?? []);
   }
 
   #countUsage(task: TaskRecord, sign: 1 | -1): void {
@@ -100,6 +121,11 @@ export class Tables {
     this.specs.release(service.id, service.specVersion);
     if (service.previous !== undefined) this.specs.release(service.id, service.previous.specVersion);
   }
+}
+
+/** The addresses that a task keeps from others: until its container is known to be no more. */
+function heldBy(task: TaskRecord | undefined): TaskRecord['networks'] {
+  return task === undefined || isTerminal(task.status.state) ? undefined : task.networks;
 }
 
 /** Whether a task waits for a node: it has got none, and is still to run. */

@@ -1,4 +1,5 @@
 import type { ContentKind } from '@apiary/api/model';
+import type { AddressUse } from '@apiary/overlay-net/core';
 import type { ClusterEvent } from '../events/cluster-event.js';
 import type { Demand, NodeUsage } from './node-usage.js';
 import type {
@@ -35,6 +36,8 @@ export interface View {
   contentVersions(kind: ContentKind, name: string): ContentRecord[];
   network(id: string): NetworkRecord | undefined;
   networks(): NetworkRecord[];
+  /** Who has which of a network's addresses, kept as they change: to be read at once. */
+  addresses(networkId: string): AddressUse & { highest(): number | undefined; owners: ReadonlyMap<number, string> };
   task(id: string): TaskRecord | undefined;
   tasks(): TaskRecord[];
   tasksOfService(serviceId: string): TaskRecord[];

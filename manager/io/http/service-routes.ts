@@ -9,6 +9,7 @@ import {
   serviceObject,
   serviceStatus,
 } from '../../core/engine-api/index.js';
+import { isAllocated } from '../../core/plan/index.js';
 import {
   checkConstraints,
   checkWords,
@@ -16,6 +17,7 @@ import {
   removeService,
   updateService,
 } from '../../core/requests/index.js';
+import type { Replica } from '../ports.js';
 import { type ApiContext, currentView, replicaOf } from './context.js';
 import { asClusterRequest, withoutGrpcCode } from './error-reply.js';
 import { bodyJson, pathParameter, queryText, queryVersion, strictQueryFlag } from './request-reading.js';
@@ -29,15 +31,16 @@ export function serviceRoutes(app: FastifyInstance, context: ApiContext, watches
     const view = await currentView(context);
     const filters = parseFilters(queryText(request, 'filters'), SERVICE_FILTERS);
     return filterServices(view, filters).map((service) => ({
-      ...serviceObject(service),
+      ...serviceObject(service, view),
       ...(withStatus ? { ServiceStatus: serviceStatus(service, view.tasksOfService(service.id)) } : {}),
     }));
   });
 
   app.get('/services/:id', async (request) => {
     const insertDefaults = strictQueryFlag(request, 'insertDefaults');
-    const service = findService(await currentView(context), pathParameter(request, 'id'));
-    return serviceObject(service, { insertDefaults });
+    const view = await currentView(context);
+    const service = findService(view, pathParameter(request, 'id'));
+    return serviceObject(service, view, { insertDefaults });
   });
 
   app.post('/services/create', async (request, reply) => {
@@ -45,6 +48,7 @@ export function serviceRoutes(app: FastifyInstance, context: ApiContext, watches
     const replica = replicaOf(context);
     const spec = readSpec(body);
     const id = await asClusterRequest(() => replica.submit((view, { rng }) => createService(view, spec, rng)));
+    await untilAllocated(replica, id);
     return reply.code(201).send({ ID: id, ...warnings(request) });
   });
 
@@ -58,6 +62,7 @@ export function serviceRoutes(app: FastifyInstance, context: ApiContext, watches
     await asClusterRequest(() =>
       replicaOf(context).submit((now, { nowMs }) => updateService(now, { id, version, spec, rollback }, nowMs)),
     );
+    await untilAllocated(replicaOf(context), id);
     return warnings(request);
   });
 
@@ -75,6 +80,25 @@ export function serviceRoutes(app: FastifyInstance, context: ApiContext, watches
     const { id } = findService(await currentView(context), reference);
     watches.start(node, id, reply.raw);
     reply.hijack();
+  });
+}
+
+/** How long a client waits for its service's addresses and ports: without a leader they come later. */
+const LONGEST_ALLOCATION_MS = 1_000;
+
+/** Who has made a service looks at it next: what the leader gives it is then there to be seen. */
+function untilAllocated(replica: Replica, id: string): Promise<void> {
+  return new Promise((resolve) => {
+    const finish = () => {
+      clearTimeout(timer);
+      unsubscribe();
+      resolve();
+    };
+    const timer = setTimeout(finish, LONGEST_ALLOCATION_MS);
+    const unsubscribe = replica.subscribe(({ services }) => {
+      if (services.has(id) && isAllocated(replica.view, id)) finish();
+    });
+    if (isAllocated(replica.view, id)) finish();
   });
 }
 

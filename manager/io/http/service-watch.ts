@@ -84,7 +84,9 @@ function snapshot({ view }: Replica, serviceId: string): string | undefined {
   if (service === undefined) return undefined;
   const records = view.tasksOfService(serviceId);
   const reasons = new PendingReasons(view);
-  const tasks = records.map((task) => taskObject(task, view.spec(task.serviceId, task.specVersion), reasons.of(task)));
+  const tasks = records.map((task) =>
+    taskObject(task, view.spec(task.serviceId, task.specVersion), view, reasons.of(task)),
+  );
   const current = records.filter((task) => task.specVersion === service.specVersion).map(({ id }) => id);
-  return `${JSON.stringify({ service: serviceObject(service), tasks, current })}\n`;
+  return `${JSON.stringify({ service: serviceObject(service, view), tasks, current })}\n`;
 }

@@ -10,13 +10,13 @@ export function taskRoutes(app: FastifyInstance, context: ApiContext): void {
     const filters = parseFilters(queryText(request, 'filters'), TASK_FILTERS);
     const reasons = new PendingReasons(view);
     return filterTasks(view, filters, context.node.status().nodeId).map((task) =>
-      taskObject(task, view.spec(task.serviceId, task.specVersion), reasons.of(task)),
+      taskObject(task, view.spec(task.serviceId, task.specVersion), view, reasons.of(task)),
     );
   });
 
   app.get('/tasks/:id', async (request) => {
     const view = await currentView(context);
     const task = findTask(view, pathParameter(request, 'id'));
-    return taskObject(task, view.spec(task.serviceId, task.specVersion), new PendingReasons(view).of(task));
+    return taskObject(task, view.spec(task.serviceId, task.specVersion), view, new PendingReasons(view).of(task));
   });
 }

@@ -2,9 +2,12 @@ import { SeededRng } from '@apiary/std';
 import fc from 'fast-check';
 import t from 'tap';
 import {
+  addressRange,
+  capacityOf,
   FIRST_VNI,
   formatIp,
   formatIpNetwork,
+  freeAddress,
   freeSubnet,
   freeVni,
   type IpNetwork,
@@ -119,3 +122,51 @@ t.test('a VXLAN id is one that no network has, and seldom the one that was given
   }
   t.not(freeVni(new Set(), rng), freeVni(new Set(), rng));
 });
+
+t.test(
+  'an address that is given is free and within the range; the next one in turn, and none only when all are taken',
+  async (t) => {
+    const subnets = ['10.0.0.0/28', '10.0.0.0/22', '10.0.0.0/30'];
+    const use = fc.record({
+      subnet: fc.constantFrom(...subnets),
+      ipRange: fc.constantFrom(undefined, '10.0.0.8/29'),
+      taken: fc.uniqueArray(fc.nat(1100), { maxLength: 900 }),
+      fill: fc.boolean(),
+      last: fc.option(fc.nat(1100), { nil: undefined }),
+      grows: fc.boolean(),
+    });
+    fc.assert(
+      fc.property(use, ({ subnet, ipRange, taken, fill, last, grows }) => {
+        const isPart = subnet.endsWith('/28') && ipRange !== undefined;
+        const range = addressRange({
+          subnet,
+          gateway: '10.0.0.1',
+          ...(isPart && { ipRange }),
+          reserved: ['10.0.0.9', '10.0.0.2'],
+        });
+        const base = 0x0a000000;
+        const used = new Set(fill ? Array.from({ length: 1100 }, (_, i) => base + i) : taken.map((i) => base + i));
+        const lastAddress = last === undefined ? undefined : base + last;
+        const address = freeAddress(range, { count: used.size, last: lastAddress, has: (one) => used.has(one) }, grows);
+        // Every address of the range, one after the other.
+        const free: number[] = [];
+        const network = parseIpNetwork(isPart ? '10.0.0.8/29' : subnet);
+        const whole = parseIpNetwork(subnet);
+        for (let one = network.first; one <= lastOf(network); one++) {
+          const text = formatIp({ bits: 32, value: one });
+          const isSpecial =
+            one === whole.first || one === lastOf(whole) || ['10.0.0.1', '10.0.0.2', '10.0.0.9'].includes(text);
+          if (!isSpecial && !used.has(Number(one))) free.push(Number(one));
+        }
+        t.equal(address === undefined, free.length === 0);
+        if (address === undefined) return;
+        t.ok(free.includes(address));
+        if (grows) return;
+        const isBehind = lastAddress !== undefined && lastAddress >= range.first && lastAddress <= range.last;
+        t.equal(address, (isBehind ? free.find((one) => one > lastAddress) : undefined) ?? free[0]);
+      }),
+      { numRuns: 400 },
+    );
+    t.equal(capacityOf(addressRange({ subnet: '10.0.0.0/24', gateway: '10.0.0.1' })), 253);
+  },
+);

@@ -1,0 +1,219 @@
+import type { PortConfig } from '@apiary/api/model';
+import {
+  type AddressRange,
+  type AddressUse,
+  addressRange,
+  capacityOf,
+  freeAddress,
+  parseIpv4,
+} from '@apiary/overlay-net/core';
+import { addressOf } from '../store/address-book.js';
+import { networkTargets } from '../store/apply-network-change.js';
+import type { NetworkAddress, NetworkRecord, ServiceEndpoint, ServiceRecord, SpecVersion } from '../store/records.js';
+import type { View } from '../store/view.js';
+
+/** Ports that a service publishes without saying which: those of Docker. */
+const FIRST_DYNAMIC_PORT = 30_000;
+const LAST_DYNAMIC_PORT = 32_767;
+
+/** An address in the network's use of this pass. */
+interface Pool {
+  network: NetworkRecord;
+  range: AddressRange;
+  use: PassUse;
+  next: number | undefined;
+}
+
+/**
+ * Addresses and ports of one pass: what committed state says is taken, and what the pass has given since. It is the leader
+ * alone that gives, one pass at a time; what a pass gave and could not commit was never given.
+ */
+export class Allocation {
+  readonly #view: View;
+  readonly #pools = new Map<string, Pool | undefined>();
+  #ports: Set<string> | undefined;
+
+  constructor(view: View) {
+    this.#view = view;
+  }
+
+  /** Why no task of the spec version can have its addresses now; undefined when one can. O(networks of the task). */
+  shortageOf(spec: SpecVersion): string | undefined {
+    const shortages: string[] = [];
+    for (const id of idsOf(spec)) {
+      const network = this.#view.network(id);
+      if (network === undefined) shortages.push(`network ${id} is gone`);
+      const pool = this.#poolOf(id);
+      if (network === undefined || pool === undefined || this.#peek(pool) !== undefined) continue;
+      const { subnet } = network.subnets[0] ?? {};
+      const words = `no free address in subnet ${subnet} of network ${network.spec.Name}`;
+      shortages.push(`${words} (all ${capacityOf(pool.range)} are in use)`);
+    }
+    return shortages.length === 0 ? undefined : shortages.join('; ');
+  }
+
+  /** Addresses for a task of the spec version, of which there is no shortage. Undefined when it is on no network. */
+  take(spec: SpecVersion): NetworkAddress[] | undefined {
+    const ids = idsOf(spec);
+    if (ids.length === 0) return undefined;
+    return ids.map((id) => this.#give(id) ?? { networkId: id, address: '' });
+  }
+
+  /**
+   * Virtual addresses and published ports of a service: those that it has as far as it still asks for them, and new ones.
+   * Undefined when they are as they should be.
+   */
+  endpointFor(service: ServiceRecord): ServiceEndpoint | undefined {
+    const { spec, endpoint = { vips: [], ports: [] } } = service;
+    const vips = this.#vipsFor(service, endpoint.vips);
+    const ports = this.#portsFor(spec.EndpointSpec?.Ports ?? [], endpoint.ports);
+    const isSame = JSON.stringify({ vips, ports }) === JSON.stringify(endpoint);
+    return isSame ? undefined : { vips, ports };
+  }
+
+  #vipsFor(service: ServiceRecord, held: readonly NetworkAddress[]): NetworkAddress[] {
+    const networkIds = this.#vipNetworks(service);
+    for (const vip of held) if (!networkIds.includes(vip.networkId)) this.#takeBack(vip);
+    const vips: NetworkAddress[] = [];
+    for (const networkId of networkIds) {
+      const kept = held.find((vip) => vip.networkId === networkId);
+      const isEngines = this.#poolOf(networkId) === undefined;
+      const vip = kept ?? (isEngines ? { networkId, address: '' } : this.#give(networkId));
+      // Without one, the service's name stands for its tasks' addresses.
+      if (vip !== undefined) vips.push(vip);
+    }
+    return vips;
+  }
+
+  /** The networks on which a service has an address of its own: first the one that stands for published ports. */
+  #vipNetworks({ spec }: ServiceRecord): string[] {
+    const { Mode = 'vip', Ports = [] } = spec.EndpointSpec ?? {};
+    if (Mode === 'dnsrr') return [];
+    const isPublished = Ports.some(({ PublishMode = 'ingress' }) => PublishMode === 'ingress');
+    const ingress = isPublished ? this.#view.networks().find(({ kind }) => kind === 'ingress') : undefined;
+    return [...(ingress === undefined ? [] : [ingress.id]), ...new Set(networkTargets(spec))];
+  }
+
+  #portsFor(asked: readonly PortConfig[], held: readonly PortConfig[]): PortConfig[] {
+    const rest = [...held];
+    return asked.map((port) => {
+      const { PublishMode = 'ingress', PublishedPort = 0, TargetPort = 0, Protocol = 'tcp', Name } = port;
+      if (PublishMode !== 'ingress' || PublishedPort !== 0) return port;
+      const at = rest.findIndex(
+        (other) =>
+          (other.PublishedPort ?? 0) >= FIRST_DYNAMIC_PORT &&
+          other.TargetPort === TargetPort &&
+          (other.Protocol ?? 'tcp') === Protocol &&
+          other.Name === Name &&
+          (other.PublishMode ?? 'ingress') === 'ingress',
+      );
+      const [kept] = at === -1 ? [] : rest.splice(at, 1);
+      const published = kept?.PublishedPort ?? this.#freePort(Protocol);
+      return published === undefined ? port : { ...port, PublishedPort: published };
+    });
+  }
+
+  #freePort(protocol: string): number | undefined {
+    this.#ports ??= publishedPorts(this.#view);
+    for (let port = FIRST_DYNAMIC_PORT; port <= LAST_DYNAMIC_PORT; port++) {
+      const key = `${port}/${protocol}`;
+      if (this.#ports.has(key)) continue;
+      this.#ports.add(key);
+      return port;
+    }
+    return undefined;
+  }
+
+  #give(networkId: string): NetworkAddress | undefined {
+    const pool = this.#poolOf(networkId);
+    if (pool === undefined) return undefined;
+    const address = this.#peek(pool);
+    if (address === undefined) return undefined;
+    pool.use.add(address);
+    pool.next = undefined;
+    return addressOf(networkId, address);
+  }
+
+  /** What a service gives back is free for the tasks of the same pass: its change comes before theirs in the entry. */
+  #takeBack({ networkId, address }: NetworkAddress): void {
+    const pool = this.#poolOf(networkId);
+    const number = parseIpv4(address);
+    if (number !== undefined) pool?.use.free(number);
+  }
+
+  #peek(pool: Pool): number | undefined {
+    pool.next ??= freeAddress(pool.range, pool.use, isGrowing(pool.network));
+    return pool.next;
+  }
+
+  /** Undefined for one of the engine's networks, whose addresses are not ours to give. */
+  #poolOf(networkId: string): Pool | undefined {
+    if (this.#pools.has(networkId)) return this.#pools.get(networkId);
+    const network = this.#view.network(networkId);
+    const subnet = network?.subnets[0];
+    const pool =
+      network === undefined || subnet === undefined
+        ? undefined
+        : { network, range: addressRange(subnet), use: new PassUse(this.#view.addresses(networkId)), next: undefined };
+    this.#pools.set(networkId, pool);
+    return pool;
+  }
+}
+
+/** Whether a service has the addresses and ports that its spec asks for, or is gone. */
+export function isAllocated(view: View, serviceId: string): boolean {
+  const service = view.service(serviceId);
+  return service === undefined || new Allocation(view).endpointFor(service) === undefined;
+}
+
+/** Whether nobody chose the network's subnet: it begins as small as Docker's. */
+function isGrowing({ spec }: NetworkRecord): boolean {
+  return (spec.IPAM?.Config ?? []).every(({ Subnet = '' }) => Subnet.includes(':'));
+}
+
+function idsOf({ template }: SpecVersion): string[] {
+  return [...new Set((template.Networks ?? []).map(({ Target = '' }) => Target))];
+}
+
+function publishedPorts(view: View): Set<string> {
+  const keys = new Set<string>();
+  for (const { spec, endpoint } of view.services()) {
+    for (const { PublishedPort = 0, Protocol = 'tcp' } of [
+      ...(spec.EndpointSpec?.Ports ?? []),
+      ...(endpoint?.ports ?? []),
+    ]) {
+      keys.add(`${PublishedPort}/${Protocol}`);
+    }
+  }
+  return keys;
+}
+
+/** What committed state says is in use, without what was taken back since, and with what was given. */
+class PassUse implements AddressUse {
+  readonly #committed: AddressUse;
+  readonly #given = new Set<number>();
+  readonly #freed = new Set<number>();
+  last: number | undefined;
+
+  constructor(committed: AddressUse) {
+    this.#committed = committed;
+    this.last = committed.last;
+  }
+
+  get count(): number {
+    return this.#committed.count - this.#freed.size + this.#given.size;
+  }
+
+  has(address: number): boolean {
+    return (this.#committed.has(address) && !this.#freed.has(address)) || this.#given.has(address);
+  }
+
+  free(address: number): void {
+    this.#freed.add(address);
+  }
+
+  add(address: number): void {
+    this.#given.add(address);
+    this.last = address;
+  }
+}

@@ -1,0 +1,57 @@
+import type { ServiceSpec } from '@apiary/api/model';
+import { ApiaryError } from '@apiary/std';
+import type { Guard } from '../store/change.js';
+import { portConflict } from '../store/published-ports.js';
+import type { NetworkRecord } from '../store/records.js';
+import type { View } from '../store/view.js';
+import { invalid, quoted } from './refusal.js';
+
+/**
+ * The spec with its tasks' networks as ids, in the one place where they are looked for: a client may name them, and may put
+ * them where they were put before Docker 1.13.
+ *
+ * @throws ApiaryError `not-found` for a network that is not there, `invalid-argument` for one that no task can be put on
+ */
+export function withNetworkIds(view: View, spec: ServiceSpec): ServiceSpec {
+  const { Networks: ofService = [], ...rest } = spec;
+  const asked = spec.TaskTemplate.Networks ?? [];
+  const networks = asked.length > 0 ? asked : ofService;
+  if (networks.length === 0) return spec;
+  const resolved = networks.map((attachment) => ({
+    ...attachment,
+    Target: networkNamed(view, attachment.Target ?? '').id,
+  }));
+  return { ...rest, TaskTemplate: { ...spec.TaskTemplate, Networks: resolved } };
+}
+
+function networkNamed(view: View, reference: string): NetworkRecord {
+  const network = view.network(reference) ?? view.networks().find(({ spec }) => spec.Name === reference);
+  if (network === undefined) throw new ApiaryError('not-found', `network ${reference} not found`);
+  if (network.kind !== 'ingress') return network;
+  const name = quoted(network.spec.Name);
+  throw invalid(`Service cannot be explicitly attached to the ingress network ${name}`);
+}
+
+/**
+ * Under what a spec may land: its networks are there, and its ports are nobody else's.
+ *
+ * @param id  of the service that the spec is for, when it is there already
+ * @throws ApiaryError `invalid-argument` in SwarmKit's words
+ */
+export function checkEndpoint(view: View, spec: ServiceSpec, id?: string): Guard[] {
+  const ports = spec.EndpointSpec?.Ports ?? [];
+  const conflict = portConflict(view.services(), ports, id);
+  if (conflict !== undefined) {
+    const { holder, publishedPort, mode } = conflict;
+    const how = mode === 'ingress' ? 'an ingress port' : 'a host-published port';
+    const who = `service '${holder.spec.Name}' (${holder.id})`;
+    throw invalid(`port '${publishedPort}' is already in use by ${who} as ${how}`);
+  }
+  const guards: Guard[] = [...new Set((spec.TaskTemplate.Networks ?? []).map(({ Target = '' }) => Target))].map(
+    (target) => ({ type: 'unchanged', kind: 'network', id: target }),
+  );
+  const published = ports.filter(({ PublishedPort = 0 }) => PublishedPort !== 0);
+  if (published.length > 0)
+    guards.push({ type: 'ports-free', ports: published, ...(id !== undefined && { exceptId: id }) });
+  return guards;
+}
