@@ -48,11 +48,17 @@ async function docker(server: RecordingServer, words: string[]): Promise<Program
   return await runProgram('docker', words, { ...environment, DOCKER_HOST: server.host });
 }
 
+const UNORDERED = new Set(['Env', 'Ports', 'Mounts', 'Config', 'Secrets', 'Configs', 'GenericResources']);
+
 /** A body with what Go leaves to chance put in order, and the mounts that every update of docker sorts anew. */
 function inOrder(body: unknown): unknown {
   return JSON.parse(
     JSON.stringify(body ?? null, (key, value: unknown) =>
-      Array.isArray(value) && ['Env', 'Ports', 'Mounts', 'Config'].includes(key) ? [...value].sort(byJson) : value,
+      key === 'Privileges'
+        ? askedOf(value)
+        : Array.isArray(value) && UNORDERED.has(key)
+          ? [...value].sort(byJson)
+          : value,
     ),
   );
 }
@@ -113,6 +119,64 @@ const CREATES: string[] = [
   '--log-driver none nginx',
   '--endpoint-mode DNSRR --isolation default nginx',
   '-qt --replicas=2 --tty=false nginx -x',
+  '--network back --network name=front,alias=a,alias=B,driver-opt=x=y nginx',
+  '--network nope nginx',
+  '--network name=back,nope nginx',
+  '--network name=back,driver-opt=x nginx',
+  '--network alias=x nginx',
+  '--network nope=x nginx',
+  '--secret key9 --secret source=key10,target=/etc/k,uid=5,gid=staff,mode=0400 nginx',
+  '--secret src=key9,mode=444 --secret src=key9,target=other,mode=0x1ff nginx',
+  '--secret key9 --secret src=key10,target=key9 nginx',
+  '--secret nope --config nope nginx',
+  '--secret target=x nginx',
+  '--secret key9,key10 nginx',
+  '--secret source=key9,nope=1 nginx',
+  '--secret source=key9,mode=9x nginx',
+  '--secret source=key9,mode=99999999999999 nginx',
+  '--config tmpl --config source=key9,target=/a/b,mode=0o440 nginx',
+  '--config nope nginx',
+  '--config tmpl --config tmpl nginx',
+  '--config source=tmpl,nope=x nginx',
+  '--generic-resource gpu=2 --generic-resource ssd=1 nginx',
+  '--generic-resource gpu nginx',
+  '--generic-resource gpu=a nginx',
+  '--generic-resource gpu=1=2 nginx',
+  '--generic-resource gpu=-1 nginx',
+  '--generic-resource gpu=1 --generic-resource gpu=2 nginx',
+  '--credential-spec file://spec.json --isolation hyperv nginx',
+  '--credential-spec registry://x nginx',
+  '--credential-spec x nginx',
+  '--oom-score-adj x nginx',
+  '--health-start-interval x nginx',
+];
+
+/** Of a later API than the others. */
+const LATER_CREATES = [
+  '--oom-score-adj -500 nginx',
+  '--oom-score-adj 0 --health-start-interval 2s nginx',
+  '--no-healthcheck --health-start-interval 1s nginx',
+];
+
+/** Updates of a service that has networks, secrets, configs and generic resources. */
+const REFERENCE_UPDATES = [
+  '--network-add back',
+  '--network-rm back --network-add name=front,alias=x',
+  '--network-add front --network-add front',
+  '--network-rm nope',
+  '--secret-add key10 --secret-rm key9',
+  '--secret-add source=key10,target=x,mode=0400',
+  '--secret-rm nope',
+  '--secret-add nope',
+  '--config-rm tmpl',
+  '--config-add key9 --config-rm nope',
+  '--config-add nope',
+  '--generic-resource-add ssd=1 --generic-resource-add gpu=4',
+  '--generic-resource-rm gpu',
+  '--generic-resource-rm nope',
+  '--generic-resource-add gpu=x',
+  '--credential-spec file://x',
+  '--image nginx',
 ];
 
 const UPDATES: string[] = [
@@ -203,7 +267,20 @@ async function main(): Promise<void> {
     for (const line of CREATES) await compare(t, ['service', 'create', '--detach', ...wordsOf(line)]);
   });
 
+  t.test('so they are of a later API', async (t) => {
+    environment.DOCKER_API_VERSION = '1.48';
+    t.teardown(() => {
+      environment.DOCKER_API_VERSION = '1.41';
+    });
+    for (const line of LATER_CREATES) await compare(t, ['service', 'create', '--detach', ...wordsOf(line)]);
+    await compare(t, ['service', 'update', '-d', '--oom-score-adj', '7', 'web']);
+    // Docker drops it from an update without a word.
+    await swarmctl(server, ['service', 'update', '-d', '--health-start-interval', '3s', 'web']);
+    t.match(server.requests.at(-1)?.body, { TaskTemplate: { ContainerSpec: { Healthcheck: { StartInterval: 3e9 } } } });
+  });
+
   t.test('service update sends the spec that docker sends', async (t) => {
+    for (const line of REFERENCE_UPDATES) await compare(t, ['service', 'update', '-d', ...wordsOf(line), 'attached']);
     for (const line of UPDATES) await compare(t, ['service', 'update', '-d', ...wordsOf(line), 'web']);
   });
 
@@ -586,6 +663,8 @@ async function main(): Promise<void> {
     for (const page of pages) {
       const words = [...page, '--help'];
       const command = page.join(' ');
+      // Some of the flags of services are of a later API.
+      environment.DOCKER_API_VERSION = page[0] === 'service' ? '1.48' : '1.41';
       const [ours, other] = await Promise.all([swarmctl(server, words), docker(theirs, words)]);
       const flagsOf = (text: string) =>
         new Map(
@@ -595,6 +674,12 @@ async function main(): Promise<void> {
             .map((block) => [block.split(/ {2,}/)[1] || block, folded(block)]),
         );
       const theirFlags = flagsOf(neutral(other.stdout));
+      const names = (text: string) => new Set(text.match(/(?<=\s)--[a-z-]+/g));
+      const ourNames = names(ours.stdout);
+      const missing = [...names(other.stdout)].filter(
+        (name) => !ourNames.has(name) && !NOT_YET.has(`${page[0]} ${name}`),
+      );
+      if (page[0] === 'service') t.same(missing, [], `${command}: every flag of docker`);
       for (const [flag, block] of flagsOf(ours.stdout)) {
         if (/--timeout|--mode/.test(block) || OURS[command]?.test(block) === true) continue;
         t.ok([...theirFlags.values()].includes(block), `${command}: ${flag}: ${block}`);
@@ -607,6 +692,8 @@ async function main(): Promise<void> {
     }
   });
 }
+
+const NOT_YET = new Set(['service --with-registry-auth']);
 
 const folded = (text: string): string => text.trim().replaceAll(/\s+/g, ' ');
 

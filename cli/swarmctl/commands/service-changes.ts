@@ -5,6 +5,7 @@ import { CREATE_FLAGS, changedSpec, imageFlag, newSpec, SpecError, UPDATE_FLAGS,
 import { CommandError, type CommandModule, type Context, INTERRUPTED_EXIT_CODE } from './context.js';
 import { errorText } from './error-text.js';
 import { detach, patienceOf, quietProgress, timeout } from './options.js';
+import { withReferences } from './references.js';
 import type { WaitOptions } from './wait.js';
 
 const noResolveImage = boolFlag(
@@ -18,7 +19,9 @@ const COMMON_FLAGS = [detach, quietProgress, timeout, noResolveImage];
 export const create: CommandModule = {
   flags: [...CREATE_FLAGS, ...COMMON_FLAGS],
   run: async (context, flags, args) => {
-    const spec = asCommandError(() => newSpec(args, flags, context.surroundings));
+    const spec = await asCommandError(async () =>
+      withReferences(context, newSpec(args, flags, context.surroundings), flags),
+    );
     const warning = flags.get(noResolveImage) === true ? undefined : await pinImage(context, spec);
     const created = await context.client.createService(spec);
     writeWarnings(context, [...(created.Warnings ?? []), warning]);
@@ -33,7 +36,9 @@ export const update: CommandModule = {
     const service = await context.client.service(name);
     const isRollback = flags.get(rollback) === true;
     if (isRollback) refuseOtherFlags(flags);
-    const spec = asCommandError(() => changedSpec(service.Spec, flags, context.surroundings));
+    const spec = await asCommandError(async () =>
+      withReferences(context, changedSpec(service.Spec, flags, context.surroundings), flags),
+    );
     const pins = flags.changed(imageFlag) && flags.get(noResolveImage) !== true;
     const warning = pins ? await pinImage(context, spec) : undefined;
     const { Warnings: warnings } = await context.client.updateService(service.ID, service.Version.Index, spec, {
@@ -160,9 +165,9 @@ function writeWarnings({ terminal }: Context, warnings: (string | undefined)[]):
   for (const warning of warnings) if (warning !== undefined) terminal.err(`${warning}\n`);
 }
 
-function asCommandError<T>(work: () => T): T {
+async function asCommandError<T>(work: () => Promise<T>): Promise<T> {
   try {
-    return work();
+    return await work();
   } catch (error) {
     if (error instanceof SpecError) throw new CommandError(error.message);
     throw error;

@@ -1,10 +1,11 @@
 import type { Mount, ServiceSpec } from '@apiary/api/model';
-import { boolFlag, listFlag, valueFlag } from '../command-line/index.js';
+import { boolFlag, listFlag, type ParsedFlags, parseInt64, valueFlag } from '../command-line/index.js';
 import { envOption } from './env.js';
 import { parseMount } from './mount.js';
-import { containerOf, family, orNothing, type ServiceOption, scalarBool, scalarText } from './option.js';
+import { containerOf, family, orNothing, type ServiceOption, scalarBool, scalarText, scalarValue } from './option.js';
 import {
   parseCapability,
+  parseCredentialSpec,
   parseDnsSearch,
   parseExtraHost,
   parseIpAddress,
@@ -227,6 +228,22 @@ const entrypoint = ((): ServiceOption => {
   return { createFlags: [flag], updateFlags: [flag], create: apply, update: apply };
 })();
 
+const credentialSpec: ServiceOption = (() => {
+  const words = 'Credential spec for managed service account (Windows only)';
+  const flag = valueFlag('credential-spec', words, 'credential-spec', parseCredentialSpec);
+  const apply = (spec: ServiceSpec, given: ParsedFlags, isNew: boolean): void => {
+    const asked = given.get(flag);
+    if (asked === undefined || (isNew && Object.keys(asked).length === 0)) return;
+    containerOf(spec).Privileges = { ...containerOf(spec).Privileges, CredentialSpec: asked };
+  };
+  return {
+    createFlags: [flag],
+    updateFlags: [flag],
+    create: (spec, given) => apply(spec, given, true),
+    update: (spec, given) => apply(spec, given, false),
+  };
+})();
+
 /** The options of a task's container. */
 export const CONTAINER_OPTIONS: ServiceOption[] = [
   mapFamily(
@@ -306,6 +323,10 @@ export const CONTAINER_OPTIONS: ServiceOption[] = [
   }),
   scalarText('isolation', undefined, 'Service container isolation mode', (spec, value) => {
     containerOf(spec).Isolation = value;
+  }),
+  credentialSpec,
+  scalarValue('oom-score-adj', 'int', "Tune host's OOM preferences (-1000 to 1000) ", parseInt64, (spec, value) => {
+    containerOf(spec).OomScoreAdj = orNothing(value);
   }),
   scalarBool('tty', 't', 'Allocate a pseudo-TTY', (spec, value) => {
     containerOf(spec).TTY = orNothing(value);

@@ -11,6 +11,7 @@ import { SERVICE_OPTIONS } from './service-options.js';
 
 export { withDigest } from './image-reference.js';
 export { SpecError, type Surroundings } from './option.js';
+export { applyReferences, askedReferences } from './references.js';
 export { imageFlag } from './service-options.js';
 export { toMap } from './words.js';
 

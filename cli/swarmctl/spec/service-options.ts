@@ -20,6 +20,7 @@ import {
   taskOf,
 } from './option.js';
 import { parsePorts, portKey } from './port.js';
+import { REFERENCE_OPTION } from './references.js';
 import { TASK_OPTIONS } from './task-options.js';
 import { parseLabel } from './values.js';
 
@@ -288,6 +289,7 @@ export const SERVICE_OPTIONS: ServiceOption[] = [
   ...ROLLING_OPTIONS,
   endpointMode(),
   publish,
+  REFERENCE_OPTION,
   image,
   force,
 ];

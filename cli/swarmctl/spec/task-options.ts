@@ -24,12 +24,12 @@ import {
   scalarValue,
   taskOf,
 } from './option.js';
-import { type PlacementPreference, parseEnv, parsePlacementPreference } from './values.js';
+import { type PlacementPreference, parseEnv, parseGenericResource, parsePlacementPreference } from './values.js';
 import { toMap } from './words.js';
 
 const SECOND = 1_000_000_000;
 
-function resourcesOf(spec: ServiceSpec): { Limits: object; Reservations: object } & Resources {
+function resourcesOf(spec: ServiceSpec): Resources & Required<Pick<Resources, 'Limits' | 'Reservations'>> {
   const task = taskOf(spec);
   const resources = {
     ...task.Resources,
@@ -41,6 +41,7 @@ function resourcesOf(spec: ServiceSpec): { Limits: object; Reservations: object 
 }
 
 const RESOURCES: ServiceOption[] = [
+  genericResources(),
   scalarValue('limit-cpu', 'decimal', 'Limit CPUs', parseCpus, (spec, nanoCpus) => {
     Object.assign(resourcesOf(spec).Limits, { NanoCPUs: orNothing(nanoCpus) });
   }),
@@ -63,6 +64,66 @@ const RESOURCES: ServiceOption[] = [
     Object.assign(resourcesOf(spec).Reservations, { MemoryBytes: orNothing(bytes) });
   }),
 ];
+
+interface CountedResource {
+  kind: string;
+  count: number;
+}
+
+/** Counted resources: who asks for named ones says how many, not which. */
+function genericResources(): ServiceOption {
+  const words = {
+    create: 'User defined resources',
+    add: 'Add a Generic resource',
+    remove: 'Remove a Generic resource',
+  };
+  return family<string>(
+    { name: 'generic-resource', usage: words, parse: parseGenericResource },
+    (spec, { added, removed }) => {
+      const task = taskOf(spec);
+      const reservations = task.Resources?.Reservations ?? {};
+      task.Resources = { ...task.Resources, Reservations: reservations };
+      const counts = new Map(
+        (reservations.GenericResources ?? []).map((each) => [each.DiscreteResourceSpec?.Kind ?? '', each]),
+      );
+      for (const { kind, count } of countedResources(added)) {
+        counts.set(kind, { DiscreteResourceSpec: { Kind: kind, Value: count } });
+      }
+      for (const kind of removed) {
+        if (!counts.delete(kind)) throw new SpecError(`could not find generic-resource \`${kind}\` to remove it`);
+      }
+      reservations.GenericResources = orNothing([...counts.values()]);
+    },
+  );
+}
+
+/** @throws SpecError in Docker's words for what is no count */
+function countedResources(words: string[]): CountedResource[] {
+  const invalid = (what: string) =>
+    new SpecError(`invalid generic resource specification: could not parse GenericResource: ${what}`);
+  const values = new Map<string, string[]>();
+  for (const word of words) {
+    const [kind = '', value, ...more] = word.split('=').map((part) => part.trim());
+    if (value === undefined || more.length > 0) {
+      throw invalid(`incorrect term ${word}, missing '=' or malformed expression`);
+    }
+    values.set(kind, [...(values.get(kind) ?? []), value]);
+  }
+  return [...values].map(([kind, given]) => {
+    const [value = ''] = given;
+    const isCount = (text: string) => /^[+-]?\d+$/.test(text) && Number.isSafeInteger(Number(text));
+    if (given.length === 1 && isCount(value)) {
+      if (Number(value) < 0) throw invalid(`cannot ask for negative resource ${kind}`);
+      return { kind, count: Number(value) };
+    }
+    if (given.some(isCount)) {
+      throw invalid(`mixed discrete and named resources in expression '${kind}=[${given.join(' ')}]'`);
+    }
+    throw new SpecError(
+      `invalid generic-resource request \`${kind}=${value}\`, Named Generic Resources is not supported for service create or update`,
+    );
+  });
+}
 
 /** Docker's default: to name one part of the policy asks for the defaults of the others. */
 function restartPolicyOf(spec: ServiceSpec): RestartPolicy {
@@ -192,9 +253,13 @@ function healthcheck(): ServiceOption {
   const command = textFlag('health-cmd', 'Command to run to check health');
   const retries = valueFlag('health-retries', 'Consecutive failures needed to report unhealthy', 'int', parseInt64);
   const none = boolFlag('no-healthcheck', 'Disable any container-specified HEALTHCHECK');
-  const times: [Flag<number>, 'Interval' | 'Timeout' | 'StartPeriod'][] = [
+  const times: [Flag<number>, 'Interval' | 'Timeout' | 'StartPeriod' | 'StartInterval'][] = [
     [durationFlag('health-interval', 'Time between running the check (ms|s|m|h)'), 'Interval'],
     [durationFlag('health-timeout', 'Maximum time to allow one check to run (ms|s|m|h)'), 'Timeout'],
+    [
+      durationFlag('health-start-interval', 'Time between running the check during the start period (ms|s|m|h)'),
+      'StartInterval',
+    ],
     [
       durationFlag(
         'health-start-period',

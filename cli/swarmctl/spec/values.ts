@@ -17,6 +17,25 @@ export function parseEnv(text: string): string {
   return text;
 }
 
+export function parseGenericResource(text: string): string {
+  if (text.includes('=')) return text;
+  throw new FlagValueError(`invalid generic-resource format \`${text}\` expected \`name=value\``);
+}
+
+type CredentialSpec = NonNullable<NonNullable<ContainerSpec['Privileges']>['CredentialSpec']>;
+
+/** `config://ID`, `file://PATH` or `registry://KEY`; nothing takes away what there was. */
+export function parseCredentialSpec(text: string): CredentialSpec {
+  if (text === '') return {};
+  const [, kind, value] = /^(config|file|registry):\/\/(.*)$/s.exec(text) ?? [];
+  if (kind === 'config') return { Config: value };
+  if (kind === 'file') return { File: value };
+  if (kind === 'registry') return { Registry: value };
+  throw new FlagValueError(
+    'invalid credential spec: value must be prefixed with "config://", "file://", or "registry://"',
+  );
+}
+
 export function parseIpAddress(text: string): string {
   const address = text.trim();
   const version = isIP(address);

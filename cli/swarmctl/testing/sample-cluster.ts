@@ -89,7 +89,28 @@ const SERVICES = [
   SERVICE,
   GLOBAL,
   { ...GLOBAL, ID: 'abcvd36hjmg3cw9fhrmlbd85p', Spec: { ...GLOBAL.Spec, Name: 'agent9' } },
+  {
+    ...GLOBAL,
+    ID: 'atcvd36hjmg3cw9fhrmlbd85p',
+    Spec: {
+      ...GLOBAL.Spec,
+      Name: 'attached',
+      TaskTemplate: {
+        ContainerSpec: {
+          Image: 'localhost:5000/agent',
+          Secrets: [fileOf('Secret', 'key9', 'k1xvd36hjmg3cw9fhrmlbd85p')],
+          Configs: [fileOf('Config', 'tmpl', 'k3xvd36hjmg3cw9fhrmlbd85p')],
+        },
+        Networks: [{ Target: 'zzzvd36hjmg3cw9fhrmlbd85p', Aliases: ['a'] }],
+        Resources: { Reservations: { GenericResources: [{ DiscreteResourceSpec: { Kind: 'gpu', Value: 2 } }] } },
+      },
+    },
+  },
 ];
+
+function fileOf(kind: 'Secret' | 'Config', name: string, id: string): object {
+  return { File: { Name: name, UID: '0', GID: '0', Mode: 292 }, [`${kind}ID`]: id, [`${kind}Name`]: name };
+}
 
 const taskOf = (id: string, slot: number, state: string, more: object) => ({
   ID: `${id}vd36hjmg3cw9fhrmlbd85p`,

@@ -1,4 +1,5 @@
 import type { ClusterSpec, ContainerSpec, Mount, ServiceSpec } from '@apiary/api/model';
+import { ApiaryError } from '@apiary/std';
 import { quoted, unhonoured } from './refusal.js';
 
 /**
@@ -23,7 +24,12 @@ export function refuseUnhonoured(spec: ServiceSpec): void {
 }
 
 function refuseUnhonouredContainer(spec: ContainerSpec, path: string): void {
-  if (spec.Privileges?.CredentialSpec !== undefined) throw unhonoured(`${path}.Privileges.CredentialSpec`);
+  if (isAsked(Object.values(spec.Privileges?.CredentialSpec ?? {}).find((value) => value !== ''))) {
+    throw new ApiaryError(
+      'unimplemented',
+      `${path}.Privileges.CredentialSpec is of containers on Windows, and every node here runs Linux: remove it`,
+    );
+  }
   if (isAsked(spec.Healthcheck?.StartInterval)) throw unhonoured(`${path}.Healthcheck.StartInterval`);
   const { Isolation } = spec;
   if (isAsked(Isolation) && Isolation !== 'default') throw unhonoured(`${path}.Isolation ${quoted(Isolation ?? '')}`);

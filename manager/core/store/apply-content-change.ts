@@ -33,6 +33,8 @@ export function changeContent(
       const before = contents.byName(name);
       if (before === undefined || before.id === content.id) return;
       const known = contents.get(content.id);
+      // An id is of one name for ever.
+      if (known !== undefined && known.spec.Name?.toLowerCase() !== name.toLowerCase()) return;
       put({ ...content, meta: known === undefined ? created(landing) : updated(known.meta, landing) });
       put({ ...before, meta: updated(before.meta, landing), supersededAtMs: landing.atMs });
       return { kind, name };

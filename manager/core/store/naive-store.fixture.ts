@@ -226,6 +226,7 @@ export class NaiveStore {
         }
         if (holder === undefined || holder.id === content.id) return;
         const known = all.find(({ id }) => id === content.id);
+        if (known !== undefined && !sameName(known.spec.Name, content.spec.Name)) return;
         const meta = { ...created, createdAtMs: known?.meta.createdAtMs ?? created.createdAtMs };
         this.contents[kind] = [
           ...all.filter((each) => each !== holder && each !== known),
