@@ -337,11 +337,10 @@ export class Dispatcher {
   #observe(session: Session, update: DescriptionUpdate): Observation[] {
     const { nodeId } = session;
     const observations: Observation[] = [];
-    const description = readDescription(update);
-    const known = this.#replica.view.node(nodeId)?.description;
     // Without its engine an agent has to guess: that must not take away what tasks were placed by.
-    if (description !== undefined && (update.engineError === '' || known === undefined))
-      observations.push({ type: 'description', nodeId, description });
+    const isGuess = update.engineError !== '' && this.#replica.view.node(nodeId)?.description !== undefined;
+    const description = isGuess ? undefined : readDescription(update);
+    if (description !== undefined) observations.push({ type: 'description', nodeId, description });
     if (update.managerAddr !== '') {
       const managerAddr = formatHostPort(parseHostPort(bounded(update.managerAddr), 'manager address'));
       observations.push({ type: 'manager-addr', nodeId, managerAddr });

@@ -1,26 +1,31 @@
 import { parseArgs } from 'node:util';
-import { MUTANTS } from './mutants.js';
+import { CLUSTER_MUTANTS } from './cluster-mutants.js';
 import { tryMutant } from './mutation.js';
+import { RAFT_MUTANTS } from './raft-mutants.js';
 
-/** `npm run sim:mutants`: shows that the simulator catches each of the deliberate faults; status 1 if one survives. */
+/** `npm run sim:mutants`: shows that the simulators catch each of the deliberate faults; status 1 if one survives. */
 const { values } = parseArgs({
   options: {
     /** Seeds that each is given. */
     count: { type: 'string', default: '1500' },
-    /** Only those with this word in their name. */
+    /** Only those with this word in their name, or in files below this folder. */
     only: { type: 'string', default: '' },
     /** At a time. */
     jobs: { type: 'string', default: '2' },
   },
 });
 
-const chosen = MUTANTS.filter(({ name }) => name.includes(values.only));
+const all = [
+  ...RAFT_MUTANTS.map((mutant) => ({ ...mutant, simulator: 'raft' as const })),
+  ...CLUSTER_MUTANTS.map((mutant) => ({ ...mutant, simulator: 'cluster' as const })),
+];
+const chosen = all.filter(({ name, file }) => name.includes(values.only) || file.startsWith(values.only));
 const survivors: string[] = [];
 const waiting = [...chosen];
 
 async function work(): Promise<void> {
   for (let mutant = waiting.shift(); mutant !== undefined; mutant = waiting.shift()) {
-    const { caught, seconds } = await tryMutant(mutant, Number(values.count));
+    const { caught, seconds } = await tryMutant(mutant, mutant.simulator, Number(values.count));
     if (caught === undefined) survivors.push(mutant.name);
     const verdict = caught === undefined ? 'SURVIVED' : `seed ${caught.seed}`;
     console.log(

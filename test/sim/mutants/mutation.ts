@@ -1,13 +1,25 @@
 import { spawn } from 'node:child_process';
-import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import ts from 'typescript';
-import type { Mutant } from './mutants.js';
+
+/** A deliberate fault: `from`, which is found once in `file`, is replaced by `to`. */
+export interface Mutant {
+  /** What the mutated code does wrong. */
+  name: string;
+  /** `raft/core/election.ts` */
+  file: string;
+  from: string;
+  to: string;
+}
+
+/** Which simulator is to see the fault: a folder of test/sim. */
+export type Simulator = 'raft' | 'cluster';
 
 /** The checkout's top folder, seen from the compiled file. */
-const ROOT = fileURLToPath(new URL('../../../../../', import.meta.url));
+const ROOT = fileURLToPath(new URL('../../../../', import.meta.url));
 
 export interface Verdict {
   /** What the simulator said, and by which seed; undefined when the mutant survived. */
@@ -17,22 +29,22 @@ export interface Verdict {
 
 /** How often the text that a mutant replaces is in its file: it has to be once. */
 export function occurrences({ file, from }: Mutant): number {
-  return readFileSync(join(ROOT, 'raft', file), 'utf8').split(from).length - 1;
+  return readFileSync(join(ROOT, file), 'utf8').split(from).length - 1;
 }
 
 /**
- * Simulates clusters with a copy of the compiled raft package that has the fault in it.
+ * Simulates clusters with a copy of the compiled package that has the fault in it.
  *
  * @param seeds how many, from seed 1 on
  * @throws Error when the mutant does not fit the source any more
  */
-export async function tryMutant(mutant: Mutant, seeds: number): Promise<Verdict> {
-  if (occurrences(mutant) !== 1) throw new Error(`"${mutant.name}": its text is not once in raft/${mutant.file}`);
+export async function tryMutant(mutant: Mutant, simulator: Simulator, seeds: number): Promise<Verdict> {
+  if (occurrences(mutant) !== 1) throw new Error(`"${mutant.name}": its text is not once in ${mutant.file}`);
   const folder = mkdtempSync(join(tmpdir(), 'apiary-mutant-'));
   try {
     layOut(folder, mutant);
     const start = performance.now();
-    const { status, output } = await run(folder, seeds);
+    const { status, output } = await run(folder, simulator, seeds);
     const seconds = (performance.now() - start) / 1000;
     const [, seed, failure] = /seed (\d+) failed: (.*)/.exec(output) ?? [];
     if (status === 0) return { caught: undefined, seconds };
@@ -44,22 +56,29 @@ export async function tryMutant(mutant: Mutant, seeds: number): Promise<Verdict>
 }
 
 function layOut(folder: string, { file, from, to }: Mutant): void {
-  const raft = join(folder, 'node_modules/@apiary/raft');
-  cpSync(join(ROOT, 'raft/package.json'), join(raft, 'package.json'), { recursive: true });
-  cpSync(join(ROOT, 'raft/dist'), join(raft, 'dist'), { recursive: true });
-  cpSync(join(ROOT, 'test/dist/sim/raft'), join(folder, 'sim'), { recursive: true });
-  symlinkSync(join(ROOT, 'std'), join(folder, 'node_modules/@apiary/std'));
-  symlinkSync(join(ROOT, 'node_modules/@node-rs'), join(folder, 'node_modules/@node-rs'));
+  const [changed = ''] = file.split('/');
+  const scope = join(folder, 'node_modules/@apiary');
+  mkdirSync(scope, { recursive: true });
+  for (const name of readdirSync(join(ROOT, 'node_modules'))) {
+    if (name !== '@apiary') symlinkSync(join(ROOT, 'node_modules', name), join(folder, 'node_modules', name));
+  }
+  for (const name of readdirSync(join(ROOT, 'node_modules/@apiary'))) {
+    if (name !== changed) symlinkSync(join(ROOT, name), join(scope, name));
+  }
+  for (const part of ['package.json', 'dist']) {
+    cpSync(join(ROOT, changed, part), join(scope, changed, part), { recursive: true });
+  }
+  cpSync(join(ROOT, 'test/dist/sim'), join(folder, 'sim'), { recursive: true });
   writeFileSync(join(folder, 'package.json'), '{ "type": "module" }');
-  const source = readFileSync(join(ROOT, 'raft', file), 'utf8').replace(from, () => to);
+  const source = readFileSync(join(ROOT, file), 'utf8').replace(from, () => to);
   const compilerOptions = { target: ts.ScriptTarget.ES2023, module: ts.ModuleKind.ESNext, verbatimModuleSyntax: true };
   const { outputText } = ts.transpileModule(source, { compilerOptions });
-  writeFileSync(join(raft, 'dist', file.replace(/\.ts$/, '.js')), outputText);
+  writeFileSync(join(scope, changed, 'dist', file.slice(changed.length).replace(/\.ts$/, '.js')), outputText);
 }
 
-function run(folder: string, seeds: number): Promise<{ status: number | null; output: string }> {
+function run(folder: string, simulator: Simulator, seeds: number): Promise<{ status: number | null; output: string }> {
   return new Promise((resolve, reject) => {
-    const args = ['sim/main.js', '--seed', '1', '--count', String(seeds)];
+    const args = [`sim/${simulator}/main.js`, '--seed', '1', '--count', String(seeds)];
     // A fault may also make a node go round in circles: a run that takes so long is not a sound one.
     const child = spawn(process.execPath, args, { cwd: folder, timeout: 10 * 60_000, killSignal: 'SIGKILL' });
     let output = '';

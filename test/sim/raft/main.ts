@@ -2,7 +2,7 @@ import { parseArgs } from 'node:util';
 import { FAULTS } from './faults.js';
 import { type Outcome, simulate } from './simulation.js';
 
-/** `npm run sim -- --seed S --count N`: simulates clusters from seed S on, and tells the story of the first that fails. */
+/** `npm run sim:raft -- --seed S --count N`: simulates clusters from seed S on, and tells the story of the first that fails. */
 const { values } = parseArgs({
   options: {
     seed: { type: 'string', default: '1' },
@@ -26,7 +26,7 @@ for (let seed = first; seed < first + count; seed++) {
   if (values.story || outcome.failure !== undefined) console.log(outcome.story.join('\n'));
   if (outcome.failure === undefined) continue;
   console.log(`\nseed ${seed} failed: ${outcome.failure}`);
-  console.log(`once more: npm run sim -- --seed ${seed} --count 1`);
+  console.log(`once more: npm run sim:raft -- --seed ${seed} --count 1`);
   process.exitCode = 1;
   break;
 }

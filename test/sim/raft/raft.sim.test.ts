@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import t from 'tap';
+import { occurrences, tryMutant } from '../mutants/mutation.js';
+import { RAFT_MUTANTS } from '../mutants/raft-mutants.js';
 import { isLinearizable, isListLinearizable, type ListCall, listModel, type Operation } from './linearizability.js';
-import { MUTANTS } from './mutants/mutants.js';
-import { occurrences, tryMutant } from './mutants/mutation.js';
 import { type Outcome, simulate } from './simulation.js';
 
 /** So long clusters are simulated, and so many at least. */
@@ -64,7 +64,7 @@ t.test('clusters keep their promises, whatever fails', { timeout: 250_000 }, asy
     const outcome = await simulate(seed);
     if (outcome.failure !== undefined) {
       t.comment(outcome.story.join('\n'));
-      t.fail(`seed ${seed}: ${outcome.failure}; once more: npm run sim -- --seed ${seed} --count 1`);
+      t.fail(`seed ${seed}: ${outcome.failure}; once more: npm run sim:raft -- --seed ${seed} --count 1`);
       break;
     }
     outcomes.push({ ...outcome, story: [] });
@@ -76,13 +76,13 @@ t.test('clusters keep their promises, whatever fails', { timeout: 250_000 }, asy
 });
 
 t.test('every deliberate fault fits the source', async (t) => {
-  for (const mutant of MUTANTS) t.equal(occurrences(mutant), 1, mutant.name);
+  for (const mutant of RAFT_MUTANTS) t.equal(occurrences(mutant), 1, mutant.name);
 });
 
 t.test('the simulator sees deliberate faults', { timeout: 250_000 }, async (t) => {
   const quick = ['a member votes twice', 'nothing is synced', 'a deposed leader answers reads'];
-  for (const mutant of MUTANTS.filter(({ name }) => quick.some((words) => name.startsWith(words)))) {
-    const { caught } = await tryMutant(mutant, 300);
+  for (const mutant of RAFT_MUTANTS.filter(({ name }) => quick.some((words) => name.startsWith(words)))) {
+    const { caught } = await tryMutant(mutant, 'raft', 300);
     t.ok(caught, `${mutant.name}: ${caught?.failure}`);
   }
 });

@@ -1,0 +1,117 @@
+import { isTerminal, rankOf, type ServiceSpec } from '@apiary/api/model';
+import type { ServiceRecord, TaskRecord, Touched, View } from '@apiary/manager/core';
+import { demand } from '../raft/oracle.js';
+
+/** A slot in which something ran once. */
+interface SlotState {
+  /** The task by which it serves. */
+  servedBy: string | undefined;
+  /** Why it does not serve: something broke, or an update took the task away that did, of which so many may be at once. */
+  lack: { why: 'fault' } | { why: 'update'; parallelism: number } | undefined;
+}
+
+/**
+ * Follows which slots of each service are of use. An update may take away no more of them at once than its parallelism
+ * says, whoever leads; start-first, none at all before the next task has passed.
+ */
+export class Availability {
+  readonly #services = new Map<string, Map<number, SlotState>>();
+  readonly #tell: (words: string) => void;
+
+  constructor(tell: (words: string) => void) {
+    this.#tell = tell;
+  }
+
+  applied(view: View, touched: Touched): void {
+    const ids = new Set([...touched.services, ...touched.taskServices]);
+    for (const nodeId of touched.nodes) for (const { serviceId } of view.tasksOfNode(nodeId)) ids.add(serviceId);
+    for (const id of ids) {
+      const service = view.service(id);
+      if (service?.spec.Mode?.Replicated === undefined) this.#services.delete(id);
+      else this.#follow(view, service, service.spec.Mode.Replicated.Replicas ?? 1);
+    }
+  }
+
+  #follow(view: View, service: ServiceRecord, replicas: number): void {
+    const slots = this.#services.get(service.id) ?? new Map<number, SlotState>();
+    this.#services.set(service.id, slots);
+    const tasks = new Map<number, TaskRecord[]>();
+    for (const task of view.tasksOfService(service.id)) tasks.set(task.slot, [...(tasks.get(task.slot) ?? []), task]);
+    const wanted = new Set([...tasks].filter(([, each]) => each.some(isMeant)).map(([slot]) => slot));
+    for (const [slot, each] of tasks) {
+      const serving = each.find((task) => serves(view, task));
+      if (serving !== undefined) slots.set(slot, { servedBy: serving.id, lack: undefined });
+    }
+    for (const [slot, state] of slots) {
+      const each = tasks.get(slot) ?? [];
+      if (each.some((task) => serves(view, task))) continue;
+      // Scaled down.
+      if (!wanted.has(slot) && wanted.size >= replicas) slots.delete(slot);
+      else this.#lacks(view, service, slot, state, each);
+    }
+    this.#check(service, slots);
+  }
+
+  #lacks(view: View, service: ServiceRecord, slot: number, state: SlotState, tasks: readonly TaskRecord[]): void {
+    if (state.lack === undefined) {
+      const before = tasks.find(({ id }) => id === state.servedBy);
+      state.lack =
+        before !== undefined && wasFine(view, before) ? this.#taken(service, slot, before) : { why: 'fault' };
+    }
+    const isBroken = tasks.some(
+      (task) => task.id !== state.servedBy && (endedByItself(task) || (isMeant(task) && !isWell(view, task))),
+    );
+    if (isBroken) state.lack = { why: 'fault' };
+  }
+
+  #taken({ spec, update, previous }: ServiceRecord, slot: number, task: TaskRecord): NonNullable<SlotState['lack']> {
+    // Where it may run may have changed.
+    if ([spec, previous?.spec].some((each) => (each?.TaskTemplate.Placement?.Constraints ?? []).length > 0)) {
+      return { why: 'fault' };
+    }
+    const isRollback = update?.state === 'rollback_started' || update?.state === 'rollback_paused';
+    const config = isRollback ? spec.RollbackConfig : spec.UpdateConfig;
+    const isEarly = config?.Order === 'start-first';
+    demand(
+      !isEarly,
+      `${spec.Name}.${slot}: ${task.id.slice(0, 5)} was told to stop before the next one has passed (${update?.state})`,
+    );
+    this.#tell(`${spec.Name}.${slot} is taken away by its update (${update?.state})`);
+    return { why: 'update', parallelism: parallelismOf(config) };
+  }
+
+  #check({ spec }: ServiceRecord, slots: ReadonlyMap<number, SlotState>): void {
+    const taken = [...slots.values()].flatMap(({ lack }) => (lack?.why === 'update' ? lack.parallelism : []));
+    const most = Math.max(0, ...taken);
+    demand(taken.length <= most, `${spec.Name}: ${taken.length} tasks are taken away at once; ${most} may be`);
+  }
+}
+
+function parallelismOf(config: ServiceSpec['UpdateConfig']): number {
+  if (config === undefined) return 1;
+  return config.Parallelism ? config.Parallelism : Number.POSITIVE_INFINITY;
+}
+
+function isMeant(task: TaskRecord): boolean {
+  return rankOf(task.desiredState) <= rankOf('running') && !isTerminal(task.status.state);
+}
+
+function serves(view: View, task: TaskRecord): boolean {
+  return task.desiredState === 'running' && task.status.state === 'running' && isWell(view, task);
+}
+
+/** Whether nothing is wrong with the task's node; one that has none yet only waits. */
+function isWell(view: View, { nodeId }: TaskRecord): boolean {
+  if (nodeId === undefined) return true;
+  const node = view.node(nodeId);
+  return node?.status.state === 'ready' && node.spec.Availability !== 'drain';
+}
+
+/** Whether a task that served would serve still, had it not been told to stop. */
+function wasFine(view: View, task: TaskRecord): boolean {
+  return isWell(view, task) && !endedByItself(task);
+}
+
+function endedByItself({ status }: TaskRecord): boolean {
+  return status.state === 'complete' || status.state === 'failed' || status.state === 'rejected';
+}

@@ -1,0 +1,30 @@
+import t from 'tap';
+import { type Outcome, simulate } from './simulation.js';
+
+/** So long clusters are simulated, and so many at least. */
+const SECONDS = Number(process.env['APIARY_SIM_SECONDS'] ?? 20);
+const AT_LEAST = 10;
+
+t.setTimeout(300_000);
+
+t.test('a seed tells the same story each time', async (t) => {
+  const [first, second] = [await simulate(2), await simulate(2)];
+  t.same(first.story, second.story);
+  t.equal(first.figures.events, second.figures.events);
+});
+
+t.test('clusters do what was asked, whatever fails', async (t) => {
+  const endMs = performance.now() + 1000 * SECONDS;
+  const outcomes: Outcome[] = [];
+  for (let seed = 1; performance.now() < endMs || seed <= AT_LEAST; seed++) {
+    const outcome = await simulate(seed);
+    if (outcome.failure !== undefined) {
+      t.comment(outcome.story.join('\n'));
+      t.fail(`seed ${seed}: ${outcome.failure}; once more: npm run sim:cluster -- --seed ${seed} --count 1`);
+      break;
+    }
+    outcomes.push({ ...outcome, story: [] });
+  }
+  const containers = outcomes.reduce((sum, { figures }) => sum + figures.containers, 0);
+  t.ok(containers > 40 * outcomes.length, `${containers} containers started in ${outcomes.length} clusters`);
+});
