@@ -75,6 +75,7 @@ export interface Binding {
   unmount(target: string, flags: number, mountNamespacePath: string | undefined): Promise<void>;
   createNetworkNamespace(path: string): Promise<void>;
   deleteNetworkNamespace(path: string): Promise<void>;
+  networkNamespaceCookie(networkNamespacePath: string | undefined): Promise<bigint>;
   readSysctls(paths: readonly string[], networkNamespacePath: string | undefined): Promise<string[]>;
   writeSysctls(
     paths: readonly string[],

@@ -19,9 +19,15 @@ export {
 export { type Gate, type GateOptions, openGate } from './fuse/gate.js';
 export { KernelError } from './kernel-error.js';
 export * from './mount.js';
-export { createNetworkNamespace, deleteNetworkNamespace, type NamespaceRef } from './namespace.js';
+export {
+  createNetworkNamespace,
+  deleteNetworkNamespace,
+  type NamespaceRef,
+  networkNamespaceCookie,
+} from './namespace.js';
 export type { Address, AddressSettings } from './netlink/address.js';
 export type { Change } from './netlink/change.js';
+export { Conntrack, type Flow, type FlowEnd } from './netlink/conntrack.js';
 export type { Link, LinkChange, LinkSettings, NewLink, PeerLink } from './netlink/link.js';
 export type { BridgeOptions, BridgePortOptions, VxlanOptions } from './netlink/link-options.js';
 export type { LinkRef } from './netlink/message.js';

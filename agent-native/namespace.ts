@@ -34,3 +34,13 @@ export async function createNetworkNamespace(path: string): Promise<void> {
 export async function deleteNetworkNamespace(path: string): Promise<void> {
   await binding.deleteNetworkNamespace(path).catch((error) => rethrow(error));
 }
+
+/**
+ * The number by which BPF programs know a network namespace (`BPF_FUNCTIONS.netnsCookie`): never used again while the
+ * machine is up. Without a reference it is that of this process's own.
+ *
+ * @throws KernelError: `ENOPROTOOPT` on kernels before 5.14
+ */
+export async function networkNamespaceCookie(ref?: NamespaceRef): Promise<bigint> {
+  return await binding.networkNamespaceCookie(ref && namespacePath(ref, 'net')).catch((error) => rethrow(error));
+}

@@ -9,6 +9,7 @@ import {
   type MountFlag,
   mount,
   mountTmpfs,
+  networkNamespaceCookie,
   readSysctls,
   unmount,
   writeSysctls,
@@ -114,6 +115,13 @@ t.test('a network namespace has a name until it is deleted', { skip: withoutRoot
   t.notOk(existsSync(path), 'what a creation that was cut short leaves is removed too');
   writeFileSync(path, 'something');
   t.equal((await refusal(deleteNetworkNamespace(path))).code, 'EINVAL', 'and nothing else');
+});
+
+t.test('a network namespace has one number for BPF programs, by whichever name', { skip: withoutRoot }, async (t) => {
+  const { path } = await networkOf(t);
+  t.not(await networkNamespaceCookie({ path }), await networkNamespaceCookie());
+  t.equal(await networkNamespaceCookie({ pid: process.pid }), await networkNamespaceCookie());
+  t.equal((await refusal(networkNamespaceCookie({ path: `${path}-absent` }))).code, 'ENOENT');
 });
 
 t.test('sysctls are those of the network namespace', { skip: withoutRoot }, async (t) => {

@@ -60,6 +60,7 @@ export const BPF_FUNCTIONS = {
   currentCgroupId: 80,
   socketStorageGet: 107,
   netnsCookie: 122,
+  setReturnValue: 187,
 } as const;
 
 const CLASS = { ld: 0x00, ldx: 0x01, st: 0x02, stx: 0x03, alu: 0x04, jmp: 0x05, jmp32: 0x06, alu64: 0x07 } as const;

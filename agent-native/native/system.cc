@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <sys/mount.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -175,6 +176,30 @@ Napi::Value WriteSysctlsJs(const Napi::CallbackInfo& info) {
                             [](Sysctls& state) { return RunIn(state.spaces, [&] { return WriteSysctls(state); }); });
 }
 
+struct Cookie {
+  Spaces spaces;
+  uint64_t value = 0;
+};
+
+/** SO_NETNS_COOKIE, which the C library of older systems does not know. */
+constexpr int kSocketNetworkCookie = 71;
+
+Failure ReadNetworkCookie(Cookie& cookie) {
+  const Descriptor any(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  if (!any) return LastFailure("open socket");
+  socklen_t size = sizeof cookie.value;
+  if (getsockopt(any.Number(), SOL_SOCKET, kSocketNetworkCookie, &cookie.value, &size) == 0) return {};
+  return LastFailure("read network namespace cookie");
+}
+
+/** networkNamespaceCookie(networkNamespacePath) */
+Napi::Value NetworkNamespaceCookieJs(const Napi::CallbackInfo& info) {
+  return PostState<Cookie>(
+      info.Env().GetInstanceData<Instance>()->system, info.Env(), Cookie{NetworkSpace(info[0])},
+      [](Cookie& state) { return RunIn(state.spaces, [&] { return ReadNetworkCookie(state); }); },
+      [](Napi::Env env, Cookie& state) -> Napi::Value { return Napi::BigInt::New(env, state.value); });
+}
+
 }  // namespace
 
 void ExportSystem(Napi::Env env, Napi::Object exports) {
@@ -182,6 +207,8 @@ void ExportSystem(Napi::Env env, Napi::Object exports) {
   exports.Set("unmount", Napi::Function::New<UnmountJs>(env, "unmount"));
   exports.Set("createNetworkNamespace", Napi::Function::New<CreateNetworkNamespaceJs>(env, "createNetworkNamespace"));
   exports.Set("deleteNetworkNamespace", Napi::Function::New<DeleteNetworkNamespaceJs>(env, "deleteNetworkNamespace"));
+  exports.Set("networkNamespaceCookie",
+              Napi::Function::New<NetworkNamespaceCookieJs>(env, "networkNamespaceCookie"));
   exports.Set("readSysctls", Napi::Function::New<ReadSysctlsJs>(env, "readSysctls"));
   exports.Set("writeSysctls", Napi::Function::New<WriteSysctlsJs>(env, "writeSysctls"));
 }

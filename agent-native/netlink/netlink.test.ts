@@ -1,7 +1,15 @@
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import t, { type Test } from 'tap';
-import { type Change, type Link, Netlink, type NetworkEvent, NetworkWatch, type WatchSubject } from '../index.js';
+import {
+  type Change,
+  Conntrack,
+  type Link,
+  Netlink,
+  type NetworkEvent,
+  NetworkWatch,
+  type WatchSubject,
+} from '../index.js';
 import { json, networkOf, refusal, withoutRoot } from '../kernel.fixture.js';
 
 const skip = withoutRoot;
@@ -652,4 +660,37 @@ t.test('two namespaces exchange a packet over VXLAN', { skip }, async (t) => {
   );
   const [answer] = await once(client.stdout, 'data');
   t.equal(String(answer).trim(), 're: hello from 10.0.0.2');
+});
+
+t.test('flows that are tracked are told with their translation, and forgotten', { skip }, async (t) => {
+  const { path } = await networkOf(t);
+  const inside = (...command: string[]) => {
+    const { status, stderr } = spawnSync('nsenter', [`--net=${path}`, ...command], { encoding: 'utf8' });
+    if (status !== 0) throw new Error(`${command.join(' ')}: ${stderr}`);
+  };
+  inside('ip', 'link', 'set', 'lo', 'up');
+  inside(
+    'nft',
+    `table ip n {
+      chain n { type nat hook output priority -100; udp dport 53 dnat to 127.0.0.2:54; }
+      chain m { type filter hook output priority 0; ct mark set 7; }
+    }`,
+  );
+  inside('bash', '-c', 'echo x > /dev/udp/127.0.0.1/53');
+  const conntrack = await Conntrack.open({ namespace: { path } });
+  const flows = await conntrack.flows('udp');
+  t.match(flows, [
+    {
+      protocol: 'udp',
+      original: { source: '127.0.0.1', destination: '127.0.0.1', destinationPort: 53 },
+      reply: { source: '127.0.0.2', sourcePort: 54, destination: '127.0.0.1' },
+      mark: 7,
+    },
+  ]);
+  t.same(await conntrack.flows('tcp'), []);
+  await conntrack.forget(flows);
+  t.same(await conntrack.flows('udp'), []);
+  await conntrack.forget(flows);
+  await conntrack.close();
+  t.equal((await refusal(Conntrack.open({ namespace: { path: '/run/netns/nowhere' } }))).code, 'ENOENT');
 });

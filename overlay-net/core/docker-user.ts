@@ -4,29 +4,30 @@ export const DOCKER_USER = 'DOCKER-USER';
 /** Arguments of iptables(8), one list a call. */
 export type IptablesCall = string[];
 
-/** What tasks send through their host, and the answers to it: nothing is let in that was not asked for. */
-function accepts(bridge: string): string[] {
-  return [`-i ${bridge} -j ACCEPT`, `-o ${bridge} -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT`];
+/** What comes in by the links, answers, and what is published. What is not to pass nevertheless is dropped in a table of ours. */
+function accepts(links: string): string[] {
+  return [`-i ${links} -j ACCEPT`, `-o ${links} -m conntrack --ctstate RELATED,ESTABLISHED,DNAT -j ACCEPT`];
 }
 
 /**
- * The calls that are missing for Docker's chain to let the gateway's packets through. They go in front of the chain's
+ * The calls that are missing for Docker's chain to let the packets of the gateway's links through. They go in front of the chain's
  * closing RETURN, and so after what the host's administrator wrote there.
  *
  * @param listing  of `iptables -S DOCKER-USER`
+ * @param links    as iptables names them: `apiary_gw+` for all that begin so
  */
-export function missingAccepts(listing: string, bridge: string): IptablesCall[] {
+export function missingAccepts(listing: string, links: string): IptablesCall[] {
   const rules = rulesOf(listing);
   const end = rules.indexOf('-j RETURN');
   const place = end < 0 ? rules.length : end;
-  return accepts(bridge)
+  return accepts(links)
     .filter((rule) => !rules.slice(0, place).includes(rule))
     .map((rule, i) => ['-I', DOCKER_USER, `${place + 1 + i}`, ...rule.split(' ')]);
 }
 
 /** The calls that take them out of the chain again, as often as each is there. */
-export function presentAccepts(listing: string, bridge: string): IptablesCall[] {
-  const wanted = accepts(bridge);
+export function presentAccepts(listing: string, links: string): IptablesCall[] {
+  const wanted = accepts(links);
   return rulesOf(listing)
     .filter((rule) => wanted.includes(rule))
     .map((rule) => ['-D', DOCKER_USER, ...rule.split(' ')]);

@@ -73,6 +73,8 @@ export interface LocalTask {
   gatewayAddress: string;
   /** Inode of its network namespace. */
   namespace: number;
+  /** By which BPF programs know that namespace; left out where the kernel does not tell it. */
+  namespaceCookie?: bigint;
   attachments: readonly TaskAttachment[];
 }
 

@@ -1,18 +1,46 @@
-import { type Change, type Link, type NamespaceRef, Netlink, RulesetWatch, writeSysctls } from '@apiary/agent-native';
+import {
+  type Change,
+  type Link,
+  type NamespaceRef,
+  Netlink,
+  type NetworkEvent,
+  NetworkWatch,
+  RulesetWatch,
+  writeSysctls,
+} from '@apiary/agent-native';
 import { ApiaryError, type Clock, messageOf, systemCodeOf } from '@apiary/std';
-import { type GatewaySubnet, hexadecimal, macOf, overlap, parseIpv4Prefix, readGatewaySubnet } from '../core/index.js';
+import {
+  confinedTasks,
+  type GatewayPeer,
+  type GatewaySubnet,
+  gatewayPeers,
+  type HostPort,
+  hexadecimal,
+  isTunnelMac,
+  macOf,
+  type NetworkState,
+  overlap,
+  type PortRow,
+  parseIpv4Prefix,
+  portRows,
+  readGatewaySubnet,
+  tunnelEnd,
+} from '../core/index.js';
+import { GATEWAY_HAIRPIN, GATEWAY_PROTOCOL, GATEWAY_TUNNEL, GatewayTunnel } from './gateway-tunnel.js';
 import { PacketFilter, removeRules } from './packet-filter.js';
+import { StrayFlows } from './stray-flows.js';
 import { Upkeep } from './upkeep.js';
 
 /** The bridge that is every task's gateway. */
 export const GATEWAY_BRIDGE = 'apiary_gw';
+const OWN_LINKS: readonly string[] = [GATEWAY_BRIDGE, GATEWAY_TUNNEL, ...Object.values(GATEWAY_HAIRPIN)];
 /** With an address in hexadecimal: the host's end of a task's link. */
 const PORT_PREFIX = 'apgw';
 /** The task's end. */
 const TASK_LINK = 'eth0';
 const LONGEST_MTU = 1_500;
 
-/** Links are asked for without a process: often. */
+/** What is taken away is heard of at once; this is for what is only changed. */
 const LINK_PERIOD_MS = 3_000;
 /** What changes the rules of nftables is heard of at once; this is for iptables of the old kind. */
 const FILTER_PERIOD_MS = 30_000;
@@ -41,11 +69,17 @@ export class GatewayNetwork {
   readonly subnet: GatewaySubnet;
   readonly #netlink: Netlink;
   readonly #filter: PacketFilter;
+  readonly #tunnel: GatewayTunnel;
+  readonly #flows: StrayFlows;
   readonly #logger: GatewayLogger;
   readonly #linkUpkeep: Upkeep;
   readonly #filterUpkeep: Upkeep;
-  #watch: RulesetWatch | undefined;
+  #watches: { close(): void }[] = [];
   #mtu = LONGEST_MTU;
+  #state: NetworkState | undefined;
+  #hostPorts: readonly HostPort[] | undefined;
+  #peers: GatewayPeer[] = [];
+  #rows: PortRow[] = [];
 
   /**
    * Resolves when tasks can be attached.
@@ -62,7 +96,7 @@ export class GatewayNetwork {
       await network.#ensureLinks();
       await writeSysctls({ 'net.ipv4.ip_forward': 1 });
       await network.#filter.ensure();
-      await network.#watchRules();
+      await network.#watch();
     } catch (error) {
       await network.close();
       throw error;
@@ -74,12 +108,37 @@ export class GatewayNetwork {
     this.subnet = subnet;
     this.#netlink = netlink;
     this.#logger = logger;
-    this.#filter = new PacketFilter(GATEWAY_BRIDGE, subnet);
+    this.#filter = new PacketFilter({
+      bridge: GATEWAY_BRIDGE,
+      tunnel: GATEWAY_TUNNEL,
+      hairpin: GATEWAY_HAIRPIN,
+      subnet,
+    });
+    this.#tunnel = new GatewayTunnel(netlink, GATEWAY_BRIDGE, subnet.gateway);
+    this.#flows = new StrayFlows(netlink);
     const onFailure = (reason: string) => logger.warn({ reason }, 'cannot look after the gateway network');
     const upkeep = (periodMs: number, work: () => Promise<string[]>) =>
       new Upkeep({ clock, periodMs, gatherMs: GATHER_MS, onFailure, work: async () => this.#tell(await work()) });
-    this.#linkUpkeep = upkeep(LINK_PERIOD_MS, () => this.#ensureLinks());
-    this.#filterUpkeep = upkeep(FILTER_PERIOD_MS, () => this.#filter.ensure());
+    this.#linkUpkeep = upkeep(LINK_PERIOD_MS, () => this.#ensureAllLinks());
+    this.#filterUpkeep = upkeep(FILTER_PERIOD_MS, () => this.#ensureFilter());
+  }
+
+  /**
+   * What is known of the cluster's networks: the other hosts, and what is published on all of them. Until it is told,
+   * what an earlier process made for it stays.
+   *
+   * @returns when the kernel does as it says, or cannot
+   */
+  async apply(state: NetworkState): Promise<void> {
+    this.#state = state;
+    this.#peers = gatewayPeers(state);
+    await this.#arrange();
+  }
+
+  /** The ports of this host that lead to tasks of its own. @returns when they do, or cannot */
+  async publish(hostPorts: readonly HostPort[]): Promise<void> {
+    this.#hostPorts = hostPorts;
+    await this.#arrange();
   }
 
   /** Something happened that may have cost the network a part: the engine was restarted. */
@@ -121,9 +180,33 @@ export class GatewayNetwork {
 
   /** Looks after it no more; it stays as it is. */
   async close(): Promise<void> {
-    this.#watch?.close();
+    for (const watch of this.#watches) watch.close();
     await Promise.all([this.#linkUpkeep.stop(), this.#filterUpkeep.stop()]);
+    await this.#flows.close();
     await this.#netlink.close();
+  }
+
+  async #arrange(): Promise<void> {
+    // Half of it would take away what an earlier process made of the other half.
+    if (this.#state === undefined || this.#hostPorts === undefined) return;
+    const { selfId, publishedPorts } = this.#state;
+    this.#rows = portRows({ selfId, publishedPorts }, this.#peers, this.#hostPorts);
+    this.#filter.want({ peers: this.#peers, ports: this.#rows, confined: confinedTasks(this.#state) });
+    // The way there is before what leads to it.
+    await this.#linkUpkeep.now();
+    await this.#filterUpkeep.now();
+  }
+
+  async #ensureAllLinks(): Promise<string[]> {
+    const repaired = await this.#ensureLinks();
+    if (this.#state === undefined || this.#hostPorts === undefined) return repaired;
+    return [...repaired, ...(await this.#tunnel.ensure(tunnelEnd(this.#state), this.#peers))];
+  }
+
+  async #ensureFilter(): Promise<string[]> {
+    const repaired = await this.#filter.ensure();
+    if (this.#state !== undefined && this.#hostPorts !== undefined) await this.#flows.redirect(this.#rows, this.#peers);
+    return repaired;
   }
 
   #attachment(namespace: NamespaceRef, address: string, port: string): Change[] {
@@ -207,10 +290,10 @@ export class GatewayNetwork {
   /** What is sent to the host's own network would go to the bridge. */
   async #refuseOverlap(): Promise<void> {
     const own = parseIpv4Prefix(this.subnet.subnet);
-    const bridge = await this.#netlink.link(GATEWAY_BRIDGE);
     for (const { link, address } of await this.#netlink.addresses({ family: 'ipv4' })) {
-      if (link === bridge?.index || !overlap(own, parseIpv4Prefix(address))) continue;
+      if (!overlap(own, parseIpv4Prefix(address))) continue;
       const name = (await this.#netlink.link(link))?.name ?? 'another link';
+      if (OWN_LINKS.includes(name)) continue;
       throw new ApiaryError(
         'failed-precondition',
         `gateway subnet ${this.subnet.subnet} overlaps ${address}, the address of ${name}`,
@@ -226,14 +309,24 @@ export class GatewayNetwork {
     return Math.min(uplink?.mtu ?? LONGEST_MTU, LONGEST_MTU);
   }
 
-  async #watchRules(): Promise<void> {
-    this.#watch = await RulesetWatch.open({
-      listener: () => this.#filterUpkeep.ask(),
-      onFailure: (error) => this.#logger.warn({ reason: error.message }, 'changes of nftables are not heard of'),
-    }).catch((error: unknown) => {
-      this.#logger.warn({ reason: messageOf(error) }, 'changes of nftables are not heard of');
+  async #watch(): Promise<void> {
+    const failed = (what: string) => (error: unknown) => {
+      this.#logger.warn({ reason: messageOf(error) }, `changes of ${what} are not heard of`);
       return undefined;
-    });
+    };
+    const opened = await Promise.all([
+      RulesetWatch.open({ listener: () => this.#filterUpkeep.ask(), onFailure: failed('nftables') }).catch(
+        failed('nftables'),
+      ),
+      NetworkWatch.open({
+        subjects: ['links', 'routes', 'rules', 'neighbours'],
+        listener: (events) => {
+          if (events.some(isLoss)) this.#linkUpkeep.ask();
+        },
+        onFailure: failed('the network'),
+      }).catch(failed('the network')),
+    ]);
+    this.#watches = opened.filter((watch) => watch !== undefined);
   }
 
   #tell(repaired: string[]): void {
@@ -246,10 +339,30 @@ export async function removeGatewayNetwork(): Promise<void> {
   const netlink = await Netlink.open();
   try {
     for (const { name } of await portsOf(netlink)) await deleteLink(netlink, name);
+    await new GatewayTunnel(netlink, GATEWAY_BRIDGE, '').remove();
     await deleteLink(netlink, GATEWAY_BRIDGE);
-    await removeRules(GATEWAY_BRIDGE);
+    await removeRules();
   } finally {
     await netlink.close();
+  }
+}
+
+/** Whether a part of a gateway network may be gone, but for the links of tasks: these go with them. */
+function isLoss(event: NetworkEvent): boolean {
+  if (event.change === 'lost') return true;
+  switch (event.kind) {
+    case 'link':
+      return OWN_LINKS.includes(event.link.name) && !(event.change === 'set' && event.link.isUp);
+    case 'route':
+      return event.change === 'gone' && event.route.protocol === `${GATEWAY_PROTOCOL}`;
+    case 'rule':
+      return event.change === 'gone' && event.rule.protocol === GATEWAY_PROTOCOL;
+    case 'neighbour':
+      return event.change === 'gone' && isTunnelMac(event.neighbour.mac ?? '');
+    case 'fdb':
+      return event.change === 'gone' && isTunnelMac(event.fdb.mac);
+    case 'address':
+      return false;
   }
 }
 

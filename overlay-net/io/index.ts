@@ -5,3 +5,4 @@
 export * from './gateway-network.js';
 export { type Asker, NameServer, type NameServerOptions } from './name-server.js';
 export { OverlayNetwork, type OverlayNetworkOptions, removeOverlayNetwork } from './overlay-network.js';
+export * from './vip-balancer.js';

@@ -1,10 +1,13 @@
 import { messageOf } from '@apiary/std';
 import {
   DOCKER_USER,
-  type GatewaySubnet,
+  type GatewayFilter,
+  type GatewayLinks,
   gatewayRules,
+  gatewayRulesUpdate,
   type IptablesCall,
   missingAccepts,
+  NO_FILTER,
   presentAccepts,
   TABLE,
   withoutGatewayRules,
@@ -14,16 +17,23 @@ import { done, tried } from './command.js';
 /** For another that changes the rules at the same time to let go of the lock. */
 const WAIT = ['-w', '10'];
 
-/** The rules of a gateway network: a table of ours, and two accepts in Docker's chain where there is one. */
-export class PacketFilter {
-  readonly #bridge: string;
-  readonly #subnet: GatewaySubnet;
-  /** How nft tells our table, as we made it. */
-  #made: string | undefined;
+/** Every link of a gateway network, as iptables names them. */
+const LINKS = 'apiary_gw+';
 
-  constructor(bridge: string, subnet: GatewaySubnet) {
-    this.#bridge = bridge;
-    this.#subnet = subnet;
+/** The rules of a gateway network: a table of ours, and accepts in Docker's chain where there is one. */
+export class PacketFilter {
+  readonly #links: GatewayLinks;
+  #wanted: GatewayFilter | undefined;
+  /** What is in the table, as we made it, and how nft tells it. */
+  #made: { filter: GatewayFilter | undefined; text: string | undefined } | undefined;
+
+  constructor(links: GatewayLinks) {
+    this.#links = links;
+  }
+
+  /** Until it is told, what an earlier process left of the same network stays as it is: it works. */
+  want(filter: GatewayFilter): void {
+    this.#wanted = filter;
   }
 
   /**
@@ -38,25 +48,35 @@ export class PacketFilter {
 
   async #ensureTable(): Promise<string[]> {
     const present = await listTable();
-    if (present !== undefined && present === this.#made) return [];
-    await done('nft', ['-f', '-'], gatewayRules(this.#bridge, this.#subnet));
-    this.#made = await listTable();
-    return [`nftables table "${TABLE}"`];
+    const made = this.#made;
+    if (made === undefined && this.#wanted === undefined && present?.includes(this.#links.subnet.subnet) === true) {
+      this.#made = { filter: undefined, text: present };
+      return [];
+    }
+    const isAsMade = made !== undefined && present === made.text;
+    const wanted = this.#wanted ?? made?.filter ?? NO_FILTER;
+    if (isAsMade && (this.#wanted === undefined || made.filter === wanted)) return [];
+    const update = isAsMade && made.filter !== undefined ? gatewayRulesUpdate(made.filter, wanted) : undefined;
+    // Whatever becomes of it, what is there is not known until it is over.
+    this.#made = { filter: undefined, text: undefined };
+    if (update !== '') await done('nft', ['-f', '-'], update ?? gatewayRules(this.#links, wanted));
+    this.#made = { filter: wanted, text: update === '' ? present : await listTable() };
+    return isAsMade ? [] : [`nftables table "${TABLE}"`];
   }
 
   async #ensureAccepts(): Promise<string[]> {
     const listing = await dockerUser();
     if (listing === undefined) return [];
-    const calls = missingAccepts(listing, this.#bridge);
+    const calls = missingAccepts(listing, LINKS);
     for (const call of calls) await iptables(call);
     return calls.length === 0 ? [] : [`accepts in ${DOCKER_USER}`];
   }
 }
 
-/** Takes away the rules of whatever gateway network there is with this bridge. */
-export async function removeRules(bridge: string): Promise<void> {
+/** Takes away the rules of whatever gateway network there is. */
+export async function removeRules(): Promise<void> {
   await done('nft', ['-f', '-'], withoutGatewayRules());
-  for (const call of presentAccepts((await dockerUser()) ?? '', bridge)) await iptables(call);
+  for (const call of presentAccepts((await dockerUser()) ?? '', LINKS)) await iptables(call);
 }
 
 function listTable(): Promise<string | undefined> {

@@ -16,6 +16,7 @@ export class Upkeep {
   readonly #options: UpkeepOptions;
   #timer: Timer | undefined;
   #running: Promise<void> | undefined;
+  #next: Promise<void> | undefined;
   #isAsked = false;
   #isOver = false;
 
@@ -29,6 +30,18 @@ export class Upkeep {
     if (this.#isAsked) return;
     this.#isAsked = true;
     if (this.#running === undefined) this.#later(this.#options.gatherMs);
+  }
+
+  /** It has to be done at once. Resolves when work that was begun after this is over, whatever came of it. */
+  now(): Promise<void> {
+    this.#next ??= (this.#running ?? Promise.resolve()).then(() => {
+      this.#next = undefined;
+      if (this.#isOver) return;
+      this.#timer?.cancel();
+      this.#work();
+      return this.#running;
+    });
+    return this.#next;
   }
 
   /** No work is begun any more; resolves when what is under way is over. */

@@ -1,0 +1,65 @@
+import { parseIpv4 } from './ipv4.js';
+import type { NetworkState } from './network-state.js';
+
+/** How many of a service's tasks a host can know; of more it has its own share. */
+export const MOST_VIP_BACKENDS = 512;
+
+/** Where connections to a service's address on a network go. */
+export interface VipRow {
+  vip: string;
+  /** Of the network: those who are on it use the row. */
+  vni: number;
+  /** Addresses of live tasks. Empty: who connects is refused. */
+  backends: string[];
+}
+
+/** That who is in a network namespace is on a network. */
+export interface VipMember {
+  namespaceCookie: bigint;
+  vni: number;
+}
+
+/** The VIPs of the networks that this host has tasks on, by address, and those tasks. */
+export function vipRows(state: NetworkState): { rows: VipRow[]; members: VipMember[] } {
+  const members: VipMember[] = [];
+  const used = new Set<string>();
+  for (const { namespaceCookie = 0n, attachments } of state.tasks.values()) {
+    for (const { networkId } of attachments) {
+      const vni = state.networks.get(networkId)?.vni ?? 0;
+      if (vni === 0 || namespaceCookie === 0n) continue;
+      used.add(networkId);
+      members.push({ namespaceCookie, vni });
+    }
+  }
+  const rows = [...used].flatMap((networkId) => networkRows(state, networkId));
+  return { rows: rows.sort((a, b) => (a.vip < b.vip ? -1 : 1)), members };
+}
+
+function networkRows({ selfId, networks, endpointSets }: NetworkState, networkId: string): VipRow[] {
+  const vni = networks.get(networkId)?.vni ?? 0;
+  const set = endpointSets.get(networkId);
+  if (set === undefined) return [];
+  const backends = new Map<string, string[]>();
+  for (const { serviceId, address, live } of set.endpoints.values()) {
+    if (!live || parseIpv4(address) === undefined) continue;
+    const known = backends.get(serviceId);
+    if (known === undefined) backends.set(serviceId, [address]);
+    else known.push(address);
+  }
+  const rows: VipRow[] = [];
+  for (const { serviceId, vip } of set.services.values()) {
+    if (parseIpv4(vip) === undefined) continue;
+    rows.push({ vip, vni, backends: share(backends.get(serviceId)?.sort() ?? [], selfId) });
+  }
+  return rows;
+}
+
+/** As many as a host can know, beginning somewhere else on each host. */
+function share(sorted: string[], selfId: string): string[] {
+  if (sorted.length <= MOST_VIP_BACKENDS) return sorted;
+  // FNV-1a, so that ids that are alike begin far apart.
+  let hash = 0x811c9dc5;
+  for (const char of selfId) hash = Math.imul(hash ^ (char.codePointAt(0) ?? 0), 0x01000193) >>> 0;
+  const start = hash % sorted.length;
+  return [...sorted.slice(start), ...sorted.slice(0, start)].slice(0, MOST_VIP_BACKENDS).sort();
+}

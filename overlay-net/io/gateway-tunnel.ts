@@ -1,0 +1,281 @@
+import { type Change, type Link, type Netlink, type Route, readSysctls, writeSysctls } from '@apiary/agent-native';
+import { ApiaryError } from '@apiary/std';
+import {
+  ENTRY_MARK,
+  ENTRY_MARK_MASK,
+  type GatewayPeer,
+  isEntryTable,
+  MAIN_TABLE,
+  type TunnelEnd,
+  type TunnelRow,
+  tunnelChanges,
+  tunnelMac,
+  tunnelRows,
+} from '../core/index.js';
+
+/** The device to other hosts' tasks. */
+export const GATEWAY_TUNNEL = 'apiary_gwx';
+/** Two ends of one link of the host with itself: out of the first, in by the second. */
+export const GATEWAY_HAIRPIN = { out: 'apiary_gwo', in: 'apiary_gwi' } as const;
+/** Its network on the wire: one number for all hosts, that no user's network has. */
+const VNI = 97;
+/** Who made a route or a rule (rtm_protocol): a number that nobody else is known to use. */
+export const GATEWAY_PROTOCOL = 97;
+const ENCAPSULATION_BYTES = { ipv4: 50, ipv6: 70 } as const;
+
+/** Of both ends: without ARP one sends to its own address, and so to the other's. */
+const HAIRPIN_MAC = '02:63:00:00:00:01';
+
+/**
+ * What comes in may have any source: a client of another host, or one on this very host that took the way by another.
+ * These hold whatever is set for all links.
+ */
+const ANY_SOURCE = { rp_filter: '2', accept_local: '1', src_valid_mark: '1' } as const;
+/** Replies to clients on loopback come in by it. */
+const TO_LOOPBACK = { route_localnet: '1' } as const;
+
+/**
+ * The ways of a gateway network: to the hosts, over a routed VXLAN device whose neighbours are all known, so that nothing is
+ * asked for, flooded or learned; and from one task of this host to another.
+ */
+export class GatewayTunnel {
+  readonly #netlink: Netlink;
+  readonly #bridge: string;
+  readonly #gateway: string;
+
+  /** @param gateway  this host's address on its gateway network */
+  constructor(netlink: Netlink, bridge: string, gateway: string) {
+    this.#netlink = netlink;
+    this.#bridge = bridge;
+    this.#gateway = gateway;
+  }
+
+  /**
+   * Puts right what is not as it should be; without peers there is no tunnel.
+   *
+   * @returns what was put right, in words
+   */
+  async ensure(end: TunnelEnd | undefined, peers: readonly GatewayPeer[]): Promise<string[]> {
+    const reached = end === undefined ? [] : peers;
+    const repaired = [...(await this.#ensureHairpin()), ...(await this.#ensureTunnel(end, reached))];
+    const wanted = tunnelRows(reached, this.#gateway);
+    const { remove, add } = tunnelChanges(wanted, await this.#rows());
+    const refused = await this.#netlink.tryAll(remove.map((row) => this.#change('delete', row)));
+    const error = refused.find((each) => each !== undefined && !['ENOENT', 'ESRCH'].includes(each.code));
+    if (error !== undefined) throw error;
+    await this.#netlink.apply(add.map((row) => this.#change('add', row)));
+    if (remove.length + add.length > 0) repaired.push(`routes to ${reached.length} hosts`);
+    if (await ensureSysctls(this.#bridge, TO_LOOPBACK)) repaired.push(`settings of ${this.#bridge}`);
+    return repaired;
+  }
+
+  /** Takes it away, made by whichever process. */
+  async remove(): Promise<void> {
+    const rules = (await this.#rules()).map((row) => this.#change('delete', row));
+    // Routes and neighbours go with the devices.
+    const links = [GATEWAY_TUNNEL, GATEWAY_HAIRPIN.in];
+    const refused = await this.#netlink.tryAll([
+      ...rules,
+      ...links.map((link): Change => ({ do: 'delete-link', link })),
+    ]);
+    const error = refused.find((each) => each !== undefined && !['ENOENT', 'ENODEV'].includes(each.code));
+    if (error !== undefined) throw error;
+  }
+
+  async #ensureHairpin(): Promise<string[]> {
+    const ends = await Promise.all(Object.values(GATEWAY_HAIRPIN).map((name) => this.#netlink.link(name)));
+    const repaired = new Set<string>();
+    if (!ends.every((link) => link?.isUp === true && link.kind === 'veth')) {
+      const [out, back] = [GATEWAY_HAIRPIN.out, GATEWAY_HAIRPIN.in];
+      await this.#netlink.tryAll([{ do: 'delete-link', link: out }]);
+      await this.#netlink.apply([
+        {
+          do: 'add-link',
+          link: {
+            kind: 'veth',
+            name: out,
+            address: HAIRPIN_MAC,
+            isArpOff: true,
+            peer: { name: back, address: HAIRPIN_MAC },
+          },
+        },
+        ...[out, back].map((link): Change => ({ do: 'set-link', link, to: { ipv6AddressGeneration: 'none' } })),
+        // Without an address of its own a link takes in nothing from anywhere.
+        { do: 'add-address', address: { link: back, address: `${this.#gateway}/32` } },
+        ...[out, back].map((link): Change => ({ do: 'set-link', link, to: { isUp: true } })),
+      ]);
+      repaired.add(back);
+    }
+    if (await ensureSysctls(GATEWAY_HAIRPIN.in, ANY_SOURCE)) repaired.add(GATEWAY_HAIRPIN.in);
+    return [...repaired];
+  }
+
+  async #ensureTunnel(end: TunnelEnd | undefined, peers: readonly GatewayPeer[]): Promise<string[]> {
+    const link = await this.#netlink.link(GATEWAY_TUNNEL);
+    if (end !== undefined && peers.length > 0) return await this.#ensureLink(end, link);
+    if (link === undefined) return [];
+    await this.#netlink.apply([{ do: 'delete-link', link: GATEWAY_TUNNEL }]);
+    return [GATEWAY_TUNNEL];
+  }
+
+  async #ensureLink(end: TunnelEnd, link: Link | undefined): Promise<string[]> {
+    const mtu = await this.#mtu(end);
+    const isOther =
+      link !== undefined &&
+      (link.vxlan?.vni !== VNI || link.vxlan.local !== end.local || link.vxlan.port !== end.port || link.mtu !== mtu);
+    if (link !== undefined && link.kind !== 'vxlan') {
+      throw new ApiaryError('failed-precondition', `link ${GATEWAY_TUNNEL} is no VXLAN device: remove it`);
+    }
+    if (isOther) await this.#netlink.apply([{ do: 'delete-link', link: GATEWAY_TUNNEL }]);
+    const present = isOther ? undefined : link;
+    if (present === undefined) await this.#makeLink(end, mtu);
+    const changes = present === undefined ? [] : await this.#linkChanges(present);
+    await this.#netlink.apply(changes);
+    const isSet = await ensureSysctls(GATEWAY_TUNNEL, { ...ANY_SOURCE, ...TO_LOOPBACK });
+    return present === undefined || changes.length > 0 || isSet ? [GATEWAY_TUNNEL] : [];
+  }
+
+  async #makeLink({ local, port }: TunnelEnd, mtu: number): Promise<void> {
+    await this.#netlink.apply([
+      {
+        do: 'add-link',
+        link: {
+          kind: 'vxlan',
+          name: GATEWAY_TUNNEL,
+          address: tunnelMac(this.#gateway),
+          mtu,
+          vxlan: { vni: VNI, local, port, learning: false },
+        },
+      },
+      { do: 'set-link', link: GATEWAY_TUNNEL, to: { ipv6AddressGeneration: 'none' } },
+      { do: 'add-address', address: { link: GATEWAY_TUNNEL, address: `${this.#gateway}/32` } },
+      { do: 'set-link', link: GATEWAY_TUNNEL, to: { isUp: true } },
+    ]);
+  }
+
+  async #linkChanges({ index, isUp, address }: Link): Promise<Change[]> {
+    const own = `${this.#gateway}/32`;
+    const mac = tunnelMac(this.#gateway);
+    const held = (await this.#netlink.addresses({ family: 'ipv4', link: index })).map((each) => each.address);
+    const others = held.filter((each) => each !== own);
+    return [
+      ...others.map((each): Change => ({ do: 'delete-address', address: { link: index, address: each } })),
+      ...(held.includes(own) ? [] : [{ do: 'add-address', address: { link: index, address: own } } as const]),
+      ...(isUp && address === mac ? [] : [{ do: 'set-link', link: index, to: { isUp: true, address: mac } } as const]),
+    ];
+  }
+
+  /** What fits into the packets of the link that has the address. */
+  async #mtu({ local }: TunnelEnd): Promise<number> {
+    const held = (await this.#netlink.addresses()).find(({ address }) => address.split('/')[0] === local);
+    const underlay = held === undefined ? undefined : await this.#netlink.link(held.link);
+    return (underlay?.mtu ?? 1_500) - ENCAPSULATION_BYTES[local.includes(':') ? 'ipv6' : 'ipv4'];
+  }
+
+  /** What there is of rows that could be ours. */
+  async #rows(): Promise<TunnelRow[]> {
+    const [tunnel, out] = await Promise.all(
+      [GATEWAY_TUNNEL, GATEWAY_HAIRPIN.out].map((name) => this.#netlink.link(name)),
+    );
+    const rows = await this.#rules();
+    if (out !== undefined) {
+      for (const { destination, table } of await this.#routes(out.index))
+        rows.push({ kind: 'hairpin', destination, table });
+    }
+    if (tunnel === undefined) return rows;
+    for (const { address, mac = '', state } of await this.#netlink.neighbours({ family: 'ipv4', link: tunnel.index })) {
+      rows.push({ kind: 'neighbour', address, mac: state === 'permanent' ? mac : '' });
+    }
+    for (const { mac, destination = '' } of await this.#netlink.fdb({ link: tunnel.index })) {
+      rows.push({ kind: 'fdb', mac, destination });
+    }
+    for (const { destination, gateway = '', table, source = '' } of await this.#routes(tunnel.index)) {
+      rows.push({ kind: 'route', destination, gateway, table, source });
+    }
+    return rows;
+  }
+
+  async #routes(link: number): Promise<Route[]> {
+    const routes = await this.#netlink.routes({ family: 'ipv4', link });
+    return routes.filter(({ table }) => table === MAIN_TABLE || isEntryTable(table));
+  }
+
+  async #rules(): Promise<TunnelRow[]> {
+    const rules = (await this.#netlink.rules({ family: 'ipv4' })).filter(
+      ({ protocol }) => protocol === GATEWAY_PROTOCOL,
+    );
+    return rules.map(({ action, priority = 0, mark = 0, table }): TunnelRow => {
+      if (action === 'goto') return { kind: 'pass', priority };
+      if (action === 'nop') return { kind: 'landing', priority };
+      return { kind: 'rule', priority, mark, table };
+    });
+  }
+
+  #change(how: 'add' | 'delete', row: TunnelRow): Change {
+    const link = GATEWAY_TUNNEL;
+    switch (row.kind) {
+      case 'neighbour': {
+        const { address, mac } = row;
+        if (how === 'delete') return { do: 'delete-neighbour', neighbour: { link, address } };
+        // In the place of one that the kernel is looking for.
+        return { do: 'add-neighbour', neighbour: { link, address, mac, isReplacing: true } };
+      }
+      case 'fdb': {
+        const { mac, destination } = row;
+        return { do: `${how}-fdb`, fdb: { link, mac, destination, table: 'self' } };
+      }
+      case 'route': {
+        const { destination, gateway, table, source } = row;
+        const route = { destination, family: 'ipv4', table, link } as const;
+        if (how === 'delete') return { do: 'delete-route', route };
+        const from = source === '' ? {} : { source };
+        return { do: 'add-route', route: { ...route, gateway, isOnLink: true, protocol: GATEWAY_PROTOCOL, ...from } };
+      }
+      case 'hairpin': {
+        const { destination, table } = row;
+        const route = { destination, family: 'ipv4', table, link: GATEWAY_HAIRPIN.out } as const;
+        return { do: `${how}-route`, route: how === 'delete' ? route : { ...route, protocol: GATEWAY_PROTOCOL } };
+      }
+      case 'rule': {
+        const { priority, mark, table } = row;
+        const rule = {
+          family: 'ipv4',
+          priority,
+          mark,
+          table,
+          inputLink: this.#bridge,
+          protocol: GATEWAY_PROTOCOL,
+        } as const;
+        return { do: `${how}-rule`, rule };
+      }
+      case 'pass':
+        return {
+          do: `${how}-rule`,
+          rule: {
+            family: 'ipv4',
+            priority: row.priority,
+            isInverted: true,
+            mark: ENTRY_MARK,
+            markMask: ENTRY_MARK_MASK,
+            action: 'goto',
+            gotoPriority: row.priority + 2,
+            protocol: GATEWAY_PROTOCOL,
+          },
+        };
+      case 'landing':
+        return {
+          do: `${how}-rule`,
+          rule: { family: 'ipv4', priority: row.priority, action: 'nop', protocol: GATEWAY_PROTOCOL },
+        };
+    }
+  }
+}
+
+/** @returns whether a link's setting was another */
+async function ensureSysctls(link: string, settings: Readonly<Record<string, string>>): Promise<boolean> {
+  const wanted = new Map(Object.entries(settings).map(([name, value]) => [`net/ipv4/conf/${link}/${name}`, value]));
+  const present = await readSysctls([...wanted.keys()]);
+  const wrong = [...wanted].filter(([name, value]) => present.get(name) !== value);
+  if (wrong.length > 0) await writeSysctls(Object.fromEntries(wrong));
+  return wrong.length > 0;
+}

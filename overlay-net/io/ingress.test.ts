@@ -1,0 +1,436 @@
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdirSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { createNetworkNamespace, deleteNetworkNamespace } from '@apiary/agent-native';
+import t, { type Test } from 'tap';
+import {
+  gatewaySubnet,
+  type HostPort,
+  type NetworkState,
+  type PublishedPort,
+  readGatewaySubnet,
+} from '../core/index.js';
+import type { Answer, Order } from './gateway-host.fixture.js';
+
+/** This file runs in a network namespace of its own: the hosts' link is in it. */
+const INSIDE = 'APIARY_TEST_NETWORK';
+const isRoot = process.getuid?.() === 0;
+if (isRoot && process.env[INSIDE] === undefined) {
+  const args = ['--net', process.execPath, fileURLToPath(import.meta.url)];
+  const { status } = spawnSync('unshare', args, { stdio: 'inherit', env: { ...process.env, [INSIDE]: '1' } });
+  process.exit(status ?? 1);
+}
+const skip = isRoot ? false : 'root is needed, for network namespaces';
+t.setTimeout(120_000);
+
+const OUTSIDE = '192.0.2.99';
+
+function sh(command: string): string {
+  const { status, stdout, stderr } = spawnSync('sh', ['-c', command], { encoding: 'utf8' });
+  if (status !== 0) throw new Error(`${command}: ${stderr}`);
+  return stdout.trim();
+}
+
+async function namespaceOf(t: Test, label: string): Promise<string> {
+  mkdirSync('/run/netns', { recursive: true });
+  const path = `/run/netns/apiary-ingress-${process.pid}-${label}`;
+  await createNetworkNamespace(path);
+  t.teardown(() => deleteNetworkNamespace(path).catch(() => {}));
+  return path;
+}
+
+/** A machine on the hosts' link. */
+class Machine {
+  readonly path: string;
+  readonly address: string;
+
+  constructor(path: string, address: string) {
+    this.path = path;
+    this.address = address;
+  }
+
+  static async plugIn(t: Test, label: string, address: string): Promise<Machine> {
+    const path = await namespaceOf(t, label);
+    sh(`ip link show lan >/dev/null 2>&1 || { ip link add lan type bridge; ip link set lan up; }
+      ip link add ${label} type veth peer name eth0 netns ${path.split('/').pop()}; ip link set ${label} master lan up`);
+    const machine = new Machine(path, address);
+    machine.sh(`ip addr add ${address}/24 dev eth0; ip link set eth0 up; ip link set lo up`);
+    return machine;
+  }
+
+  sh(command: string): string {
+    return sh(`nsenter --net=${this.path} sh -c '${command}'`);
+  }
+
+  /** What is answered to somebody who connects from here: who answers, and whom it sees. Empty for nothing. */
+  ask(address: string, port = 8080): string {
+    const args = [`--net=${this.path}`, 'busybox', 'nc', '-w', '1', address, String(port)];
+    return spawnSync('nsenter', args, { encoding: 'utf8', input: '' }).stdout.trim();
+  }
+
+  /** A process that goes on here; what it is sent and says are lines. */
+  talk(t: Test, code: string): { say: (line: string) => void; hear: () => Promise<string> } {
+    const child = spawn('nsenter', [`--net=${this.path}`, process.execPath, '-e', code]);
+    const heard: string[] = [];
+    let wake = () => {};
+    let rest = '';
+    for (const stream of [child.stdout, child.stderr]) {
+      stream.setEncoding('utf8').on('data', (text: string) => {
+        const lines = (rest + text).split('\n');
+        rest = lines.pop() ?? '';
+        heard.push(...lines);
+        wake();
+      });
+    }
+    t.teardown(async () => {
+      if (child.exitCode !== null || child.signalCode !== null) return;
+      child.kill('SIGKILL');
+      await once(child, 'close');
+    });
+    return {
+      say: (line) => child.stdin.write(`${line}\n`),
+      hear: async () => {
+        while (heard.length === 0) await new Promise<void>((resolve) => (wake = resolve));
+        return heard.shift() ?? '';
+      },
+    };
+  }
+}
+
+/** One with a gateway network, in the hands of a process of its own. */
+class Host extends Machine {
+  readonly index: number;
+  readonly id: string;
+  readonly repaired: string[] = [];
+  readonly troubles: string[] = [];
+  #process: ChildProcess | undefined;
+  #orders = 0;
+  #wake: (() => void)[] = [];
+  readonly #answers = new Map<number, string>();
+
+  constructor(machine: Machine, index: number) {
+    super(machine.path, machine.address);
+    this.index = index;
+    this.id = `n${index}`;
+  }
+
+  get subnet(): string {
+    return gatewaySubnet(this.index);
+  }
+
+  get gateway(): string {
+    return readGatewaySubnet(this.subnet).gateway;
+  }
+
+  async start(): Promise<void> {
+    const fixture = fileURLToPath(new URL('./gateway-host.fixture.js', import.meta.url));
+    this.#process = spawn('nsenter', [`--net=${this.path}`, process.execPath, fixture], {
+      stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+      serialization: 'advanced',
+    });
+    this.#process.on('message', (answer: Answer) => {
+      if ('repaired' in answer) this.repaired.push(...answer.repaired);
+      else if ('trouble' in answer) this.troubles.push(answer.trouble);
+      else this.#answers.set(answer.number, answer.refused);
+      for (const wake of this.#wake.splice(0)) wake();
+    });
+    await this.order({ do: 'open', subnet: this.subnet });
+  }
+
+  async order(order: DistributiveOmit<Order, 'number'>): Promise<void> {
+    const number = ++this.#orders;
+    this.#process?.send({ ...order, number });
+    await this.until(() => this.#answers.has(number));
+    const refused = this.#answers.get(number);
+    if (refused !== '') throw new Error(`${order.do} on ${this.id}: ${refused}`);
+  }
+
+  /** Resolves once it is so; looked at whenever the host says something. */
+  async until(isSo: () => boolean): Promise<void> {
+    while (!isSo()) await new Promise<void>((resolve) => this.#wake.push(resolve));
+  }
+
+  async kill(): Promise<void> {
+    if (this.#process?.exitCode !== null || this.#process.signalCode !== null) return;
+    this.#process.kill('SIGKILL');
+    await once(this.#process, 'close');
+  }
+}
+
+type DistributiveOmit<T, K extends PropertyKey> = T extends unknown ? Omit<T, K> : never;
+
+/** What tasks run: says who it is and who asks, on 80 by TCP and on 53 by UDP; what it hears by TCP it repeats. */
+const server = (name: string) => `
+  require('net').createServer((s) => {
+    s.write('${name} ' + s.remoteAddress.replace('::ffff:', '') + '\\n');
+    s.on('data', (d) => s.write(d)).on('error', () => {});
+  }).listen(80, () => {
+    const u = require('dgram').createSocket('udp4');
+    u.on('message', (m, from) => u.send('${name} ' + from.address, from.port, from.address)).bind(53, () => console.log('up'));
+  })`;
+
+t.test('published ports', { skip }, async (t) => {
+  const hosts: Host[] = [];
+  for (const index of [1, 2, 3]) {
+    const host = new Host(await Machine.plugIn(t, `h${index}`, `192.0.2.${index}`), index);
+    t.teardown(() => host.kill());
+    hosts.push(host);
+  }
+  const [one, two, three] = hosts as [Host, Host, Host];
+  const client = await Machine.plugIn(t, 'client', OUTSIDE);
+  // As a distribution may have it.
+  two.sh('sysctl -qw net.ipv4.conf.all.rp_filter=1 net.ipv4.conf.default.rp_filter=1');
+  const found = two.sh('ip -br link; ip rule; ip route; nft list ruleset');
+  await Promise.all(hosts.map((host) => host.start()));
+
+  const tasks = new Map<string, { host: Host; machine: Machine }>();
+  for (const [name, host] of [
+    ['a', two],
+    ['b', three],
+    ['idle', one],
+  ] as const) {
+    const path = await namespaceOf(t, name);
+    const address = host.gateway.replace(/\.1$/, '.2');
+    await host.order({ do: 'attach', path, address });
+    const machine = new Machine(path, address);
+    tasks.set(name, { host, machine });
+    if (name !== 'idle') await machine.talk(t, server(name)).hear();
+  }
+  const task = (name: string): Machine => tasks.get(name)?.machine ?? client;
+
+  const port = (protocol: string, publishedPort: number, targetPort: number, ...names: string[]): PublishedPort => ({
+    protocol,
+    publishedPort,
+    targetPort,
+    serviceId: 's',
+    backends: names.map((name) => ({
+      taskId: name,
+      nodeId: tasks.get(name)?.host.id ?? '',
+      gatewayAddress: task(name).address,
+    })),
+  });
+  const nodes = new Map(
+    hosts.map(({ id, address, subnet }) => [
+      id,
+      { nodeId: id, addr: address, gatewaySubnet: subnet, wireguardKey: '' },
+    ]),
+  );
+  const state = (host: Host, ports: PublishedPort[]): NetworkState => ({
+    selfId: host.id,
+    dataPathPort: 4789,
+    networks: new Map(),
+    endpointSets: new Map(),
+    nodes,
+    publishedPorts: new Map(ports.map((each) => [`${each.protocol}/${each.publishedPort}`, each])),
+    tasks: new Map(),
+  });
+  const publish = (...ports: PublishedPort[]) =>
+    Promise.all(hosts.map((host) => host.order({ do: 'apply', state: state(host, ports) })));
+  const repaired = async (host: Host, what: string, command: string) => {
+    host.repaired.length = 0;
+    host.sh(command);
+    await host.until(() => host.repaired.includes(what));
+  };
+  await Promise.all(hosts.map((host) => host.order({ do: 'publish', ports: [] })));
+  const http = port('tcp', 8080, 80, 'a', 'b');
+  const dns = port('udp', 5353, 53, 'a');
+  await publish(http, dns, port('tcp', 8081, 80, 'a'), port('tcp', 8082, 80));
+
+  await t.test('lead to every task from every host, with the client’s own address', async (t) => {
+    for (const host of hosts) {
+      const answers = Array.from({ length: 4 }, () => client.ask(host.address)).sort();
+      t.same(answers, [`a ${OUTSIDE}`, `a ${OUTSIDE}`, `b ${OUTSIDE}`, `b ${OUTSIDE}`], host.id);
+    }
+    t.equal(client.ask(one.address, 8082), '', 'without tasks, nobody answers');
+    t.equal(client.ask(one.address, 8083), '');
+  });
+
+  await t.test('and that of another host, and of the host itself', async (t) => {
+    for (const from of hosts) {
+      for (const to of hosts) t.equal(from.ask(to.address, 8081), `a ${from.address}`, `${from.id} to ${to.id}`);
+      t.equal(from.ask('127.0.0.1', 8081), `a ${from.gateway}`, `${from.id} by localhost`);
+      t.match(from.ask(from.gateway, 8081), /^a /);
+      t.match(from.ask(two.gateway, 8081), /^a /, `${from.id} by the gateway of n2`);
+    }
+  });
+
+  await t.test('for tasks too, under their host’s address', async (t) => {
+    for (const [name, { host, machine }] of tasks) {
+      for (const to of hosts) t.equal(machine.ask(to.address, 8081), `a ${host.gateway}`, `${name} to ${to.id}`);
+    }
+  });
+
+  await t.test('and are the only way to a task, but from the hosts', async (t) => {
+    const [a, b, idle] = [task('a'), task('b'), task('idle')];
+    for (const from of [b, idle]) t.equal(from.ask(a.address, 80), '', 'from another task');
+    client.sh(`ip route add ${two.subnet} via ${two.address}; ip route add ${three.subnet} via ${one.address}`);
+    t.equal(client.ask(a.address, 80), '', 'from outside, straight');
+    t.equal(client.ask(b.address, 80), '', 'from outside, by way of another host');
+    t.equal(one.ask(a.address, 80), `a ${one.gateway}`, 'from another host');
+    t.equal(two.ask(a.address, 80), `a ${two.gateway}`, 'from its own');
+  });
+
+  await t.test('carry more than fits into a packet', async (t) => {
+    const echo = client.talk(
+      t,
+      `
+      const s = require('net').connect(8081, '${one.address}'); let bytes = 0;
+      s.once('data', () => s.write(Buffer.alloc(2_000_000)));
+      s.on('data', (d) => { bytes += d.length; if (bytes > 2_000_000) { console.log('all'); s.destroy(); } });`,
+    );
+    t.equal(await echo.hear(), 'all');
+  });
+
+  await t.test('of UDP: a flow whose task is gone goes on with another at once', async (t) => {
+    const flow = client.talk(
+      t,
+      `
+      const u = require('dgram').createSocket('udp4');
+      u.on('message', (m, from) => console.log(m + ' from ' + from.address));
+      process.stdin.on('data', () => u.send('x', 5353, '${one.address}'));`,
+    );
+    const answer = async () => {
+      flow.say('now');
+      return await flow.hear();
+    };
+    t.equal(await answer(), `a ${OUTSIDE} from ${one.address}`);
+    await publish(http, port('udp', 5353, 53, 'b'));
+    t.equal(await answer(), `b ${OUTSIDE} from ${one.address}`);
+    await publish(http, port('udp', 5353, 53));
+    flow.say('now');
+    await publish(http, dns);
+    t.equal(await answer(), `a ${OUTSIDE} from ${one.address}`);
+    t.match(two.sh('echo'), '', 'and every host is still there');
+  });
+
+  const lasting = (t: Test, to: Machine, portNumber = 8080) => {
+    const { say, hear } = client.talk(
+      t,
+      `
+      const s = require('net').connect(${portNumber}, '${to.address}').setEncoding('utf8');
+      s.on('data', (d) => process.stdout.write(d)).on('error', (e) => console.log(e.code)).on('close', () => console.log('closed'));
+      process.stdin.on('data', (d) => s.write(d));`,
+    );
+    return {
+      hear,
+      echo: async () => {
+        say('still there');
+        return await hear();
+      },
+    };
+  };
+
+  await t.test('keep connections while sets change, and while nobody looks after them', async (t) => {
+    const { hear, echo } = lasting(t, one);
+    const [name = ''] = (await hear()).split(' ');
+    const other = name === 'a' ? 'b' : 'a';
+    await publish(port('tcp', 8080, 80, other), dns);
+    t.equal(client.ask(one.address), `${other} ${OUTSIDE}`);
+    t.equal(await echo(), 'still there', 'of a task that drains');
+    await Promise.all(hosts.map((host) => host.kill()));
+    t.equal(await echo(), 'still there');
+    t.equal(client.ask(one.address), `${other} ${OUTSIDE}`);
+    await Promise.all(hosts.map((host) => host.start()));
+    t.equal(await echo(), 'still there');
+    t.equal(client.ask(one.address), `${other} ${OUTSIDE}`, 'before anything was heard of managers');
+    await Promise.all(hosts.map((host) => host.order({ do: 'publish', ports: [] })));
+    t.equal(client.ask(one.address), `${other} ${OUTSIDE}`, 'also when the host’s own ports are known');
+    await publish(http, dns, port('tcp', 8081, 80, 'a'));
+    t.equal(await echo(), 'still there');
+    t.same(new Set([client.ask(one.address), client.ask(one.address)]), new Set([`a ${OUTSIDE}`, `b ${OUTSIDE}`]));
+  });
+
+  await t.test('are put back when somebody takes a part of them away', async (t) => {
+    const routes = 'routes to 2 hosts';
+    const lost: [Host, string, string][] = [
+      [one, 'nftables table "inet apiary"', 'nft delete element inet apiary ports { tcp . 8081 }'],
+      [one, 'nftables table "inet apiary"', 'nft flush chain inet apiary tcp_8081'],
+      [one, routes, `ip route del ${two.subnet}`],
+      [one, routes, `ip neigh del ${two.gateway} dev apiary_gwx`],
+      [one, routes, 'bridge fdb del 02:62:0a:e0:02:01 dev apiary_gwx'],
+      [one, routes, `ip route replace ${two.subnet} via ${three.gateway} dev apiary_gwx onlink`],
+      [two, routes, 'ip rule del pref 97; ip rule del pref 97'],
+      [two, routes, 'ip rule del pref 96'],
+      [two, routes, `ip route flush table ${0x6100e001}`],
+      [two, 'apiary_gwx', 'ip link set apiary_gwx down'],
+      [two, 'apiary_gwx', 'ip link del apiary_gwx'],
+      [two, 'apiary_gwx', 'sysctl -qw net.ipv4.conf.apiary_gwx.rp_filter=1'],
+    ];
+    for (const [host, what, command] of lost) {
+      await repaired(host, what, command);
+      t.equal(client.ask(one.address, 8081), `a ${OUTSIDE}`, command);
+    }
+  });
+
+  await t.test('of one host lead to its own task, there alone', async (t) => {
+    const own = (protocol: string, hostAddress: string, publishedPort: number): HostPort => ({
+      taskId: 'a',
+      protocol,
+      hostAddress,
+      publishedPort,
+      targetPort: protocol === 'udp' ? 53 : 80,
+      gatewayAddress: task('a').address,
+    });
+    await two.order({
+      do: 'publish',
+      ports: [own('tcp', '', 9000), own('tcp', two.address, 9001), own('udp', '', 9000)],
+    });
+    t.equal(client.ask(two.address, 9000), `a ${OUTSIDE}`);
+    t.equal(client.ask(one.address, 9000), '');
+    t.equal(two.ask('127.0.0.1', 9000), `a ${two.gateway}`);
+    t.equal(two.ask(two.address, 9000), `a ${two.address}`);
+    t.equal(one.ask(two.address, 9000), `a ${one.address}`);
+    t.equal(task('a').ask(two.address, 9000), `a ${two.gateway}`, 'the task itself');
+    t.equal(client.ask(two.address, 9001), `a ${OUTSIDE}`);
+    t.equal(two.ask('127.0.0.1', 9001), '', 'not at the address that was asked for');
+    await two.order({ do: 'publish', ports: [] });
+    t.equal(client.ask(two.address, 9000), '');
+  });
+
+  await t.test('and what is internal has them, but no way out', async (t) => {
+    const { machine } = tasks.get('a') ?? { machine: client };
+    const way = await client.talk(
+      t,
+      `require('net').createServer((s) => s.end('out\\n')).listen(7000, () => console.log('up'))`,
+    );
+    await way.hear();
+    t.equal(machine.ask(OUTSIDE, 7000), 'out');
+    const internal = {
+      networkId: 'i',
+      name: 'i',
+      vni: 5000,
+      subnet: '',
+      gateway: '',
+      internal: true,
+      attachable: false,
+      encrypted: false,
+      mtu: 0,
+      engineNetwork: '',
+    };
+    const local = {
+      taskId: 'a',
+      serviceId: 's',
+      gatewayAddress: machine.address,
+      namespace: 1,
+      namespaceCookie: 1n,
+      attachments: [{ networkId: 'i', address: '', aliases: [] }],
+    };
+    const ports = [port('tcp', 8081, 80, 'a')];
+    const confined = { ...state(two, ports), networks: new Map([['i', internal]]), tasks: new Map([['a', local]]) };
+    await two.order({ do: 'apply', state: confined });
+    t.equal(machine.ask(OUTSIDE, 7000), '');
+    t.equal(client.ask(one.address, 8081), `a ${OUTSIDE}`);
+    await publish(...ports);
+  });
+
+  await t.test('leave nothing behind', async (t) => {
+    t.same(
+      hosts.flatMap(({ troubles }) => troubles),
+      [],
+    );
+    for (const name of tasks.keys()) await deleteNetworkNamespace(task(name).path).catch(() => {});
+    for (const host of hosts) await host.order({ do: 'remove' });
+    t.equal(two.sh('ip -br link; ip rule; ip route; nft list ruleset'), found);
+  });
+});

@@ -1,0 +1,47 @@
+import { Conntrack, type Netlink } from '@apiary/agent-native';
+import {
+  entryAddresses,
+  GATEWAY_POOL,
+  type GatewayPeer,
+  overlap,
+  type PortRow,
+  parseIpv4Prefix,
+  strayFlows,
+} from '../core/index.js';
+
+/** Protocols without connections that end by themselves. */
+const CONNECTIONLESS = ['udp'] as const;
+
+/** Has flows that go to where their port no longer leads go where it does. */
+export class StrayFlows {
+  readonly #netlink: Netlink;
+  #conntrack: Conntrack | undefined;
+  /** The ports as they were when the kernel's flows were last looked at. */
+  #seen = '';
+
+  constructor(netlink: Netlink) {
+    this.#netlink = netlink;
+  }
+
+  /** Does nothing while the ports are as they were. */
+  async redirect(rows: readonly PortRow[], peers: readonly GatewayPeer[]): Promise<void> {
+    const concerned = rows.filter(({ protocol }) => CONNECTIONLESS.some((each) => each === protocol));
+    const seen = JSON.stringify(concerned);
+    if (seen === this.#seen || (concerned.length === 0 && this.#seen === '')) return;
+    this.#conntrack ??= await Conntrack.open();
+    const own = (await this.#netlink.addresses({ family: 'ipv4' })).map(({ address }) => address.split('/')[0] ?? '');
+    const entries = new Set([...own, ...entryAddresses(peers)]);
+    const pool = parseIpv4Prefix(GATEWAY_POOL);
+    const isGatewayAddress = (address: string) => overlap(pool, parseIpv4Prefix(`${address}/32`));
+    for (const protocol of CONNECTIONLESS) {
+      const flows = await this.#conntrack.flows(protocol);
+      await this.#conntrack.forget(strayFlows(flows, protocol, rows, entries, isGatewayAddress));
+    }
+    this.#seen = seen;
+  }
+
+  async close(): Promise<void> {
+    await this.#conntrack?.close();
+    this.#conntrack = undefined;
+  }
+}

@@ -1,0 +1,213 @@
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdirSync, mkdtempSync, readFileSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import {
+  attachedPrograms,
+  BpfProgram,
+  bpfIds,
+  createNetworkNamespace,
+  deleteNetworkNamespace,
+  networkNamespaceCookie,
+} from '@apiary/agent-native';
+import t, { type Test } from 'tap';
+import type { VipMember, VipRow } from '../core/index.js';
+import { VipBalancer } from './vip-balancer.js';
+
+/** This file runs in a network namespace of its own. */
+const INSIDE = 'APIARY_TEST_NETWORK';
+const isRoot = process.getuid?.() === 0;
+if (isRoot && process.env[INSIDE] === undefined) {
+  const args = ['--net', process.execPath, fileURLToPath(import.meta.url)];
+  const { status } = spawnSync('unshare', args, { stdio: 'inherit', env: { ...process.env, [INSIDE]: '1' } });
+  process.exit(status ?? 1);
+}
+const tree = readFileSync('/proc/mounts', 'utf8')
+  .split('\n')
+  .map((line) => line.split(' '))
+  .find((fields) => fields[2] === 'cgroup2')?.[1];
+const skip = isRoot ? tree === undefined && 'no cgroup v2 tree is mounted' : 'root is needed, for network namespaces';
+
+const VIP = '10.0.0.100';
+const VNI = 4097;
+
+function sh(command: string): string {
+  const { status, stdout, stderr } = spawnSync('sh', ['-c', command], { encoding: 'utf8' });
+  if (status !== 0) throw new Error(`${command}: ${stderr}`);
+  return stdout.trim();
+}
+
+/** A task on a bridge of this namespace, that stands for a network. */
+interface Task {
+  path: string;
+  address: string;
+  cookie: bigint;
+}
+
+async function task(t: Test, number: number): Promise<Task> {
+  mkdirSync('/run/netns', { recursive: true });
+  const name = `apiary-vip-${process.pid}-${number}`;
+  const [path, address] = [`/run/netns/${name}`, `10.0.0.${number}`];
+  await createNetworkNamespace(path);
+  t.teardown(() => deleteNetworkNamespace(path));
+  sh(`ip link show net0 >/dev/null 2>&1 || { ip link add net0 type bridge; ip link set net0 up; }
+    ip link add v${number} type veth peer name eth0 netns ${name}; ip link set v${number} master net0 up`);
+  sh(`nsenter --net=${path} sh -c 'ip addr add ${address}/24 dev eth0; ip link set eth0 up; ip link set lo up'`);
+  return { path, address, cookie: await networkNamespaceCookie({ path }) };
+}
+
+function cgroupOf(t: Test): string {
+  const cgroup = join(tree ?? '', `apiary-vip-${process.pid}`);
+  mkdirSync(cgroup);
+  t.teardown(() => rmdirSync(cgroup));
+  return cgroup;
+}
+
+/** Runs `code` in a task, and answers with what it printed. */
+async function runIn(cgroup: string, { path }: Task, code: string): Promise<string> {
+  const script = `process.stdin.once('data', () => { process.stdin.destroy(); ${code} })`;
+  const child = spawn('nsenter', [`--net=${path}`, process.execPath, '-e', script]);
+  writeFileSync(join(cgroup, 'cgroup.procs'), String(child.pid));
+  child.stdin.write('go');
+  let output = '';
+  for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk) => (output += chunk));
+  await once(child, 'close');
+  return output.trim();
+}
+
+/** Says its address, to whoever connects to port 80 or sends to port 53, until the test ends. */
+async function server(t: Test, { path, address }: Task): Promise<void> {
+  const script = `
+    require('net').createServer((s) => { s.write('${address}'); s.on('data', (d) => s.write(d)).on('error', () => {}) }).listen(80, () => {
+      const u = require('dgram').createSocket('udp4');
+      u.on('message', (m, from) => u.send('${address}', from.port, from.address)).bind(53, () => console.log('up'));
+    })`;
+  const child = spawn('nsenter', [`--net=${path}`, process.execPath, '-e', script]);
+  await once(child.stdout, 'data');
+  t.teardown(async () => {
+    child.kill('SIGKILL');
+    await once(child, 'close');
+  });
+}
+
+/** Connects so many times, and prints who answered: a line each, with the peer's name. */
+const connecting = (times: number, host = VIP) => `
+  (async () => {
+    for (let i = 0; i < ${times}; i++) await new Promise((next) => {
+      const s = require('net').connect(80, '${host}').on('data', (who) => { console.log(String(who), s.remoteAddress); s.destroy(); });
+      s.on('error', (e) => console.log(e.code)).on('close', next);
+    });
+  })()`;
+
+/** Sends so many datagrams from one socket, and prints who answered and from where. */
+const asking = (times: number) => `
+  const u = require('dgram').createSocket('udp4'); let left = ${times};
+  u.on('message', (who, from) => { console.log(String(who), from.address); --left ? u.send('x', 53, '${VIP}') : u.close(); });
+  u.on('error', (e) => { console.log(e.code); u.close(); });
+  u.send('x', 53, '${VIP}', (e) => { if (e) { console.log(e.code); u.close(); } });`;
+
+const distinct = (output: string): string[] => [...new Set(output.split('\n'))].sort();
+
+t.test('sockets that connect to a VIP', { skip }, async (t) => {
+  const cgroup = cgroupOf(t);
+  const directory = mkdtempSync(join(tmpdir(), 'apiary-vip-'));
+  t.teardown(() => rmSync(directory, { recursive: true, force: true }));
+  const options = { directory: join(directory, 'bpf'), cgroup };
+  let balancer = new VipBalancer(options);
+  t.teardown(() => balancer.remove());
+  const [asker, one, two, stranger] = [await task(t, 2), await task(t, 3), await task(t, 4), await task(t, 5)];
+  for (const each of [one, two]) await server(t, each);
+  const members: VipMember[] = [asker, one, two].map(({ cookie }) => ({ namespaceCookie: cookie, vni: VNI }));
+  const row = (...tasks: Task[]): VipRow[] => [{ vip: VIP, vni: VNI, backends: tasks.map(({ address }) => address) }];
+  const programs = async () => (await attachedPrograms({ cgroup, attachType: 'connect4' })).programIds;
+  await balancer.ensure(row(one, two), members);
+
+  await t.test('connect to each of the live tasks, and know them by the VIP', async (t) => {
+    const answers = [`${one.address} ${VIP}`, `${two.address} ${VIP}`];
+    t.same(distinct(await runIn(cgroup, asker, connecting(40))), answers);
+    t.match(
+      distinct(await runIn(cgroup, asker, connecting(40, `::ffff:${VIP}`))),
+      [/10.0.0.3 /, /10.0.0.4 /],
+      'as IPv6',
+    );
+    const datagrams = distinct(await runIn(cgroup, asker, asking(10)));
+    t.equal(datagrams.length, 1, 'one socket talks to one task');
+    t.ok(answers.includes(String(datagrams[0])));
+  });
+
+  await t.test('are left alone when they are not on the network', async (t) => {
+    const output = await runIn(cgroup, stranger, `${connecting(1)}; setTimeout(() => process.exit(), 300)`);
+    t.notMatch(output, /10\.0\.0\.[34]/);
+  });
+
+  await t.test('keep a task that drains, which gets no new ones', async (t) => {
+    const script = `
+      const s = require('net').connect(80, '${VIP}'); let heard = 0;
+      s.on('data', (d) => { if (heard++ === 0) console.log('first ' + d); else { console.log('again ' + d); s.destroy(); } });
+      process.on('SIGUSR1', () => s.write('x'));`;
+    await balancer.ensure(row(one), members);
+    const child = spawn('nsenter', [
+      `--net=${asker.path}`,
+      process.execPath,
+      '-e',
+      `process.stdin.once('data', () => { process.stdin.destroy(); ${script} })`,
+    ]);
+    writeFileSync(join(cgroup, 'cgroup.procs'), String(child.pid));
+    child.stdin.write('go');
+    const [first] = await once(child.stdout, 'data');
+    t.equal(String(first).trim(), `first ${one.address}`);
+    await balancer.ensure(row(two), members);
+    t.same(distinct(await runIn(cgroup, asker, connecting(10))), [`${two.address} ${VIP}`]);
+    t.same(distinct(await runIn(cgroup, asker, asking(3))), [`${two.address} ${VIP}`]);
+    child.kill('SIGUSR1');
+    const [again] = await once(child.stdout, 'data');
+    t.equal(String(again).trim(), 'again x');
+    await once(child, 'close');
+  });
+
+  await t.test('are refused at once when there is no live task', async (t) => {
+    await balancer.ensure(row(), members);
+    t.equal(await runIn(cgroup, asker, connecting(1)), 'ECONNREFUSED');
+    t.equal(await runIn(cgroup, asker, asking(1)), 'ECONNREFUSED');
+    await balancer.ensure(row(one), members);
+  });
+
+  await t.test('do so while nobody looks after it, and after somebody else has taken it over', async (t) => {
+    const attached = await programs();
+    t.equal(attached.length, 1);
+    balancer.close();
+    t.same(distinct(await runIn(cgroup, asker, connecting(3))), [`${one.address} ${VIP}`]);
+    balancer = new VipBalancer(options);
+    t.same(await balancer.ensure(row(one, two), members), []);
+    t.equal((await programs()).length, 1, 'never two');
+    t.same(distinct(await runIn(cgroup, asker, connecting(40))).length, 2);
+  });
+
+  await t.test('do so again when somebody took something away', async (t) => {
+    for (const name of ['connect4', 'sendmsg4']) rmSync(join(options.directory, 'vip-1', name));
+    t.same(await balancer.ensure(row(one), members), ['VIPs']);
+    balancer.close();
+    t.equal((await programs()).length, 1, 'its name is back');
+    balancer = new VipBalancer(options);
+    await balancer.ensure(row(one), members);
+    t.same(await balancer.ensure(row(one), members.slice(1)), ['who may use VIPs']);
+    t.same(await balancer.ensure(row(one), members), ['who may use VIPs']);
+  });
+
+  await t.test('leave nothing once the last VIP is gone', async (t) => {
+    const [id = 0] = await programs();
+    const program = await BpfProgram.openById(id);
+    const { mapIds } = await program.info();
+    program.close();
+    t.equal(mapIds.length, 3);
+    await balancer.ensure([], []);
+    t.same(await programs(), []);
+    t.notMatch(readFileSync('/proc/mounts', 'utf8'), directory);
+    // The kernel frees what nobody holds a moment later.
+    while ((await bpfIds('map')).some((each) => mapIds.includes(each)) || (await bpfIds('program')).includes(id)) {
+      await new Promise<void>((resolve) => setImmediate(resolve));
+    }
+  });
+});
