@@ -1,5 +1,5 @@
 import { type DesiredState, rankOf } from '@apiary/api/model';
-import type { SpecVersion, TaskRecord } from '../store/records.js';
+import type { NetworkRecord, SpecVersion, TaskRecord } from '../store/records.js';
 import type { View } from '../store/view.js';
 
 /** What a session's agent has been told so far. */
@@ -8,6 +8,8 @@ export interface Sent {
   tasks: ReadonlyMap<string, { specKey: string; desiredState: DesiredState }>;
   /** The specs that the agent keeps: those that a task of it points at. */
   specs: ReadonlySet<string>;
+  /** The networks that a task of it is on. */
+  networks: ReadonlySet<string>;
 }
 
 /** What a node should have, in full or as the difference to what was sent before. */
@@ -16,9 +18,11 @@ export interface Assignments {
   specs: SpecVersion[];
   tasks: Pick<
     TaskRecord,
-    'id' | 'serviceId' | 'specVersion' | 'slot' | 'desiredState' | 'status' | 'genericResources'
+    'id' | 'serviceId' | 'specVersion' | 'slot' | 'desiredState' | 'status' | 'genericResources' | 'networks'
   >[];
   removedTaskIds: string[];
+  /** Those that the agent has not been told of. */
+  networks: NetworkRecord[];
 }
 
 /**
@@ -35,14 +39,30 @@ export function assignmentsFor(
   sent: Sent | undefined,
 ): { assignments: Assignments | undefined; sent: Sent } {
   const tasks = view.tasksOfNode(nodeId).filter((task) => rankOf(task.status.state) >= rankOf('assigned'));
-  const now = { tasks: new Map<string, { specKey: string; desiredState: DesiredState }>(), specs: new Set<string>() };
-  const assignments: Assignments = { complete: sent === undefined, specs: [], tasks: [], removedTaskIds: [] };
+  const now = {
+    tasks: new Map<string, { specKey: string; desiredState: DesiredState }>(),
+    specs: new Set<string>(),
+    networks: new Set<string>(),
+  };
+  const assignments: Assignments = {
+    complete: sent === undefined,
+    specs: [],
+    tasks: [],
+    removedTaskIds: [],
+    networks: [],
+  };
   for (const task of tasks) {
     const specKey = `${task.serviceId}/${task.specVersion}`;
     now.tasks.set(task.id, { specKey, desiredState: task.desiredState });
     if (!now.specs.has(specKey)) {
       now.specs.add(specKey);
       if (!sent?.specs.has(specKey)) assignments.specs.push(view.spec(task.serviceId, task.specVersion));
+    }
+    for (const { networkId } of task.networks ?? []) {
+      if (now.networks.has(networkId)) continue;
+      now.networks.add(networkId);
+      const network = sent?.networks.has(networkId) ? undefined : view.network(networkId);
+      if (network !== undefined) assignments.networks.push(network);
     }
     if (sent?.tasks.get(task.id)?.desiredState !== task.desiredState) assignments.tasks.push(task);
   }

@@ -64,6 +64,7 @@ t.test('a session starts with all that the node has, dead tasks too, but none th
     specs: [],
     tasks: [],
     removedTaskIds: [],
+    networks: [],
   });
 });
 

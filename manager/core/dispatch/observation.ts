@@ -9,6 +9,7 @@ export type Observation =
   | { type: 'status'; nodeId: string; status: NodeRecord['status'] }
   | { type: 'description'; nodeId: string; description: NodeDescription }
   | { type: 'manager-addr'; nodeId: string; managerAddr: string }
+  | { type: 'wireguard-key'; nodeId: string; wireguardKey: string }
   | { type: 'tasks'; nodeId: string; updates: { taskId: string; status: TaskStatus }[] };
 
 /**
@@ -20,10 +21,12 @@ export function changesOf(view: View, observations: Observation[]): Change[] {
   const statuses = new Map<string, NodeRecord['status']>();
   const descriptions = new Map<string, NodeDescription>();
   const managerAddrs = new Map<string, string>();
+  const wireguardKeys = new Map<string, string>();
   const tasks = new Map<string, TaskStatus[]>();
   for (const observation of observations) {
     if (observation.type === 'status') statuses.set(observation.nodeId, observation.status);
     else if (observation.type === 'description') descriptions.set(observation.nodeId, observation.description);
+    else if (observation.type === 'wireguard-key') wireguardKeys.set(observation.nodeId, observation.wireguardKey);
     else if (observation.type === 'manager-addr') managerAddrs.set(observation.nodeId, observation.managerAddr);
     else {
       for (const { taskId, status } of observation.updates) {
@@ -51,6 +54,11 @@ export function changesOf(view: View, observations: Observation[]): Change[] {
     // A node that is to be a worker may still have a manager running for a moment.
     if (node === undefined || effectiveRole(node) === 'worker' || node.managerAddr === managerAddr) continue;
     changes.push({ type: 'node-manager-addr', id, managerAddr });
+  }
+  for (const [id, wireguardKey] of wireguardKeys) {
+    const node = view.node(id);
+    if (node === undefined || (node.wireguardKey ?? '') === wireguardKey) continue;
+    changes.push({ type: 'node-wireguard-key', id, wireguardKey });
   }
   for (const [id, status] of statuses) {
     const node = view.node(id);

@@ -9,7 +9,14 @@ export * from './content-requests.js';
 export type * from './decision.js';
 export { defaultClusterSpec, type RaftSettings, raftSettingsOf } from './honoured.js';
 export { costOfRemoval, type RemovalCost } from './manager-removal.js';
-export { createNetwork, ENCRYPTED_OPTION, MTU_OPTION, removeNetwork, VNI_OPTION } from './network-requests.js';
+export {
+  createNetwork,
+  dataPathPortOf,
+  ENCRYPTED_OPTION,
+  MTU_OPTION,
+  removeNetwork,
+  VNI_OPTION,
+} from './network-requests.js';
 export * from './node-requests.js';
 export * from './service-requests.js';
 export { checkConstraints } from './service-spec-check.js';

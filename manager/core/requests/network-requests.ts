@@ -199,6 +199,14 @@ function vniOf(view: View, { Name, Options = {} }: NetworkSpec, kind: NetworkRec
   return vni;
 }
 
+/** IANA's port of VXLAN, as Docker has it by default. */
+const DATA_PATH_PORT = 4789;
+
+/** The UDP port of what is sent between hosts: what `swarm init --data-path-port` asked for, or the default. */
+export function dataPathPortOf(cluster: ClusterRecord | undefined): number {
+  return cluster?.dataPathPort ?? DATA_PATH_PORT;
+}
+
 /** What `swarm init --default-addr-pool` and `--default-addr-pool-mask-length` asked for, or the defaults. */
 export function addressPoolsOf(cluster: ClusterRecord | undefined): { pools: string[]; subnetLength: number } {
   return cluster?.addressPools ?? { pools: [DEFAULT_POOL], subnetLength: DEFAULT_SUBNET_LENGTH };

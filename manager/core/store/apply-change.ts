@@ -32,6 +32,7 @@ export function applyChange(tables: Tables, change: Change, landing: Landing, to
     case 'node-role':
     case 'node-reachability':
     case 'node-manager-addr':
+    case 'node-wireguard-key':
     case 'node-delete':
       changeNode(tables, change, landing, touched);
       return;

@@ -7,7 +7,13 @@ import type { NodeRecord } from './records.js';
 import type { Tables } from './tables.js';
 
 type NodePatch = ChangeOf<
-  'node-spec' | 'node-status' | 'node-description' | 'node-role' | 'node-reachability' | 'node-manager-addr'
+  | 'node-spec'
+  | 'node-status'
+  | 'node-description'
+  | 'node-role'
+  | 'node-reachability'
+  | 'node-manager-addr'
+  | 'node-wireguard-key'
 >;
 
 /** Makes one change of a node, and keeps the list of those that may be managers no more. */
@@ -59,6 +65,8 @@ function fieldsOf(node: NodeRecord, change: NodePatch, { atMs }: Landing): Parti
     }
     case 'node-reachability':
       return { reachability: change.reachability, reachabilityAtMs: atMs };
+    case 'node-wireguard-key':
+      return { wireguardKey: change.wireguardKey };
     case 'node-manager-addr':
       return { managerAddr: change.managerAddr };
     case 'node-status': {

@@ -67,6 +67,8 @@ export interface NodeRecord {
    * record goes. Undefined when there was none, and of a record that an earlier version made.
    */
   gatewayIndex?: number;
+  /** Base64 of the key that its tasks' traffic is encrypted to; undefined when it has none. */
+  wireguardKey?: string;
   /** When the entry landed that first found it down, by the managers' clock; undefined again once it is ready. */
   downSinceMs?: number;
   /**

@@ -11,20 +11,24 @@ import {
 } from '@apiary/api/rpc';
 import { ApiaryError, type Clock, invariant, messageOf, type Timer } from '@apiary/std';
 import type { Logger } from 'pino';
-import { assignmentsFor, type Sent } from '../../core/dispatch/assignments.js';
+import { assignmentsFor } from '../../core/dispatch/assignments.js';
 import { heartbeatPeriodMs, MISSED_HEARTBEATS } from '../../core/dispatch/liveness.js';
+import { NetworkBook } from '../../core/dispatch/network-book.js';
+import { NetworkFeed } from '../../core/dispatch/network-feed.js';
 import type { Observation } from '../../core/dispatch/observation.js';
 import { roleToTell } from '../../core/dispatch/told-role.js';
 import { subnetToTell } from '../../core/dispatch/told-subnet.js';
 import { managersOf } from '../../core/engine-api/index.js';
+import { dataPathPortOf } from '../../core/requests/index.js';
 import type { Touched } from '../../core/store/change.js';
 import type { NodeRecord } from '../../core/store/records.js';
 import { notOfCluster } from '../../core/trust/access.js';
 import type { Replica } from '../ports.js';
+import type { Session, SharedUpdate } from './agent-session.js';
 import { type AgentCall, AgentStream } from './agent-stream.js';
 import { callerOf } from './caller.js';
 import { HeartbeatWatch } from './heartbeat-watch.js';
-import { assignmentsMessage, bounded, hostOf, readDescription, readReport } from './messages.js';
+import { assignmentsMessage, bounded, hostOf, networkMessage, readDescription, readReport } from './messages.js';
 import { Recorder } from './recorder.js';
 import type { RpcService } from './server.js';
 import { UnseenNodes } from './unseen-nodes.js';
@@ -42,32 +46,6 @@ const HELLO_TIMEOUT_MS = 10_000;
 /** Reports of one session that wait to be committed before its agent is left unread. */
 const MAX_REPORTS_UNDER_WAY = 32;
 
-/** What every session is told alike. */
-type SharedUpdate = Omit<SessionUpdate, 'role' | 'gatewaySubnet'>;
-
-interface Session {
-  nodeId: string;
-  stream: AgentStream;
-  /** Where the call came from: the node's address, unless it advertises another. */
-  peerAddr: string;
-  addr: string;
-  phase: 'silent' | 'introduced' | 'welcome';
-  /** Ends the session when no Hello comes, or before that, no leader is found. */
-  helloTimer: Timer;
-  sent: Sent | undefined;
-  /** Whether something was committed that the agent may have to be told. */
-  isBehind: boolean;
-  update: SharedUpdate | undefined;
-  role: NodeRecord['role'] | undefined;
-  /** The agent has said its last word; the session is over once that is recorded. */
-  isHalfClosed: boolean;
-  workUnderWay: number;
-  reportsUnderWay: number;
-  engineError: string;
-  /** Runs from the moment in which the engine went away, and is over when it is taken for down. */
-  engineTimer: Timer | undefined;
-}
-
 /**
  * Hands tasks to agents and hears what becomes of them, while this manager leads. What it learns goes through the
  * recorder into the log; what agents are told follows from committed state, entry by entry. While another leads, agents
@@ -80,6 +58,8 @@ export class Dispatcher {
   readonly #log: Logger;
   /** Of the term that is led, while it is. */
   #recorder: Recorder | undefined;
+  /** Of the term that is led: what nodes are told of networks. */
+  #networks: NetworkBook | undefined;
   readonly #heartbeats: HeartbeatWatch;
   readonly #unseen: UnseenNodes;
   readonly #sessions = new Map<string, Session>();
@@ -92,7 +72,11 @@ export class Dispatcher {
   #term: number | undefined;
   #isClosed = false;
   #barrierRetry: Timer | undefined;
-  #update: SharedUpdate = { heartbeatPeriodMs: heartbeatPeriodMs({}, 0), managers: [], dataPathPort: 0 };
+  #update: SharedUpdate = {
+    heartbeatPeriodMs: heartbeatPeriodMs({}, 0),
+    managers: [],
+    dataPathPort: dataPathPortOf(undefined),
+  };
 
   constructor({ replica, clock, log }: { replica: Replica; clock: Clock; log: Logger }) {
     this.#replica = replica;
@@ -170,6 +154,7 @@ export class Dispatcher {
     if (this.#term === term) return;
     this.#term = term;
     this.#recorder = new Recorder(this.#replica, term);
+    this.#networks = new NetworkBook(this.#replica.view);
     this.#refreshUpdate();
     const nodes = this.#replica.view.nodes();
     const ready = nodes.filter(({ status }) => status.state === 'ready').map(({ id }) => id);
@@ -181,6 +166,7 @@ export class Dispatcher {
   #stopLeading(): void {
     this.#term = undefined;
     this.#recorder = undefined;
+    this.#networks = undefined;
     this.#barrierRetry?.cancel();
     this.#heartbeats.clear();
     this.#unseen.clear();
@@ -221,6 +207,7 @@ export class Dispatcher {
       phase: 'silent',
       helloTimer: { cancel: () => {} },
       sent: undefined,
+      networks: new NetworkFeed(),
       isBehind: true,
       update: undefined,
       role: undefined,
@@ -345,6 +332,7 @@ export class Dispatcher {
       const managerAddr = formatHostPort(parseHostPort(bounded(update.managerAddr), 'manager address'));
       observations.push({ type: 'manager-addr', nodeId, managerAddr });
     }
+    observations.push({ type: 'wireguard-key', nodeId, wireguardKey: bounded(update.wireguardKey) });
     session.addr = update.advertiseAddr === '' ? session.peerAddr : hostOf(update.advertiseAddr);
     session.engineError = bounded(update.engineError);
     if (session.engineError === '') {
@@ -424,6 +412,10 @@ export class Dispatcher {
       }
     }
     if (touched.cluster || touched.nodes.size > 0) this.#refreshUpdate();
+    const news = this.#networks?.update(this.#replica.view, touched);
+    if (news !== undefined && (news.nodes || news.ports || news.networkIds.size > 0)) {
+      for (const session of this.#sessions.values()) if (session.networks.concerns(news)) this.#markBehind(session);
+    }
     for (const nodeId of touched.assignments) {
       const session = this.#sessions.get(nodeId);
       if (session !== undefined) this.#markBehind(session);
@@ -436,7 +428,7 @@ export class Dispatcher {
     const update = {
       heartbeatPeriodMs: heartbeatPeriodMs(view.cluster()?.spec ?? {}, view.nodes().length),
       managers: managersOf(view),
-      dataPathPort: 0,
+      dataPathPort: dataPathPortOf(view.cluster()),
     };
     if (isDeepStrictEqual(update, this.#update)) return;
     this.#heartbeats.setPeriod(update.heartbeatPeriodMs);
@@ -486,7 +478,11 @@ export class Dispatcher {
     }
     const { assignments, sent } = assignmentsFor(this.#replica.view, session.nodeId, session.sent);
     session.sent = sent;
-    if (assignments !== undefined) session.stream.send(assignmentsMessage(assignments));
+    const { view } = this.#replica;
+    if (assignments !== undefined) session.stream.send(assignmentsMessage(assignments, view));
+    if (this.#networks === undefined) return;
+    const overlays = new Set([...sent.networks].filter((id) => view.network(id)?.kind === 'overlay'));
+    for (const update of session.networks.take(this.#networks, overlays)) session.stream.send(networkMessage(update));
   }
 }
 

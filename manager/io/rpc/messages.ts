@@ -8,8 +8,11 @@ import {
   TaskStatusSchema,
 } from '@apiary/api/model';
 import type { DescriptionUpdate, ManagerMessage, StatusReport } from '@apiary/api/rpc';
-import { ApiaryError } from '@apiary/std';
+import { ApiaryError, unreachable } from '@apiary/std';
 import type { Assignments } from '../../core/dispatch/assignments.js';
+import { assignedNetwork, attachmentsOf } from '../../core/dispatch/network-book.js';
+import type { NetworkUpdate } from '../../core/dispatch/network-feed.js';
+import type { View } from '../../core/store/view.js';
 
 /** Between the messages of a session and what they mean. What an agent says is checked here, and bounded. */
 
@@ -43,7 +46,11 @@ export function readReport(report: StatusReport): {
   return { updates, faults };
 }
 
-export function assignmentsMessage(assignments: Assignments): NonNullable<ManagerMessage['body']> {
+/** @param view  where the specs are that the tasks were made from */
+export function assignmentsMessage(
+  assignments: Assignments,
+  view: Pick<View, 'spec'>,
+): NonNullable<ManagerMessage['body']> {
   const { complete, removedTaskIds } = assignments;
   const specs = assignments.specs.map((spec) => ({
     serviceId: spec.serviceId,
@@ -60,11 +67,34 @@ export function assignmentsMessage(assignments: Assignments): NonNullable<Manage
     slot: task.slot,
     desiredState: task.desiredState,
     observedState: task.status.state,
-    networks: [],
+    networks: task.networks === undefined ? [] : attachmentsOf(task, view.spec(task.serviceId, task.specVersion)),
     contentIds: {},
     genericResourcesJson: task.genericResources === undefined ? '' : JSON.stringify(task.genericResources),
   }));
-  return { $case: 'assignments', value: { complete, specs, tasks, removedTaskIds, networks: [], contents: [] } };
+  return {
+    $case: 'assignments',
+    value: {
+      complete,
+      specs,
+      tasks,
+      removedTaskIds,
+      networks: assignments.networks.map(assignedNetwork),
+      contents: [],
+    },
+  };
+}
+
+export function networkMessage(update: NetworkUpdate): NonNullable<ManagerMessage['body']> {
+  switch (update.type) {
+    case 'endpoints':
+      return { $case: 'endpoints', value: update };
+    case 'nodes':
+      return { $case: 'nodes', value: update };
+    case 'ports':
+      return { $case: 'publishedPorts', value: update };
+    default:
+      return unreachable(update);
+  }
 }
 
 /** The first few thousand characters. */

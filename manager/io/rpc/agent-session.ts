@@ -1,0 +1,34 @@
+import type { SessionUpdate } from '@apiary/api/rpc';
+import type { Timer } from '@apiary/std';
+import type { Sent } from '../../core/dispatch/assignments.js';
+import type { NetworkFeed } from '../../core/dispatch/network-feed.js';
+import type { NodeRecord } from '../../core/store/records.js';
+import type { AgentStream } from './agent-stream.js';
+
+/** What every session is told alike. */
+export type SharedUpdate = Omit<SessionUpdate, 'role' | 'gatewaySubnet'>;
+
+/** One agent's session with this manager. */
+export interface Session {
+  nodeId: string;
+  stream: AgentStream;
+  /** Where the call came from: the node's address, unless it advertises another. */
+  peerAddr: string;
+  addr: string;
+  phase: 'silent' | 'introduced' | 'welcome';
+  /** Ends the session when no Hello comes, or before that, no leader is found. */
+  helloTimer: Timer;
+  sent: Sent | undefined;
+  networks: NetworkFeed;
+  /** Whether something was committed that the agent may have to be told. */
+  isBehind: boolean;
+  update: SharedUpdate | undefined;
+  role: NodeRecord['role'] | undefined;
+  /** The agent has said its last word; the session is over once that is recorded. */
+  isHalfClosed: boolean;
+  workUnderWay: number;
+  reportsUnderWay: number;
+  engineError: string;
+  /** Runs from the moment in which the engine went away, and is over when it is taken for down. */
+  engineTimer: Timer | undefined;
+}
