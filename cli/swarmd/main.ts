@@ -42,11 +42,13 @@ async function run(options: SwarmdOptions, version: string): Promise<void> {
 
   const { dataRoot, engineSocketPath, genericResources, unixHosts, tcpHosts, tlsHosts } = options;
   const clock = new SystemClock();
+  const rng = new SystemRng();
   const engine = dockerEngine({ socketPath: engineSocketPath, clock });
   const network = (onTrouble: () => void) =>
     new GateNetwork({
       directory: join(options.execRoot, 'network'),
       clock,
+      rng,
       logger: logger.child({ part: 'network' }),
       onTrouble,
     });
@@ -56,7 +58,7 @@ async function run(options: SwarmdOptions, version: string): Promise<void> {
     genericResources,
     network,
     clock,
-    rng: new SystemRng(),
+    rng,
     logger,
     onFatal,
   });

@@ -137,11 +137,11 @@ t.test('a hosts file has what Docker puts there', async (t) => {
     { name: 'up', address: 'host-gateway' },
   ];
   t.equal(
-    hostsFile({ address: '10.224.0.2', hostname: 'a.b.c', gateway: '10.224.0.1', extra }),
+    hostsFile({ addresses: ['10.224.0.2'], hostname: 'a.b.c', gateway: '10.224.0.1', extra }),
     '127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::0\tip6-localnet\nff00::0\tip6-mcastprefix\n' +
       'ff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n192.0.2.9\tdb\n10.224.0.1\tup\n10.224.0.2\ta.b.c a\n',
   );
-  t.match(hostsFile({ address: '10.0.0.2', hostname: 'web', gateway: '', extra: [] }), /\n10\.0\.0\.2\tweb\n$/);
+  t.match(hostsFile({ addresses: ['10.0.0.2'], hostname: 'web', gateway: '', extra: [] }), /\n10\.0\.0\.2\tweb\n$/);
 });
 
 /** What iptables makes of a chain's rules when it is called. */

@@ -68,7 +68,14 @@ function stateOf(
     tasks: new Map(
       local.map(({ taskId, serviceId, networkId, address }) => [
         taskId,
-        { taskId, serviceId, gatewayAddress: '', namespace: 1, attachments: [{ networkId, address, aliases: [] }] },
+        {
+          taskId,
+          serviceId,
+          gatewayAddress: '',
+          namespace: 1,
+          nameservers: [],
+          attachments: [{ networkId, address, aliases: [] }],
+        },
       ]),
     ),
   };

@@ -17,8 +17,8 @@ const LOOPBACK_LINES = [
 const HOST_GATEWAY = 'host-gateway';
 
 export interface HostsFile {
-  /** The container's own. */
-  address: string;
+  /** The container's own, a line each. */
+  addresses: readonly string[];
   hostname: string;
   /** By which the container reaches its host. */
   gateway: string;
@@ -26,9 +26,9 @@ export interface HostsFile {
 }
 
 /** A container's /etc/hosts, line by line as Docker 20.10 writes it. A hostname with dots is also known by its first part. */
-export function hostsFile({ address, hostname, gateway, extra }: HostsFile): string {
+export function hostsFile({ addresses, hostname, gateway, extra }: HostsFile): string {
   const [first = '', ...rest] = hostname.split('.');
   const extraLines = extra.map(({ name, address: to }) => `${to === HOST_GATEWAY ? gateway : to}\t${name}`);
-  const own = `${address}\t${rest.length > 0 ? `${hostname} ${first}` : hostname}`;
-  return `${[...LOOPBACK_LINES, ...extraLines, own].join('\n')}\n`;
+  const names = rest.length > 0 ? `${hostname} ${first}` : hostname;
+  return `${[...LOOPBACK_LINES, ...extraLines, ...addresses.map((each) => `${each}\t${names}`)].join('\n')}\n`;
 }

@@ -151,11 +151,16 @@ export class GatewayNetwork {
    * Gives a network namespace its interface: eth0 with the address, the default route, and lo up. As with Docker's own
    * bridge there is no IPv6 in it.
    *
+   * @param hasWayOut  with false there is no default route: the host is reached, and nothing beyond it
    * @throws KernelError, after which nothing of it is left
    */
-  async attach(namespace: NamespaceRef, address: string): Promise<void> {
+  async attach(namespace: NamespaceRef, address: string, { hasWayOut = true } = {}): Promise<void> {
     const port = portName(address);
-    const changes = this.#attachment(namespace, address, port);
+    const route = { destination: 'default', gateway: this.subnet.gateway, link: TASK_LINK };
+    const changes: Change[] = [
+      ...this.#attachment(namespace, address, port),
+      ...(hasWayOut ? [{ in: namespace, do: 'add-route', route } as const] : []),
+    ];
     await writeSysctls({ 'net.ipv6.conf.all.disable_ipv6': 1 }, namespace).catch((error: unknown) => {
       // A kernel without IPv6 has none to turn off.
       if (systemCodeOf(error) !== 'ENOENT') throw error;
@@ -218,11 +223,6 @@ export class GatewayNetwork {
       { in: namespace, do: 'set-link', link: 'lo', to: { isUp: true } },
       { in: namespace, do: 'add-address', address: { link: TASK_LINK, address: `${address}/${this.subnet.length}` } },
       { in: namespace, do: 'set-link', link: TASK_LINK, to: { isUp: true } },
-      {
-        in: namespace,
-        do: 'add-route',
-        route: { destination: 'default', gateway: this.subnet.gateway, link: TASK_LINK },
-      },
     ];
   }
 

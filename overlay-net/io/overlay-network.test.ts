@@ -173,6 +173,7 @@ class Cluster {
             serviceId: 's',
             gatewayAddress: '',
             namespace: 0,
+            nameservers: [],
             attachments: [{ networkId, address, aliases: [] }],
           },
         ]),

@@ -6,6 +6,7 @@ import {
   type TaskState,
   type TaskTemplate,
 } from '@apiary/api/model';
+import type { AssignedNetwork, TaskAttachment } from '@apiary/overlay-net/core';
 import { ApiaryError, messageOf } from '@apiary/std';
 
 /** A task that this node should have, with all that it takes to run it. */
@@ -23,6 +24,15 @@ export interface AssignedTask {
   endpoint?: EndpointSpec;
   /** What of this node's generic resources is the task's. */
   genericResources?: GenericResource[];
+  /** The networks that it is on, in the order of its interfaces. */
+  networks?: AttachedNetwork[];
+}
+
+/** A task's place on a network. */
+export interface AttachedNetwork extends TaskAttachment {
+  name: string;
+  /** `host`, `none` or `bridge` for one of the engine's own; else empty. */
+  engineNetwork: string;
 }
 
 /** A message of the managers, complete or a delta: the shape of `Assignments` in api/proto. */
@@ -44,8 +54,10 @@ export interface AssignmentsMessage {
     desiredState: string;
     observedState: string;
     genericResourcesJson: string;
+    networks: TaskAttachment[];
   }[];
   removedTaskIds: string[];
+  networks: AssignedNetwork[];
 }
 
 interface AssignedSpec {
@@ -68,8 +80,12 @@ const DESIRED_STATES: Readonly<Record<string, DesiredState>> = {
   remove: 'remove',
 };
 
-/** What the managers want of this node: the sum of their messages. Specs go with the last task that points at them. */
+/**
+ * What the managers want of this node: the sum of their messages. Specs and networks go with the last task that points at
+ * them.
+ */
 export class AssignmentSet {
+  #networks = new Map<string, AssignedNetwork>();
   #specs = new Map<string, AssignedSpec>();
   #tasks = new Map<string, HeldTask>();
 
@@ -83,10 +99,12 @@ export class AssignmentSet {
   apply(message: AssignmentsMessage): { changed: AssignedTask[]; removed: string[] } {
     const specs = new Map(message.complete ? [] : this.#specs);
     for (const spec of message.specs) specs.set(specKeyOf(spec), readSpec(spec));
+    const networks = new Map(message.complete ? [] : this.#networks);
+    for (const network of message.networks) networks.set(network.networkId, network);
     const tasks = new Map(message.complete ? [] : this.#tasks);
     const changed: AssignedTask[] = [];
     for (const named of message.tasks) {
-      const held = readTask(named, specs);
+      const held = readTask(named, specs, networks);
       tasks.set(named.taskId, held);
       const before = this.#tasks.get(named.taskId)?.task;
       if (before === undefined || before.desiredState !== held.task.desiredState) changed.push(held.task);
@@ -95,6 +113,8 @@ export class AssignmentSet {
     const removed = [...this.#tasks.keys()].filter((id) => !tasks.has(id));
     const used = new Set(Array.from(tasks.values(), ({ specKey }) => specKey));
     this.#specs = new Map([...specs].filter(([key]) => used.has(key)));
+    const attached = new Set(Array.from(tasks.values()).flatMap(({ task }) => networkIdsOf(task)));
+    this.#networks = new Map([...networks].filter(([id]) => attached.has(id)));
     this.#tasks = tasks;
     return { changed: changed.filter(({ id }) => tasks.has(id)), removed };
   }
@@ -105,6 +125,15 @@ export class AssignmentSet {
 
   get taskIds(): string[] {
     return [...this.#tasks.keys()];
+  }
+
+  get tasks(): AssignedTask[] {
+    return Array.from(this.#tasks.values(), ({ task }) => task);
+  }
+
+  /** By id: those that tasks are on. */
+  get networks(): ReadonlyMap<string, AssignedNetwork> {
+    return this.#networks;
   }
 
   get specCount(): number {
@@ -128,7 +157,11 @@ function readSpec(spec: AssignmentsMessage['specs'][number]): AssignedSpec {
   }
 }
 
-function readTask(named: AssignmentsMessage['tasks'][number], specs: ReadonlyMap<string, AssignedSpec>): HeldTask {
+function readTask(
+  named: AssignmentsMessage['tasks'][number],
+  specs: ReadonlyMap<string, AssignedSpec>,
+  known: ReadonlyMap<string, AssignedNetwork>,
+): HeldTask {
   const specKey = specKeyOf(named);
   const spec = specs.get(specKey);
   const { taskId: id, serviceId, specVersion, slot } = named;
@@ -145,7 +178,23 @@ function readTask(named: AssignmentsMessage['tasks'][number], specs: ReadonlyMap
   }
   const genericResources = readClaims(named);
   const claims = genericResources.length > 0 && { genericResources };
-  return { specKey, task: { id, serviceId, slot, desiredState, observedState, ...spec, ...claims } };
+  const networks = named.networks.map((attachment) => readAttachment(id, attachment, known));
+  const attached = networks.length > 0 && { networks };
+  return { specKey, task: { id, serviceId, slot, desiredState, observedState, ...spec, ...claims, ...attached } };
+}
+
+function readAttachment(
+  taskId: string,
+  { networkId, address, aliases }: TaskAttachment,
+  known: ReadonlyMap<string, AssignedNetwork>,
+): AttachedNetwork {
+  const network = known.get(networkId);
+  if (network === undefined) throw new ApiaryError('internal', `task ${taskId}: network ${networkId} was never sent`);
+  return { networkId, address, aliases, name: network.name, engineNetwork: network.engineNetwork };
+}
+
+function networkIdsOf({ networks = [] }: AssignedTask): string[] {
+  return networks.map(({ networkId }) => networkId);
 }
 
 function readClaims({ taskId, genericResourcesJson }: AssignmentsMessage['tasks'][number]): GenericResource[] {

@@ -197,6 +197,31 @@ t.test('what a container cannot be given yet is refused, not left out', async (t
   }
 });
 
+t.test('networks: overlay networks are asked of the host, those of the engine by name of the engine', async (t) => {
+  const at = (networkId: string, engineNetwork = '') => ({
+    networkId,
+    name: networkId,
+    address: '',
+    aliases: [],
+    engineNetwork,
+  });
+  const template = { ContainerSpec: { Image: 'i' }, Networks: [{ Target: 'front' }] };
+  const { gateway } = containerConfigOf(task(template, { networks: [at('front')] }), NODE);
+  t.same(gateway?.networks, [{ networkId: 'front', address: '', aliases: [] }]);
+  for (const name of ['host', 'none', 'bridge']) {
+    const own = containerConfigOf(task(template, { networks: [at(name, name)] }), NODE);
+    t.equal(own.gateway, undefined);
+    t.match(own.body['HostConfig'], { NetworkMode: name });
+  }
+  const both = task(template, { networks: [at('front'), at('host', 'host')] });
+  t.throws(() => containerConfigOf(both, NODE), { message: /network "host" is the engine's/ });
+  const Ports = [{ TargetPort: 80, PublishMode: 'host' as const }];
+  const published = task(template, { networks: [at('front')], endpoint: { Ports } });
+  t.throws(() => containerConfigOf(published, NODE), {
+    message: /has ports in host mode cannot be on network "front"/,
+  });
+});
+
 // What Docker 20.10 made of the same templates.
 t.test('templates expand as Docker expands them', async (t) => {
   const expansions = [
@@ -259,7 +284,7 @@ t.test('a task is for the gateway network unless only the engine’s own will do
   const wish = (spec: object, endpoint?: object) =>
     containerConfigOf({ ...task({ ContainerSpec: spec }), ...(endpoint && { endpoint }) }, NODE).gateway;
   const dns = { nameservers: [], search: [], options: [] };
-  t.same(wish({}), { hostname: '', hosts: [], dns, files: ['hosts', 'resolvConf'] });
+  t.same(wish({}), { hostname: '', hosts: [], dns, networks: [], files: ['hosts', 'resolvConf'] });
   const asked = wish({
     Hostname: '{{.Service.Name}}-1',
     Hosts: ['192.0.2.9 db db.lan', 'host-gateway up'],

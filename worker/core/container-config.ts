@@ -32,7 +32,7 @@ export function taskNameOf(task: AssignedTask, nodeId: string): string {
  */
 export function containerConfigOf(task: AssignedTask, node: NodeFacts): ContainerConfig {
   const given = task.template.ContainerSpec ?? {};
-  refuseUnsupported(task.template, given);
+  refuseUnsupported(task, given);
   const name = taskNameOf(task, node.id);
   const spec = expandContainerSpec(given, {
     service: { id: task.serviceId, name: task.serviceName, labels: task.serviceLabels },
@@ -56,22 +56,38 @@ export function containerConfigOf(task: AssignedTask, node: NodeFacts): Containe
     Image: familiarReference(spec.Image ?? ''),
     Labels: { ...spec.Labels, ...taskLabels(task, node.id, name) },
     ...(ports.length > 0 && { ExposedPorts: Object.fromEntries(ports.map(({ key }) => [key, {}])) }),
-    HostConfig: hostConfig(task.template, spec, ports),
+    HostConfig: { ...hostConfig(task.template, spec, ports), ...engineNetwork(task) },
   };
-  const gateway = gatewayWish(spec, ports.length > 0);
+  const gateway = gatewayWish(task, spec, ports.length > 0);
   return { name, taskId: task.id, body, ...(gateway !== undefined && { gateway }) };
 }
 
+/** The engine's own network that a task asks for by name. */
+function engineNetwork({ networks = [] }: AssignedTask): { NetworkMode: string } | undefined {
+  const named = networks.find((network) => network.engineNetwork !== '');
+  if (named === undefined) return undefined;
+  if (networks.length === 1) return { NetworkMode: named.engineNetwork };
+  throw new ApiaryError('unimplemented', `network "${named.name}" is the engine's: a task on it can be on no other`);
+}
+
 /** Undefined for what only the engine's own network can give: its ports on the host, or a place that is ours to mount at. */
-function gatewayWish(spec: ContainerSpec, hasHostPorts: boolean): GatewayWish | undefined {
+function gatewayWish(task: AssignedTask, spec: ContainerSpec, hasHostPorts: boolean): GatewayWish | undefined {
+  const networks = task.networks ?? [];
+  if (networks.some((network) => network.engineNetwork !== '')) return undefined;
   const mounted = new Set(spec.Mounts?.map(({ Target = '' }) => Target.replace(/\/+$/, '')));
   const files = (Object.keys(GATEWAY_FILES) as GatewayFile[]).filter((file) => !mounted.has(GATEWAY_FILES[file]));
-  if (hasHostPorts || files.length === 0) return undefined;
+  if (hasHostPorts || files.length === 0) {
+    const [overlay] = networks;
+    if (overlay === undefined) return undefined;
+    const reason = hasHostPorts ? 'has ports in host mode' : 'mounts both /etc/hosts and /etc/resolv.conf itself';
+    throw new ApiaryError('unimplemented', `a task that ${reason} cannot be on network "${overlay.name}"`);
+  }
   const { Nameservers = [], Search = [], Options = [] } = spec.DNSConfig ?? {};
   return {
     hostname: spec.Hostname ?? '',
     hosts: spec.Hosts?.flatMap(hostEntries) ?? [],
     dns: { nameservers: Nameservers, search: Search, options: Options },
+    networks: networks.map(({ networkId, address, aliases }) => ({ networkId, address, aliases })),
     files,
   };
 }
@@ -125,11 +141,11 @@ function taskLabels(task: AssignedTask, nodeId: string, name: string): Record<st
   };
 }
 
-function refuseUnsupported(template: TaskTemplate, spec: ContainerSpec): void {
+function refuseUnsupported({ template, networks = [] }: AssignedTask, spec: ContainerSpec): void {
   const asked = [
     [template.PluginSpec !== undefined, 'PluginSpec'],
     [template.NetworkAttachmentSpec !== undefined, 'NetworkAttachmentSpec'],
-    [(template.Networks ?? []).length > 0, 'Networks'],
+    [(template.Networks ?? []).length > networks.length, 'Networks'],
     [(spec.Secrets ?? []).length > 0, 'ContainerSpec.Secrets'],
     [(spec.Configs ?? []).length > 0, 'ContainerSpec.Configs'],
     [spec.Privileges?.CredentialSpec?.Config !== undefined, 'ContainerSpec.Privileges.CredentialSpec.Config'],

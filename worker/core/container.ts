@@ -1,4 +1,4 @@
-import type { DnsWishes, HostEntry } from '@apiary/overlay-net/core';
+import type { DnsWishes, HostEntry, TaskAttachment } from '@apiary/overlay-net/core';
 
 /** What the engine is told: its own words, made from a task's spec. */
 export interface ContainerConfig {
@@ -6,7 +6,7 @@ export interface ContainerConfig {
   taskId: string;
   /** Body of the Engine API's `POST /containers/create`. */
   body: Record<string, unknown>;
-  /** What it asks of the gateway network; undefined for one that can only be on the engine's own bridge. */
+  /** What it asks of the gateway network; undefined for one that can only be on a network of the engine's. */
   gateway?: GatewayWish;
 }
 
@@ -16,6 +16,8 @@ export interface GatewayWish {
   hostname: string;
   hosts: HostEntry[];
   dns: DnsWishes;
+  /** The overlay networks that it is on beside, in the order of its interfaces. */
+  networks: TaskAttachment[];
   /** Which of the files it does not bring itself, by a mount of its own: at least one. */
   files: GatewayFile[];
 }
@@ -41,6 +43,8 @@ export interface EngineContainer {
   health?: 'starting' | 'healthy' | 'unhealthy';
   /** Of one that was created for the gateway network: its address there. */
   gatewayAddress?: string;
+  /** Of the same: its overlay networks. */
+  networks?: TaskAttachment[];
   ports: { protocol: string; targetPort: number; publishedPort: number }[];
 }
 
@@ -56,3 +60,13 @@ export const TASK_LABELS = {
 
 /** Says which address on the gateway network a container was created with. */
 export const GATEWAY_ADDRESS_LABEL = 'apiary.gateway.address';
+
+/** Says which overlay networks it was created for: JSON, the networks' ids and its addresses on them in order. */
+export const NETWORKS_LABEL = 'apiary.networks';
+
+/** The networks that such a label says. */
+export function networksOfLabel(label: string | undefined): TaskAttachment[] {
+  if (label === undefined) return [];
+  const said: [string, string][] = JSON.parse(label);
+  return said.map(([networkId, address]) => ({ networkId, address, aliases: [] }));
+}

@@ -1,4 +1,11 @@
-import { type ContainerConfig, GATEWAY_ADDRESS_LABEL, GATEWAY_FILES, type GatewayFile } from './container.js';
+import {
+  type ContainerConfig,
+  GATEWAY_ADDRESS_LABEL,
+  GATEWAY_FILES,
+  type GatewayFile,
+  type GatewayWish,
+  NETWORKS_LABEL,
+} from './container.js';
 
 /** Where on the host the files of a container on the gateway network are. */
 export interface GatewayPlace {
@@ -23,10 +30,15 @@ export function withGateway(config: ContainerConfig, place: GatewayPlace): Conta
     body: {
       ...body,
       NetworkDisabled: true,
-      Labels: { ...objectOf(body['Labels']), [GATEWAY_ADDRESS_LABEL]: place.address },
+      Labels: { ...objectOf(body['Labels']), [GATEWAY_ADDRESS_LABEL]: place.address, ...networksLabel(gateway) },
       HostConfig: { ...objectOf(body['HostConfig']), Binds: binds },
     },
   };
+}
+
+function networksLabel({ networks }: GatewayWish): Record<string, string> {
+  if (networks.length === 0) return {};
+  return { [NETWORKS_LABEL]: JSON.stringify(networks.map(({ networkId, address }) => [networkId, address])) };
 }
 
 function objectOf(value: unknown): object {

@@ -11,5 +11,6 @@ export * from './gateway-config.js';
 export * from './image-reference.js';
 export * from './log-frames.js';
 export * from './manager-search.js';
+export * from './network-picture.js';
 export * from './status-outbox.js';
 export * from './task-life.js';

@@ -257,7 +257,7 @@ t.test('whatever the engine does, a task moves on, ends where it is wanted and n
 });
 
 function message(part: Partial<AssignmentsMessage>): AssignmentsMessage {
-  return { complete: false, specs: [], tasks: [], removedTaskIds: [], ...part };
+  return { complete: false, specs: [], tasks: [], removedTaskIds: [], networks: [], ...part };
 }
 
 function spec(specVersion: number): AssignmentsMessage['specs'][number] {
@@ -267,7 +267,7 @@ function spec(specVersion: number): AssignmentsMessage['specs'][number] {
 
 function assigned(taskId: string, specVersion: number, desiredState = 'running') {
   const task = { taskId, serviceId: 's', specVersion, slot: 1, desiredState, observedState: 'assigned' };
-  return { ...task, genericResourcesJson: '' };
+  return { ...task, genericResourcesJson: '', networks: [] };
 }
 
 t.test('assignments: deltas add up, a complete message replaces, specs go with their last task', async (t) => {

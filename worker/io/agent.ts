@@ -4,7 +4,14 @@ import type { DescriptionUpdate, ManagerMessage } from '@apiary/api/rpc';
 import type { Clock, Rng, Timer } from '@apiary/std';
 import type { ChannelCredentials, ChannelOptions } from '@grpc/grpc-js';
 import type { Logger } from 'pino';
-import { type AssignedTask, AssignmentSet, isUrgent, type NodeFacts, StatusOutbox } from '../core/index.js';
+import {
+  type AssignedTask,
+  AssignmentSet,
+  isUrgent,
+  NetworkPicture,
+  type NodeFacts,
+  StatusOutbox,
+} from '../core/index.js';
 import type { Engine, HostDescription } from './engine.js';
 import { EngineLink } from './engine-link.js';
 import { managerCredentials, type NodeIdentity } from './enrolment/channel.js';
@@ -91,6 +98,7 @@ class WorkerAgent implements Agent {
   readonly #runners: TaskRunners;
   readonly #network: TaskNetwork | undefined;
   readonly #assignments = new AssignmentSet();
+  readonly #picture: NetworkPicture;
   readonly #outbox = new StatusOutbox();
   readonly #logs: LogPublisher;
   #host: HostDescription = hostWithoutEngine();
@@ -107,6 +115,7 @@ class WorkerAgent implements Agent {
     const { identity, managers, engine, clock, rng, logger } = options;
     const channel = options.channel ?? (() => managerCredentials(identity()));
     this.#nodeId = identity().nodeId;
+    this.#picture = new NetworkPicture(this.#nodeId);
     this.#network = options.network?.(() => this.#describe());
     this.#link = new EngineLink(engine, clock, rng, {
       onUp: (containers, description) => {
@@ -163,6 +172,10 @@ class WorkerAgent implements Agent {
       onManagers: (managers) => options.onManagers?.(managers),
       onRole: (role) => options.onRole?.(role),
       onGatewaySubnet: (subnet) => this.#network?.use(subnet),
+      onDataPathPort: (port) => {
+        this.#picture.dataPath(port);
+        this.#drawNetworks();
+      },
       onEnded: (manager, reason) => {
         logger.warn({ manager, reason }, 'no session with the manager');
         this.#outbox.sessionEnded();
@@ -228,13 +241,27 @@ class WorkerAgent implements Agent {
   }
 
   #hear({ body }: ManagerMessage): void {
-    if (body?.$case === 'assignments') this.#runners.assign(this.#assignments.apply(body.value));
+    if (body?.$case === 'assignments') {
+      const { changed, removed } = this.#assignments.apply(body.value);
+      this.#drawNetworks();
+      this.#runners.assign({ changed, removed });
+    }
+    if (body?.$case === 'endpoints') this.#picture.endpoints(body.value);
+    if (body?.$case === 'nodes') this.#picture.nodes(body.value);
+    if (body?.$case === 'publishedPorts') this.#picture.publishedPorts(body.value);
+    if (body?.$case === 'endpoints' || body?.$case === 'nodes' || body?.$case === 'publishedPorts')
+      this.#drawNetworks();
     if (body?.$case === 'logQuery') this.#logs.query(body.value);
     if (body?.$case === 'logCancel') this.#logs.cancel(body.value.queryId);
     if (body?.$case === 'statusAck') {
       this.#outbox.acknowledge(body.value.sequence);
       this.#flushSoon();
     }
+  }
+
+  #drawNetworks(): void {
+    const state = this.#picture.state(this.#assignments.tasks, this.#assignments.networks);
+    if (state !== undefined) this.#network?.apply(state);
   }
 
   #report(task: AssignedTask, status: TaskStatus): void {

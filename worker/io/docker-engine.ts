@@ -5,6 +5,8 @@ import {
   type EngineContainer,
   GATEWAY_ADDRESS_LABEL,
   LogFrames,
+  NETWORKS_LABEL,
+  networksOfLabel,
   TASK_LABELS,
 } from '../core/index.js';
 import type { Engine, EngineEvent, HostDescription, LogsOptions, OutputLine } from './engine.js';
@@ -290,7 +292,7 @@ function readContainer({ Id, Config, State = {}, NetworkSettings }: ContainerIns
     oomKilled: State.OOMKilled ?? false,
     error: State.Error ?? '',
     ...((health === 'starting' || health === 'healthy' || health === 'unhealthy') && { health }),
-    ...(gatewayAddress !== undefined && { gatewayAddress }),
+    ...(gatewayAddress !== undefined && { gatewayAddress, networks: networksOfLabel(labels[NETWORKS_LABEL]) }),
     ports: readPorts(NetworkSettings?.Ports ?? {}),
   };
 }

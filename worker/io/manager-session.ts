@@ -28,6 +28,8 @@ export interface ManagerSessionOptions {
   onRole(role: 'worker' | 'manager'): void;
   /** Which addresses this node's tasks have: said at the start of every session, before any task. Empty: none. */
   onGatewaySubnet(subnet: string): void;
+  /** The UDP port of what is sent between hosts. */
+  onDataPathPort(port: number): void;
   onEnded(manager: string, reason: string): void;
   /** The managers do not know this node any more. No other session is tried. */
   onGone(reason: string): void;
@@ -157,6 +159,7 @@ export class ManagerSession {
         // None would leave this node with nobody to ask.
         if (update.managers.length > 0) this.#options.onManagers(update.managers);
         if (body?.$case === 'welcome') this.#options.onGatewaySubnet(update.gatewaySubnet);
+        if (update.dataPathPort > 0) this.#options.onDataPathPort(update.dataPathPort);
         if (update.role === 'worker' || update.role === 'manager') this.#options.onRole(update.role);
       }
       this.#options.onMessage(message);

@@ -1,4 +1,4 @@
-import type { ContainerConfig, EngineContainer } from '../core/index.js';
+import type { AssignedNetworks, ContainerConfig, EngineContainer } from '../core/index.js';
 
 /** The port to what gives tasks their network where the engine does not. */
 export interface TaskNetwork {
@@ -31,6 +31,8 @@ export interface TaskNetwork {
    * @throws ApiaryError `failed-precondition` that says why its network could not be made, else what `start` throws
    */
   start(config: ContainerConfig, containerId: string, start: () => Promise<void>): Promise<'started' | 'unreached'>;
+  /** What the managers know of the cluster's networks, and which tasks of this node are on them. */
+  apply(state: AssignedNetworks): void;
   /** Ends it. What runs keeps its network. */
   close(): Promise<void>;
   /** Ends it and takes away all of it: no task of this node is left. */

@@ -1,12 +1,14 @@
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { GateOptions } from '@apiary/agent-native';
+import type { GateOptions, NamespaceRef } from '@apiary/agent-native';
+import type { AssignedNetwork, LocalTask, NetworkState, TaskAttachment } from '@apiary/overlay-net/core';
+import type { Asker, NameServerOptions } from '@apiary/overlay-net/io';
 import { ApiaryError, type Clock, SeededRng, VirtualClock } from '@apiary/std';
 import { ChannelCredentials } from '@grpc/grpc-js';
 import { pino } from 'pino';
 import t, { type Test } from 'tap';
-import type { ContainerConfig, EngineContainer } from '../../core/index.js';
+import type { AssignedNetworks, ContainerConfig, EngineContainer } from '../../core/index.js';
 import { startAgent } from '../agent.js';
 import { FakeEngine } from '../fake-engine.js';
 import { FakeManager } from '../fake-manager.js';
@@ -24,6 +26,10 @@ class FakeSystem implements GatewaySystem {
   refuse = '';
   isRemoved = false;
   looks = 0;
+  /** What was done to overlay networks and names. */
+  readonly overlay: string[] = [];
+  local: LocalTask[] = [];
+  readonly askers = new Map<string, readonly string[]>();
 
   async openGate(options: GateOptions) {
     if (this.refuse === 'gate') throw new Error('no FUSE here');
@@ -34,9 +40,10 @@ class FakeSystem implements GatewaySystem {
   async openGateway() {
     if (this.refuse === 'gateway') throw new Error('nft is not installed');
     return {
-      attach: async (namespace: { pid: number } | { path: string }, address: string) => {
+      attach: async (namespace: { pid: number } | { path: string }, address: string, { hasWayOut = true } = {}) => {
         if (this.refuse === 'attach') throw new Error('add veth link: EPERM');
         this.attached.push(`${'pid' in namespace ? namespace.pid : ''} ${address}`);
+        if (!hasWayOut) this.overlay.push(`${address} has no way out`);
       },
       isAttached: async (address: string) => this.attached.some((each) => each.endsWith(` ${address}`)),
       look: () => {
@@ -44,6 +51,39 @@ class FakeSystem implements GatewaySystem {
       },
       close: async () => {},
     };
+  }
+
+  async openOverlay() {
+    return {
+      apply: ({ tasks }: NetworkState) => {
+        this.local = [...tasks.values()];
+      },
+      attach: async (taskId: string, _namespace: NamespaceRef, attachments: readonly TaskAttachment[]) => {
+        if (this.refuse === 'overlay') throw new Error('add veth link: ENOSPC');
+        this.overlay.push(`${taskId} ${attachments.map(({ address }) => address).join()}`);
+      },
+      found: async (taskId: string) => {
+        this.overlay.push(`found ${taskId}`);
+      },
+      forget: (taskId: string) => {
+        this.overlay.push(`forget ${taskId}`);
+      },
+      close: async () => {},
+    };
+  }
+
+  async openNames({ address }: NameServerOptions) {
+    this.overlay.push(`names at ${address}`);
+    return {
+      apply: () => {},
+      know: (from: string, { nameservers }: Asker) => void this.askers.set(from, nameservers),
+      forget: (from: string) => void this.askers.delete(from),
+      close: async () => {},
+    };
+  }
+
+  async resolvers() {
+    return ['192.0.2.53'];
   }
 
   async removeGateway() {
@@ -68,20 +108,22 @@ function setting(t: Test, refuse = '') {
   const system = new FakeSystem();
   system.refuse = refuse;
   const troubles: string[] = [];
+  const clock = new VirtualClock();
   const make = () => {
     const network: GateNetwork = new GateNetwork({
       directory,
-      clock: new VirtualClock(),
+      clock,
+      rng: new SeededRng(1),
       logger,
       onTrouble: () => troubles.push(network.trouble),
       system,
     });
     return network;
   };
-  return { directory, system, troubles, network: make(), make };
+  return { directory, system, troubles, clock, network: make(), make };
 }
 
-function config(taskId: string): ContainerConfig {
+function config(taskId: string, networks: TaskAttachment[] = []): ContainerConfig {
   return {
     name: `web.1.${taskId}`,
     taskId,
@@ -90,6 +132,7 @@ function config(taskId: string): ContainerConfig {
       hostname: '',
       hosts: [{ name: 'db', address: '192.0.2.9' }],
       dns: { nameservers: ['192.0.2.1'], search: [], options: [] },
+      networks,
       files: ['hosts', 'resolvConf'],
     },
   };
@@ -283,7 +326,7 @@ t.test('an agent runs a task on the engine’s own network when nobody came thro
     managers: () => [manager.addr],
     advertiseAddr: '10.0.0.1',
     engine,
-    network: (onTrouble) => new GateNetwork({ directory, clock, logger, onTrouble, system }),
+    network: (onTrouble) => new GateNetwork({ directory, clock, rng: new SeededRng(1), logger, onTrouble, system }),
     clock,
     rng: new SeededRng(1),
     logger,
@@ -322,3 +365,143 @@ t.test('an agent runs a task on the engine’s own network when nobody came thro
     ),
   );
 });
+
+const FRONT: TaskAttachment = { networkId: 'front', address: '10.0.0.3', aliases: [] };
+const SEALED: TaskAttachment = { networkId: 'sealed', address: '10.0.1.3', aliases: [] };
+
+function networks(tasks: Record<string, TaskAttachment[]>): AssignedNetworks {
+  const network = (networkId: string): [string, AssignedNetwork] => [
+    networkId,
+    {
+      networkId,
+      name: networkId,
+      vni: 4097,
+      subnet: '10.0.0.0/24',
+      gateway: '10.0.0.1',
+      internal: networkId === 'sealed',
+      attachable: false,
+      encrypted: false,
+      mtu: 0,
+      engineNetwork: '',
+    },
+  ];
+  return {
+    selfId: 'n1',
+    dataPathPort: 4789,
+    networks: new Map(['front', 'sealed'].map(network)),
+    endpointSets: new Map(),
+    nodes: new Map(),
+    publishedPorts: new Map(),
+    tasks: new Map(
+      Object.entries(tasks).map(([taskId, attachments]) => [
+        taskId,
+        { taskId, serviceId: 's', nameservers: ['192.0.2.7'], attachments },
+      ]),
+    ),
+  };
+}
+
+t.test(
+  'a task on overlay networks has all of its interfaces before it starts, and asks its host for names',
+  async (t) => {
+    const { directory, network, system } = setting(t);
+    network.use(SUBNET);
+    const asked = config('a', [FRONT, SEALED]);
+    const created = await network.prepare(asked);
+    t.equal(labelsOf(created)['apiary.networks'], '[["front","10.0.0.3"],["sealed","10.0.1.3"]]');
+    const starting = network.start(asked, '0123456789abcdef', async () => void (await system.walk('a', 77)));
+    // The managers tell of its networks while it waits.
+    network.apply(networks({ a: [FRONT, SEALED] }));
+    t.equal(await starting, 'started');
+    t.same(system.overlay, ['names at 10.224.3.1', 'a 10.0.0.3,10.0.1.3']);
+    t.match(
+      readFileSync(`${directory}/tasks/a/hosts`, 'utf8'),
+      /\n10\.0\.0\.3\t0123456789ab\n10\.0\.1\.3\t0123456789ab\n$/,
+    );
+    t.match(readFileSync(`${directory}/tasks/a/resolv.conf`, 'utf8'), /nameserver 10\.224\.3\.1\noptions ndots:0\n/);
+    t.match(system.local, [{ taskId: 'a', gatewayAddress: '10.224.3.2', namespace: 77, attachments: [FRONT, SEALED] }]);
+    t.same([...system.askers], [['10.224.3.2', ['192.0.2.1']]], 'its own resolvers are asked for it');
+    network.forget('a');
+    t.same(system.askers.size, 0);
+    t.same(system.local, []);
+    t.match(system.overlay, ['names at 10.224.3.1', 'a 10.0.0.3,10.0.1.3', 'forget a']);
+  },
+);
+
+t.test('a task on internal networks alone has no way out', async (t) => {
+  const { network, system } = setting(t);
+  network.use(SUBNET);
+  network.apply(networks({ a: [SEALED], b: [FRONT, SEALED] }));
+  for (const [taskId, attachments] of [
+    ['a', [SEALED]],
+    ['b', [FRONT, SEALED]],
+  ] as const) {
+    const asked = config(taskId, [...attachments]);
+    await network.prepare(asked);
+    await network.start(asked, 'c', async () => void (await system.walk(taskId, 77)));
+  }
+  t.same(
+    system.overlay.filter((each) => each.includes('no way out')),
+    ['10.224.3.2 has no way out'],
+  );
+});
+
+t.test('a task that cannot be attached to its networks fails, with the reason', async (t) => {
+  const { network, system, clock } = setting(t);
+  network.use(SUBNET);
+  const asked = config('a', [{ ...FRONT, networkId: 'stranger' }]);
+  await network.prepare(asked);
+  let isWalking = () => {};
+  const walking = new Promise<void>((resolve) => {
+    isWalking = resolve;
+  });
+  const lost = network.start(asked, 'c', async () => {
+    const walked = system.walk('a', 77);
+    isWalking();
+    await walked;
+  });
+  await walking;
+  const failed = t.rejects(lost, {
+    message: /attaching its network failed: network stranger: the managers have not told/,
+  });
+  while (system.overlay.length > 0 && !(await settledWithin(failed))) clock.advance(1_000);
+  await failed;
+  network.apply(networks({ b: [FRONT] }));
+  system.refuse = 'overlay';
+  await network.prepare(config('b', [FRONT]));
+  await t.rejects(
+    network.start(config('b', [FRONT]), 'c', async () => void (await system.walk('b', 78))),
+    { message: /attaching its network failed: add veth link: ENOSPC/ },
+  );
+  const without = setting(t, 'gateway');
+  without.network.use(SUBNET);
+  await t.rejects(without.network.prepare(config('a', [FRONT])), {
+    message: /cannot attach it to its networks: nft is not installed/,
+  });
+});
+
+/** Whether it is over after all that is due now was done. */
+async function settledWithin(promise: Promise<unknown>): Promise<boolean> {
+  let isOver = false;
+  const over = () => {
+    isOver = true;
+  };
+  promise.then(over, over);
+  await new Promise((resolve) => setImmediate(resolve));
+  return isOver;
+}
+
+t.test('what an earlier process attached is known again by what its container says', async (t) => {
+  const { network, system } = setting(t);
+  network.use(SUBNET);
+  const found = { ...container('a', 'running', '10.224.3.9'), networks: [FRONT], pid: 77 };
+  network.adopt([found], () => true);
+  await until(() => system.overlay.includes('found a'));
+  network.apply(networks({ a: [FRONT] }));
+  t.match(system.local, [{ taskId: 'a', gatewayAddress: '10.224.3.9', namespace: 77, attachments: [FRONT] }]);
+  t.same([...system.askers], [['10.224.3.9', ['192.0.2.7']]], 'whose resolvers the managers know');
+});
+
+async function until(isSo: () => boolean): Promise<void> {
+  while (!isSo()) await new Promise((resolve) => setImmediate(resolve));
+}

@@ -1,17 +1,33 @@
 import { chmod, mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { AddressPool, type GatewaySubnet, hostsFile, readGatewaySubnet, resolvConf } from '@apiary/overlay-net/core';
-import { ApiaryError, type Clock, messageOf } from '@apiary/std';
+import {
+  AddressPool,
+  type DnsWishes,
+  type GatewaySubnet,
+  hostsFile,
+  readGatewaySubnet,
+  resolvConf,
+  type TaskAttachment,
+} from '@apiary/overlay-net/core';
+import { ApiaryError, type Clock, messageOf, type Rng } from '@apiary/std';
 import type { Logger } from 'pino';
-import { type ContainerConfig, type EngineContainer, type GatewayFile, withGateway } from '../../core/index.js';
+import {
+  type AssignedNetworks,
+  type ContainerConfig,
+  type EngineContainer,
+  type GatewayFile,
+  withGateway,
+} from '../../core/index.js';
 import type { TaskNetwork } from '../task-network.js';
 import { type Gateway, type GatewaySystem, LINUX } from './gateway-system.js';
+import { OverlayAttachments } from './overlay-attachments.js';
 import { TaskFiles } from './task-files.js';
 
 export interface GateNetworkOptions {
   /** Of its own, for as long as the machine is up: what is in there is mounted into containers. */
   directory: string;
   clock: Clock;
+  rng: Rng;
   logger: Logger;
   /** `trouble` is no longer empty. */
   onTrouble: () => void;
@@ -23,6 +39,10 @@ interface Lease {
   readonly address: string;
   /** What its name behind the gate leads to. */
   readonly target: string;
+  /** The overlay networks that its container was created for. */
+  readonly networks: readonly TaskAttachment[];
+  /** Resolvers of its own; undefined: an earlier process knew. */
+  readonly nameservers?: readonly string[];
   /** Its container runs, or is about to: nobody else may have the address. */
   isHeld: boolean;
   /** Who went through the gate since the container was last to start. */
@@ -37,6 +57,7 @@ export class GateNetwork implements TaskNetwork {
   readonly #system: GatewaySystem;
   readonly #files: TaskFiles;
   readonly #gatePoint: string;
+  readonly #overlays: OverlayAttachments;
   readonly #leases = new Map<string, Lease>();
   #subnet: GatewaySubnet | undefined;
   #pool: AddressPool | undefined;
@@ -54,6 +75,8 @@ export class GateNetwork implements TaskNetwork {
     this.#system = options.system ?? LINUX;
     this.#files = new TaskFiles(join(options.directory, 'tasks'));
     this.#gatePoint = join(options.directory, 'gate');
+    const { clock, rng, logger } = options;
+    this.#overlays = new OverlayAttachments({ system: this.#system, clock, rng, logger });
     this.#ready = new Promise((resolve) => {
       this.#onReady = resolve;
     });
@@ -79,6 +102,10 @@ export class GateNetwork implements TaskNetwork {
     this.#opening = this.#openGateway(text);
   }
 
+  apply(state: AssignedNetworks): void {
+    this.#overlays.apply(state);
+  }
+
   adopt(containers: readonly EngineContainer[], isKnown: (taskId: string) => boolean): void {
     for (const container of containers) this.observe(container);
     this.#gateway?.look();
@@ -90,17 +117,19 @@ export class GateNetwork implements TaskNetwork {
     });
   }
 
-  observe({ taskId, gatewayAddress, state }: EngineContainer): void {
+  observe({ taskId, gatewayAddress, networks = [], state, pid }: EngineContainer): void {
     if (gatewayAddress === undefined) return;
     let lease = this.#leases.get(taskId);
     // It is the engine's word that counts for one that was started before this process knew of it.
     if (lease === undefined || (lease.address !== gatewayAddress && lease.seen !== 'runtime')) {
       if (lease !== undefined) this.#release(taskId, lease);
-      lease = { address: gatewayAddress, target: this.#files.pathOf(taskId, 'hosts'), isHeld: false, seen: 'nobody' };
+      const target = this.#files.pathOf(taskId, 'hosts');
+      lease = { address: gatewayAddress, target, networks, isHeld: false, seen: 'nobody' };
       this.#leases.set(taskId, lease);
     }
     if (state === 'exited') this.#release(taskId, lease);
     else this.#hold(taskId, lease);
+    if (state === 'running' && lease.attached === undefined) void this.#find(taskId, lease, pid);
   }
 
   forget(taskId: string): void {
@@ -115,11 +144,15 @@ export class GateNetwork implements TaskNetwork {
     const { taskId, gateway } = config;
     if (gateway === undefined) return config;
     await this.#ready;
-    if (this.#trouble !== '' || this.#pool === undefined) return config;
+    if (this.#trouble !== '' || this.#pool === undefined) {
+      if (gateway.networks.length === 0) return config;
+      throw new ApiaryError('failed-precondition', `this node cannot attach it to its networks: ${this.#trouble}`);
+    }
     const [first = 'hosts'] = gateway.files;
     const address = this.#pool.take(taskId);
     const target = this.#files.pathOf(taskId, first);
-    this.#leases.set(taskId, { address, target, isHeld: true, seen: 'nobody' });
+    const { networks, dns } = gateway;
+    this.#leases.set(taskId, { address, target, networks, nameservers: dns.nameservers, isHeld: true, seen: 'nobody' });
     await this.#files.write(taskId, { hosts: '', resolvConf: '' });
     return withGateway(config, {
       address,
@@ -169,6 +202,7 @@ export class GateNetwork implements TaskNetwork {
     const gate = await this.#gate;
     await this.#opening;
     gate?.close();
+    await this.#overlays.close();
     await this.#gateway?.close();
     this.#gateway = undefined;
   }
@@ -213,6 +247,7 @@ export class GateNetwork implements TaskNetwork {
     if ((await this.#gate) === undefined || this.#isOver) return;
     try {
       this.#gateway = await this.#system.openGateway({ subnet, clock, logger });
+      await this.#overlays.open(readGatewaySubnet(subnet).gateway);
       this.#onReady();
     } catch (error) {
       this.#giveUp(messageOf(error));
@@ -249,7 +284,7 @@ export class GateNetwork implements TaskNetwork {
     }
     this.#pool?.claim(taskId, lease.address);
     lease.isHeld = true;
-    const attached = { namespace, done: gateway.attach({ pid }, lease.address) };
+    const attached = { namespace, done: this.#attach(gateway, taskId, lease, namespace, pid) };
     lease.attached = attached;
     try {
       await attached.done;
@@ -259,20 +294,34 @@ export class GateNetwork implements TaskNetwork {
     }
   }
 
+  async #attach(gateway: Gateway, taskId: string, lease: Lease, namespace: number, pid: number): Promise<void> {
+    const { address: gatewayAddress, nameservers, networks: attachments } = lease;
+    const isConfined = await this.#overlays.isConfined(attachments);
+    await gateway.attach({ pid }, gatewayAddress, { hasWayOut: !isConfined });
+    await this.#overlays.attach(taskId, { pid, gatewayAddress, namespace, nameservers, attachments });
+  }
+
+  /** A container runs that an earlier process attached. */
+  async #find(taskId: string, { address, nameservers, networks }: Lease, pid: number): Promise<void> {
+    // It may have ended meanwhile.
+    const namespace = await this.#system.namespaceOf(pid).catch(() => undefined);
+    if (namespace === undefined) return;
+    this.#overlays.found(taskId, { pid, gatewayAddress: address, namespace, nameservers, attachments: networks });
+  }
+
   async #contents(
     { gateway: wish }: ContainerConfig,
     containerId: string,
     { address }: Lease,
   ): Promise<Partial<Record<GatewayFile, string>>> {
     if (wish === undefined) return {};
+    const { networks, hostname, hosts: extra, dns } = wish;
+    const gateway = this.#subnet?.gateway ?? '';
+    // By its name it finds itself where others reach it.
+    const addresses = networks.length > 0 ? networks.map((network) => network.address) : [address];
     return {
-      hosts: hostsFile({
-        address,
-        hostname: wish.hostname || containerId.slice(0, 12),
-        gateway: this.#subnet?.gateway ?? '',
-        extra: wish.hosts,
-      }),
-      resolvConf: resolvConf(await TaskFiles.hostResolvConf(), wish.dns),
+      hosts: hostsFile({ addresses, hostname: hostname || containerId.slice(0, 12), gateway, extra }),
+      resolvConf: resolvConf(await TaskFiles.hostResolvConf(), networks.length > 0 ? throughHost(dns, gateway) : dns),
     };
   }
 
@@ -296,6 +345,8 @@ export class GateNetwork implements TaskNetwork {
 
   #release(taskId: string, lease: Lease): void {
     lease.isHeld = false;
+    delete lease.attached;
+    this.#overlays.forget(taskId);
     this.#pool?.release(taskId);
   }
 
@@ -312,4 +363,10 @@ export class GateNetwork implements TaskNetwork {
     this.#onReady();
     this.#options.onTrouble();
   }
+}
+
+/** A task on overlay networks asks its host, which asks its own resolvers for it. A name without a dot may be whole, as with Docker. */
+function throughHost({ search, options }: DnsWishes, gateway: string): DnsWishes {
+  const isSaid = options.some((option) => option.startsWith('ndots:'));
+  return { search, nameservers: [gateway], options: isSaid ? options : [...options, 'ndots:0'] };
 }

@@ -1,19 +1,34 @@
-import { stat } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
 import type { Gate, GateOptions } from '@apiary/agent-native';
-import type { GatewayNetwork, GatewayNetworkOptions } from '@apiary/overlay-net/io';
+import type {
+  GatewayNetwork,
+  GatewayNetworkOptions,
+  NameServer,
+  NameServerOptions,
+  OverlayNetwork,
+  OverlayNetworkOptions,
+} from '@apiary/overlay-net/io';
 
 /** A gateway network, as far as tasks are concerned. */
 export type Gateway = Pick<GatewayNetwork, 'attach' | 'isAttached' | 'look' | 'close'>;
+/** The overlay networks. */
+export type Overlay = Pick<OverlayNetwork, 'apply' | 'attach' | 'found' | 'forget' | 'close'>;
+export type Names = Pick<NameServer, 'apply' | 'know' | 'forget' | 'close'>;
 
 /** What is asked of the kernel. */
 export interface GatewaySystem {
   /** @throws Error that says why this host has none */
   openGate(options: GateOptions): Promise<Gate>;
   openGateway(options: GatewayNetworkOptions): Promise<Gateway>;
-  /** Takes away whatever of a gateway network is on this host. */
+  openOverlay(options: OverlayNetworkOptions): Promise<Overlay>;
+  /** @throws Error when the port is somebody else's */
+  openNames(options: NameServerOptions): Promise<Names>;
+  /** Takes away whatever of a gateway network and of overlay networks is on this host. */
   removeGateway(): Promise<void>;
   /** Which network namespace a process is in, undefined: our own. @throws Error when there is no such process */
   namespaceOf(pid: number): Promise<number | undefined>;
+  /** The name servers of this host's own /etc/resolv.conf. */
+  resolvers(): Promise<string[]>;
 }
 
 /** The Linux kernel's. The addon is loaded with the first call: a node that runs no tasks does without. */
@@ -26,8 +41,17 @@ export const LINUX: GatewaySystem = {
     const { GatewayNetwork } = await import('@apiary/overlay-net/io');
     return GatewayNetwork.open(options);
   },
+  async openOverlay(options) {
+    const { OverlayNetwork } = await import('@apiary/overlay-net/io');
+    return OverlayNetwork.open(options);
+  },
+  async openNames(options) {
+    const { NameServer } = await import('@apiary/overlay-net/io');
+    return NameServer.listen(options);
+  },
   async removeGateway() {
-    const { removeGatewayNetwork } = await import('@apiary/overlay-net/io');
+    const { removeGatewayNetwork, removeOverlayNetwork } = await import('@apiary/overlay-net/io');
+    await removeOverlayNetwork();
     await removeGatewayNetwork();
   },
   async namespaceOf(pid) {
@@ -35,5 +59,10 @@ export const LINUX: GatewaySystem = {
     if (pid === 0) return undefined;
     const [own, theirs] = await Promise.all([stat('/proc/self/ns/net'), stat(`/proc/${pid}/ns/net`)]);
     return own.ino === theirs.ino ? undefined : theirs.ino;
+  },
+  async resolvers() {
+    // Read anew each time: it is what counts for the host's own processes too.
+    const text = await readFile('/etc/resolv.conf', 'utf8').catch(() => '');
+    return text.split('\n').flatMap((line) => /^\s*nameserver\s+(\S+)/.exec(line)?.[1] ?? []);
   },
 };

@@ -1,0 +1,184 @@
+import type { LocalTask, TaskAttachment } from '@apiary/overlay-net/core';
+import type { GatewayNetworkOptions } from '@apiary/overlay-net/io';
+import { ApiaryError, type Clock, messageOf, type Rng } from '@apiary/std';
+import type { AssignedNetworks } from '../../core/index.js';
+import type { GatewaySystem, Names, Overlay } from './gateway-system.js';
+
+/** How long a task that is about to start waits for the managers to tell of its networks. */
+const PATIENCE_MS = 10_000;
+/** How long until the name server's port is tried again that somebody else had. */
+const RETRY_MS = 5_000;
+
+export interface OverlayAttachmentsOptions {
+  system: GatewaySystem;
+  clock: Clock;
+  rng: Rng;
+  logger: GatewayNetworkOptions['logger'];
+}
+
+/** A task whose container has its interface on the gateway network, or is getting it. */
+interface Attached {
+  pid: number;
+  gatewayAddress: string;
+  /** Inode of its network namespace. */
+  namespace: number;
+  /** Of its own; undefined for one that an earlier process attached: the managers know. */
+  nameservers: readonly string[] | undefined;
+  attachments: readonly TaskAttachment[];
+}
+
+/** What tasks have beside the gateway network: interfaces on overlay networks, and somebody who knows names. */
+export class OverlayAttachments {
+  readonly #options: OverlayAttachmentsOptions;
+  readonly #tasks = new Map<string, Attached>();
+  readonly #waiting = new Set<() => void>();
+  #state: AssignedNetworks | undefined;
+  #overlay: Overlay | undefined;
+  #names: Names | undefined;
+  #isOver = false;
+
+  constructor(options: OverlayAttachmentsOptions) {
+    this.#options = options;
+  }
+
+  /** @param gateway  the address at which tasks reach their host */
+  async open(gateway: string): Promise<void> {
+    const { system, clock, logger } = this.#options;
+    this.#overlay = await system.openOverlay({ clock, logger });
+    for (const [taskId, { pid }] of this.#tasks) this.#lookAfter(taskId, pid);
+    await this.#listen(gateway);
+    this.#tell();
+  }
+
+  /** What the managers know of the cluster's networks. */
+  apply(state: AssignedNetworks): void {
+    this.#state = state;
+    for (const wake of this.#waiting) wake();
+    this.#tell();
+  }
+
+  /**
+   * Whether a task is on such networks alone as have no way out.
+   *
+   * @throws ApiaryError `unavailable` when the managers have not told of one of them in time
+   */
+  async isConfined(attachments: readonly TaskAttachment[]): Promise<boolean> {
+    const networks = await Promise.all(attachments.map(({ networkId }) => this.#network(networkId)));
+    return networks.length > 0 && networks.every(({ internal }) => internal);
+  }
+
+  /** Gives a namespace, that of a process, its interfaces, and its task the names of its networks. */
+  async attach(taskId: string, task: Attached): Promise<void> {
+    for (const { networkId } of task.attachments) await this.#network(networkId);
+    if (this.#overlay === undefined) throw new ApiaryError('unavailable', 'the overlay networks are not there yet');
+    if (task.attachments.length > 0) await this.#overlay.attach(taskId, { pid: task.pid }, task.attachments);
+    this.#know(taskId, task);
+  }
+
+  /** A container runs that an earlier process gave its interfaces. */
+  found(taskId: string, task: Attached): void {
+    if (this.#tasks.has(taskId)) return;
+    this.#know(taskId, task);
+    this.#lookAfter(taskId, task.pid);
+  }
+
+  /** The task's container has ended. */
+  forget(taskId: string): void {
+    const task = this.#tasks.get(taskId);
+    if (task === undefined) return;
+    this.#tasks.delete(taskId);
+    this.#overlay?.forget(taskId);
+    this.#names?.forget(task.gatewayAddress);
+    this.#tell();
+  }
+
+  async close(): Promise<void> {
+    this.#isOver = true;
+    for (const wake of this.#waiting) wake();
+    await this.#names?.close();
+    await this.#overlay?.close();
+    this.#names = undefined;
+    this.#overlay = undefined;
+  }
+
+  async #listen(gateway: string): Promise<void> {
+    const { system, clock, rng, logger } = this.#options;
+    try {
+      this.#names = await system.openNames({
+        address: gateway,
+        clock,
+        rng,
+        logger,
+        upstream: () => system.resolvers(),
+      });
+      this.#tell();
+    } catch (error) {
+      logger.warn({ reason: messageOf(error) }, `tasks cannot ask for names: no name server on ${gateway}, port 53`);
+      clock.after(RETRY_MS, () => {
+        if (!this.#isOver) void this.#listen(gateway);
+      });
+    }
+  }
+
+  #lookAfter(taskId: string, pid: number): void {
+    this.#overlay?.found(taskId, { pid }).catch((error: unknown) => {
+      this.#options.logger.warn({ task: taskId, reason: messageOf(error) }, 'cannot look after interfaces of a task');
+    });
+  }
+
+  #know(taskId: string, task: Attached): void {
+    this.#tasks.set(taskId, task);
+    this.#tell();
+  }
+
+  /** Tells those who make it so how the networks are, and which tasks are on them here. */
+  #tell(): void {
+    const state = this.#state;
+    if (state === undefined) return;
+    const tasks = new Map<string, LocalTask>();
+    for (const [taskId, { gatewayAddress, namespace, nameservers, attachments }] of this.#tasks) {
+      const assigned = state.tasks.get(taskId);
+      if (assigned === undefined) continue;
+      tasks.set(taskId, {
+        ...assigned,
+        nameservers: nameservers ?? assigned.nameservers ?? [],
+        attachments,
+        gatewayAddress,
+        namespace,
+      });
+    }
+    this.#overlay?.apply({ ...state, tasks });
+    this.#names?.apply({ ...state, tasks }, { hasVips: false });
+    for (const { gatewayAddress, attachments, nameservers = [] } of tasks.values()) {
+      this.#names?.know(gatewayAddress, { attachments, nameservers });
+    }
+  }
+
+  #network(networkId: string): Promise<{ internal: boolean }> {
+    return this.#told((state) => state.networks.get(networkId), `network ${networkId}`);
+  }
+
+  /** What the managers have told, or tell within some time. */
+  async #told<What>(find: (state: AssignedNetworks) => What | undefined, what: string): Promise<What> {
+    const found = this.#state && find(this.#state);
+    if (found !== undefined) return found;
+    return await new Promise<What>((resolve, reject) => {
+      const end = () => {
+        this.#waiting.delete(look);
+        timer.cancel();
+      };
+      const look = () => {
+        const news = this.#state && find(this.#state);
+        if (news === undefined && !this.#isOver) return;
+        end();
+        if (news !== undefined) resolve(news);
+        else reject(new ApiaryError('unavailable', 'this node is stopping'));
+      };
+      const timer = this.#options.clock.after(PATIENCE_MS, () => {
+        end();
+        reject(new ApiaryError('failed-precondition', `${what}: the managers have not told this node of it`));
+      });
+      this.#waiting.add(look);
+    });
+  }
+}
