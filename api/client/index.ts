@@ -8,4 +8,5 @@ export * from './client.js';
 export * from './host-address.js';
 export * from './ordered-merge.js';
 export * from './rpc-status.js';
+export * from './tls-info.js';
 export { ApiError, type RequestOptions, type TlsFiles } from './transport.js';

@@ -53,8 +53,10 @@ export interface IssueCertificateResponse {
   clusterId: string;
   /** "worker" or "manager", as in the certificate. */
   role: string;
-  /** The node's certificate, then the root. */
+  /** The node's certificate, then the root: while the root is being changed, the new one as the old one signed it. */
   certificateChainPem: string;
+  /** The roots to trust from now on, one after the other. */
+  trustPem: string;
 }
 
 export interface AgentMessage {
@@ -135,6 +137,9 @@ export interface SessionUpdate {
   gatewaySubnet: string;
   /** The UDP port of what is sent between hosts. */
   dataPathPort: number;
+  /** The roots to trust, and the root that signs certificates now: whose certificate is of another renews it. */
+  trustPem: string;
+  issuerPem: string;
 }
 
 export interface ManagerAddress {
@@ -367,7 +372,7 @@ export const IssueCertificateRequest: MessageFns<IssueCertificateRequest> = {
 };
 
 function createBaseIssueCertificateResponse(): IssueCertificateResponse {
-  return { nodeId: "", clusterId: "", role: "", certificateChainPem: "" };
+  return { nodeId: "", clusterId: "", role: "", certificateChainPem: "", trustPem: "" };
 }
 
 export const IssueCertificateResponse: MessageFns<IssueCertificateResponse> = {
@@ -383,6 +388,9 @@ export const IssueCertificateResponse: MessageFns<IssueCertificateResponse> = {
     }
     if (message.certificateChainPem !== "") {
       writer.uint32(34).string(message.certificateChainPem);
+    }
+    if (message.trustPem !== "") {
+      writer.uint32(42).string(message.trustPem);
     }
     return writer;
   },
@@ -430,6 +438,14 @@ export const IssueCertificateResponse: MessageFns<IssueCertificateResponse> = {
             }
 
             message.certificateChainPem = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.trustPem = reader.string();
             continue;
           }
         }
@@ -1073,7 +1089,15 @@ export const Welcome: MessageFns<Welcome> = {
 };
 
 function createBaseSessionUpdate(): SessionUpdate {
-  return { heartbeatPeriodMs: 0, managers: [], role: "", gatewaySubnet: "", dataPathPort: 0 };
+  return {
+    heartbeatPeriodMs: 0,
+    managers: [],
+    role: "",
+    gatewaySubnet: "",
+    dataPathPort: 0,
+    trustPem: "",
+    issuerPem: "",
+  };
 }
 
 export const SessionUpdate: MessageFns<SessionUpdate> = {
@@ -1092,6 +1116,12 @@ export const SessionUpdate: MessageFns<SessionUpdate> = {
     }
     if (message.dataPathPort !== 0) {
       writer.uint32(40).uint32(message.dataPathPort);
+    }
+    if (message.trustPem !== "") {
+      writer.uint32(50).string(message.trustPem);
+    }
+    if (message.issuerPem !== "") {
+      writer.uint32(58).string(message.issuerPem);
     }
     return writer;
   },
@@ -1147,6 +1177,22 @@ export const SessionUpdate: MessageFns<SessionUpdate> = {
             }
 
             message.dataPathPort = reader.uint32();
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.trustPem = reader.string();
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.issuerPem = reader.string();
             continue;
           }
         }

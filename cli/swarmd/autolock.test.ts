@@ -8,13 +8,17 @@ import { type Containers, engineWith, joinRequest, setRole, type TestHost, testH
 
 t.setTimeout(180_000);
 
+const newRoot = () => {
+  throw new Error('nobody asked for another root');
+};
+
 /** What `swarmctl update --autolock` and `unlock-key --rotate` do. */
 function setAutolock({ node }: TestHost, isOn: boolean, rotateUnlockKey = false): Promise<string> {
   return node.replica().submit((view, { rng }) => {
     const cluster = view.cluster();
     if (cluster === undefined) throw new Error('no cluster');
     const spec = { ...cluster.spec, EncryptionConfig: { AutoLockManagers: isOn } };
-    const rotate = { rotateWorkerToken: false, rotateManagerToken: false, rotateUnlockKey };
+    const rotate = { rotateWorkerToken: false, rotateManagerToken: false, rotateUnlockKey, newRoot };
     return updateCluster(view, { version: cluster.meta.version, spec, ...rotate }, rng);
   });
 }

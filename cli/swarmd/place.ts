@@ -15,6 +15,7 @@ import { logDirectory, managersToCall, removeLog, startManagerOf } from './manag
 import { managerAddrOf, type NodeFile, writeNodeFile } from './node-file.js';
 import { RoleKeeper } from './role-keeper.js';
 import type { SwarmNodeOptions } from './swarm-node-options.js';
+import { TrustKeeper } from './trust-keeper.js';
 
 /** So long a manager that stands aside looks for a leader. */
 const ASIDE_MS = 30_000;
@@ -30,6 +31,7 @@ export class Place {
   readonly #renewal: CertificateRenewal;
   readonly #roles: RoleKeeper;
   readonly #lock: LockKeeper;
+  readonly #trust: TrustKeeper;
   /** Ends the following of what this node's manager knows of locks. */
   #unfollowLock = () => {};
   #file: NodeFile;
@@ -78,6 +80,14 @@ export class Place {
       clock,
       logger: logger.child({ part: 'lock' }),
     });
+    this.#trust = new TrustKeeper({
+      identity: () => this.#renewal.identity,
+      renew: () => this.#renewal.renewNow(),
+      trust: (rootPem) => this.#renewal.trust(rootPem),
+      onChanged: () => this.#agent.describe(),
+      clock,
+      logger: logger.child({ part: 'trust' }),
+    });
     this.#roles = new RoleKeeper({
       facts: () => ({
         kept: this.#file.role,
@@ -106,6 +116,7 @@ export class Place {
         this.#roles.tell(role);
         for (const listener of this.#roleListeners) listener();
       },
+      onTrust: (trust) => this.#trust.follow(trust),
       onGone: (reason) => this.#goneFrom(reason),
     });
   }
@@ -202,8 +213,10 @@ export class Place {
     this.#asideTimer?.cancel();
     // A certificate that is waited for is waited for no more.
     const roles = this.#roles.stop();
+    const trust = this.#trust.stop();
     await this.#lock.stop();
     await this.#renewal.stop();
+    await trust;
     await roles;
     await this.holdFile();
   }
@@ -225,7 +238,8 @@ export class Place {
     const manager = this.#manager;
     if (manager === undefined) return renewAtAny(this.#managersToCall(), { identity: current, signal, rng });
     const { keyPem, csrPem } = createKeyAndCsr();
-    return nodeIdentityOf(manager.issueOwnCertificate(csrPem), keyPem, current.rootPem);
+    const { certificateChainPem, trustPem } = manager.issueOwnCertificate(csrPem);
+    return nodeIdentityOf(certificateChainPem, keyPem, trustPem);
   }
 
   /** Whoever signed may know more, or less, than the leader did when it spoke: it is asked again, as who we are now. */
@@ -326,8 +340,10 @@ export class Place {
   #goneFrom(reason: string): void {
     this.#gone = `${reason}; run "swarmctl leave", then join again`;
     const roles = this.#roles.stop();
+    const trust = this.#trust.stop();
     this.#renewal
       .stop()
+      .then(() => trust)
       .then(() => roles)
       .then(() => this.#closeManager())
       .catch((error: unknown) => this.#options.onFatal(error));

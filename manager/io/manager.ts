@@ -41,10 +41,10 @@ export interface Manager {
    * Signs a certificate for this manager itself. It has the root's key, so that it needs nobody, nor a certificate that
    * is still good, to get the next one.
    *
-   * @returns the certificate, then the root, PEM
+   * @returns the certificate, then the root, and the roots to trust from then on: PEM
    * @throws ApiaryError `not-found` when this manager was removed from the cluster
    */
-  issueOwnCertificate(csrPem: string): string;
+  issueOwnCertificate(csrPem: string): { certificateChainPem: string; trustPem: string };
   /** As `LocalNode.rotateLogKey`. */
   rotateLogKey(): Promise<string>;
   /** As `ReplicatedLog.sealKeys`. */
@@ -116,8 +116,14 @@ export async function startManager(options: ManagerOptions): Promise<Manager> {
     // Before it is deaf.
     closers.push(() => handOver(replica, clock));
     logger.info({ addr: server.addr }, 'manager: listening for nodes');
-    const issueOwnCertificate = (csrPem: string) =>
-      issueCertificate({ ...renewal(replica.view, identity), csrPem, nowMs: clock.now() });
+    const issueOwnCertificate = (csrPem: string) => {
+      const order = renewal(replica.view, identity);
+      const { trustPem, ...signer } = order.signer;
+      return {
+        certificateChainPem: issueCertificate({ ...order, ...signer, csrPem, nowMs: clock.now() }),
+        trustPem,
+      };
+    };
     const rotate = (next: ServerIdentity): void => {
       shown = { ...shown, ...next };
       server.rotate(next);

@@ -130,7 +130,7 @@ function tokenThief(rootPem: string): { service: NodeCaServer; stolen: string[] 
     getRootCertificate: (_call, callback) => callback(null, { rootCertificatePem: rootPem }),
     issueCertificate: (call, callback) => {
       stolen.push(call.request.joinToken);
-      callback(null, { nodeId: '', clusterId: '', role: '', certificateChainPem: '' });
+      callback(null, { nodeId: '', clusterId: '', role: '', certificateChainPem: '', trustPem: '' });
     },
   };
   return { service, stolen };

@@ -486,7 +486,15 @@ t.test('what a node is to be is said in every session; where its manager is, it 
   manager.send({
     body: {
       $case: 'update',
-      value: { heartbeatPeriodMs: 0, managers: [], role: 'worker', gatewaySubnet: '', dataPathPort: 0 },
+      value: {
+        heartbeatPeriodMs: 0,
+        managers: [],
+        role: 'worker',
+        gatewaySubnet: '',
+        dataPathPort: 0,
+        trustPem: '',
+        issuerPem: '',
+      },
     },
   });
   // Told after all of the above, so that the agent has heard that too.

@@ -1,4 +1,5 @@
 import * as os from 'node:os';
+import { tlsInfoOf } from '@apiary/api/client';
 import type { GenericResource, NodeDescription, TaskStatus } from '@apiary/api/model';
 import type { DescriptionUpdate, ManagerMessage } from '@apiary/api/rpc';
 import type { Clock, Rng, Timer } from '@apiary/std';
@@ -15,6 +16,7 @@ import {
 import type { Engine, HostDescription } from './engine.js';
 import { EngineLink } from './engine-link.js';
 import { managerCredentials, type NodeIdentity } from './enrolment/channel.js';
+import { issuerOf } from './enrolment/identity.js';
 import { LogPublisher } from './log-publisher.js';
 import { ManagerSession } from './manager-session.js';
 import { type Dial, dialOverGrpc } from './session-wire.js';
@@ -51,6 +53,8 @@ export interface AgentOptions {
    * it runs a manager, are for the owner to follow.
    */
   onRole?: (role: 'worker' | 'manager') => void;
+  /** Whom the leader says to trust, and whose certificate to have: for the owner to follow. PEM. */
+  onTrust?: (trust: { trustPem: string; issuerPem: string }) => void;
   /** Where this node's manager is reached, `HOST:PORT`, or empty when it runs none; asked anew for each description. */
   managerAddr?: () => string;
   /** This node was removed from the cluster. The containers of its tasks are being removed. */
@@ -171,6 +175,7 @@ class WorkerAgent implements Agent {
       onMessage: (message) => this.#hear(message),
       onManagers: (managers) => options.onManagers?.(managers),
       onRole: (role) => options.onRole?.(role),
+      onTrust: (trust) => options.onTrust?.(trust),
       onGatewaySubnet: (subnet) => this.#network?.use(subnet),
       onDataPathPort: (port) => {
         this.#picture.dataPath(port);
@@ -317,11 +322,21 @@ class WorkerAgent implements Agent {
 
   /** Where tasks are not on the gateway network, a label among the engine's own says why. */
   #describedHost(): HostDescription {
-    const host = withGenericResources(this.#host, this.#options.genericResources ?? []);
+    const host = {
+      ...withGenericResources(this.#host, this.#options.genericResources ?? []),
+      ...this.#trusted(),
+    };
     const trouble = this.#network?.trouble ?? '';
     if (trouble === '') return host;
     const { Engine } = host;
     return { ...host, Engine: { ...Engine, Labels: { ...Engine.Labels, [GATEWAY_TROUBLE_LABEL]: trouble } } };
+  }
+
+  /** Whom this node trusts, and who signed its certificate. */
+  #trusted(): Pick<NodeDescription, 'TLSInfo'> {
+    const identity = this.#options.identity();
+    const issuer = issuerOf(identity);
+    return issuer === undefined ? {} : { TLSInfo: tlsInfoOf(identity.rootPem, issuer.toString()) };
   }
 
   #nodeFacts(): NodeFacts {

@@ -137,6 +137,8 @@ export class FakeManager {
       role: this.role,
       gatewaySubnet: this.gatewaySubnet,
       dataPathPort: 4789,
+      trustPem: '',
+      issuerPem: '',
     };
     this.send({ body: { $case: 'welcome', value: { nodeId: 'n1', clusterId: 'k1', update } } });
     this.#assign(true, [...this.wanted.keys()], []);

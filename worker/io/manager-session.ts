@@ -26,6 +26,8 @@ export interface ManagerSessionOptions {
   onManagers(managers: ManagerAddress[]): void;
   /** What this node is to be, said at the start of every session and whenever it changes. */
   onRole(role: 'worker' | 'manager'): void;
+  /** Whom this node is to trust, and who is to have signed its certificate: said at the start of every session, and when it changes. */
+  onTrust(trust: { trustPem: string; issuerPem: string }): void;
   /** Which addresses this node's tasks have: said at the start of every session, before any task. Empty: none. */
   onGatewaySubnet(subnet: string): void;
   /** The UDP port of what is sent between hosts. */
@@ -160,6 +162,7 @@ export class ManagerSession {
         if (update.managers.length > 0) this.#options.onManagers(update.managers);
         if (body?.$case === 'welcome') this.#options.onGatewaySubnet(update.gatewaySubnet);
         if (update.dataPathPort > 0) this.#options.onDataPathPort(update.dataPathPort);
+        this.#options.onTrust({ trustPem: update.trustPem, issuerPem: update.issuerPem });
         if (update.role === 'worker' || update.role === 'manager') this.#options.onRole(update.role);
       }
       this.#options.onMessage(message);

@@ -1,11 +1,20 @@
 import { type CommandEntry, type CommandGroup, NONE, ONE } from './command-entry.js';
 
+const caModule = () => import('../commands/ca.js');
 const settings = () => import('../commands/cluster-settings.js');
 const swarm = () => import('../commands/swarm.js');
 const locks = () => import('../commands/unlock.js');
 
 /** Docker has these under `swarm`; here they stand at the top as well. */
 export const SWARM_COMMANDS: CommandEntry[] = [
+  {
+    name: 'ca',
+    use: '[OPTIONS]',
+    short: 'Display and rotate the root CA',
+    examples: ['swarmctl ca', 'swarmctl ca --rotate', 'swarmctl ca --rotate --ca-cert root.pem --ca-key root-key.pem'],
+    args: NONE,
+    load: async () => (await caModule()).ca,
+  },
   {
     name: 'init',
     use: '[OPTIONS]',

@@ -21,7 +21,7 @@ const changeAutolock = boolFlag('autolock', 'Change manager autolocking setting 
 const taskHistoryLimit = valueFlag('task-history-limit', 'Task history retention limit', 'int', parseInt64, {
   defaultText: '5',
 });
-const certExpiry = valueFlag(
+export const certExpiry = valueFlag(
   'cert-expiry',
   'Validity period for node certificates (ns|us|ms|s|m|h)',
   'duration',

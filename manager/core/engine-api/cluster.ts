@@ -17,7 +17,7 @@ export function clusterObject(record: ClusterRecord, tlsInfo: TlsInfo): ClusterI
     ...metaOf(record),
     Spec: clusterSpecObject(record.spec),
     TLSInfo: tlsInfo,
-    RootRotationInProgress: false,
+    RootRotationInProgress: record.rootRotation !== undefined,
     DefaultAddrPool: null,
     SubnetSize: SUBNET_SIZE,
     DataPathPort: DATA_PATH_PORT,

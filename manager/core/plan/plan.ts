@@ -1,5 +1,6 @@
 import type { Rng } from '@apiary/std';
 import type { View } from '../store/view.js';
+import { notRotated } from '../trust/root-rotation.js';
 import { Draft } from './draft.js';
 import { orchestrate } from './orchestrate.js';
 import type { Dirty, Plan } from './plan-types.js';
@@ -24,7 +25,15 @@ export function plan(view: View, dirty: Dirty, nowMs: number, rng: Rng): Plan {
   for (const serviceId of serviceIds) orchestrate(draft, serviceId);
   for (const serviceId of serviceIds) draft.allocate(serviceId);
   schedule(draft);
+  finishRootRotation(draft);
   return draft.finish();
+}
+
+/** The old root goes once the last node has a certificate of the new one. */
+function finishRootRotation(draft: Draft): void {
+  const rotation = draft.view.cluster()?.rootRotation;
+  if (rotation === undefined || notRotated(draft.view, rotation).length > 0) return;
+  draft.add({ type: 'root-rotation-finish' });
 }
 
 function servicesToLookAt(view: View, dirty: Dirty): string[] {

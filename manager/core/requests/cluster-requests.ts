@@ -1,7 +1,7 @@
 import { type ClusterSpec, type NodeSpec, newUnlockKey } from '@apiary/api/model';
 import { ApiaryError, newId, type Rng } from '@apiary/std';
 import type { Change, Guard } from '../store/change.js';
-import type { ClusterRecord, NodeRecord } from '../store/records.js';
+import type { ClusterRecord, NodeRecord, RootRotation } from '../store/records.js';
 import type { View } from '../store/view.js';
 import type { Decision } from './decision.js';
 import { completeClusterSpec, refuseUnhonouredClusterSpec } from './honoured.js';
@@ -82,6 +82,8 @@ export function updateCluster(
     rotateWorkerToken: boolean;
     rotateManagerToken: boolean;
     rotateUnlockKey: boolean;
+    /** Makes the root that is to come, as signed by the one that is: asked only when the spec wants another. */
+    newRoot: (rootCa: ClusterRecord['rootCa'], given: GivenRoot | undefined) => RootRotation;
   },
   rng: Rng,
 ): Decision<string> {
@@ -93,7 +95,10 @@ export function updateCluster(
   const spec = completeClusterSpec(request.spec);
   if (cluster.meta.version !== version) throw new ApiaryError('out-of-sequence', 'update out of sequence');
   const guards: Guard[] = [{ type: 'unchanged', kind: 'cluster', id, version }];
-  const changes: Change[] = [{ type: 'cluster-spec', spec }];
+  const changes: Change[] = [{ type: 'cluster-spec', spec: withoutSigningKey(spec) }];
+  if (wantsNewRoot(cluster, spec)) {
+    changes.push({ type: 'root-rotation-start', rotation: request.newRoot(cluster.rootCa, givenRootOf(spec)) });
+  }
   if (rotateWorkerToken || rotateManagerToken) {
     changes.push({
       type: 'join-secrets',
@@ -109,6 +114,33 @@ export function updateCluster(
     changes.push({ type: 'unlock-key', unlockKey: newUnlockKey(rng) });
   }
   return { guards, changes, result: id };
+}
+
+/** A root of the user's own making, PEM. */
+export interface GivenRoot {
+  certificatePem: string;
+  keyPem: string;
+}
+
+/** As Docker has it: when the counter was changed, or a certificate is given that is not the cluster's. */
+function wantsNewRoot(cluster: ClusterRecord, { CAConfig: wanted }: ClusterSpec): boolean {
+  const given = wanted?.SigningCACert ?? '';
+  if (given !== '') return given.trim() !== (cluster.rootRotation ?? cluster.rootCa).certificatePem.trim();
+  return (wanted?.ForceRotate ?? 0) !== (cluster.spec.CAConfig?.ForceRotate ?? 0);
+}
+
+function givenRootOf({ CAConfig: wanted }: ClusterSpec): GivenRoot | undefined {
+  const { SigningCACert: certificatePem = '', SigningCAKey: keyPem = '' } = wanted ?? {};
+  if (certificatePem === '' && keyPem !== '') throw invalid('a signing CA key was given without its certificate');
+  if (certificatePem !== '' && keyPem === '')
+    throw invalid('if a signing CA cert is provided, a signing CA key must be too');
+  return certificatePem === '' ? undefined : { certificatePem, keyPem };
+}
+
+/** The key is the root's business, and nobody is shown it. */
+function withoutSigningKey(spec: ClusterSpec): ClusterSpec {
+  const { SigningCAKey: _, ...ca } = spec.CAConfig ?? {};
+  return { ...spec, CAConfig: ca };
 }
 
 function isAutolocked(spec: ClusterSpec): boolean {

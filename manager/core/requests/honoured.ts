@@ -140,10 +140,6 @@ export function refuseUnhonouredClusterSpec(spec: ClusterSpec): void {
       `managers send heartbeats every 100 ms and elect after 1 to 2 s of silence: leave it at ${defaults[key]}`,
     );
   }
-  const { ExternalCAs, SigningCACert, SigningCAKey, ForceRotate } = spec.CAConfig ?? {};
-  if (isAsked(ExternalCAs)) throw unhonoured('CAConfig.ExternalCAs');
-  if (isAsked(SigningCACert)) throw unhonoured('CAConfig.SigningCACert');
-  if (isAsked(SigningCAKey)) throw unhonoured('CAConfig.SigningCAKey');
-  if (isAsked(ForceRotate)) throw unhonoured('CAConfig.ForceRotate');
+  if (isAsked(spec.CAConfig?.ExternalCAs)) throw unhonoured('CAConfig.ExternalCAs');
   if (isAsked(spec.TaskDefaults?.LogDriver?.Name)) throw unhonoured('TaskDefaults.LogDriver');
 }

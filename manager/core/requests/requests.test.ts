@@ -549,6 +549,15 @@ t.test('the address of a manager is written when it is news', async (t) => {
   t.throws(() => setManagerAddr(store, { id: 'x', managerAddr }), { code: 'not-found' });
 });
 
+/** What stands for the making of a root. */
+const newRoot = (rootCa: { certificatePem: string }, given?: { certificatePem: string; keyPem: string }) => ({
+  certificatePem: 'new',
+  keyPem: 'new key',
+  ...given,
+  crossSignedPem: `by ${rootCa.certificatePem}`,
+  issuer: { CertIssuerSubject: 's', CertIssuerPublicKey: 'p' },
+});
+
 t.test('a cluster update rotates the tokens that it is asked to, and refuses what is not honoured', async (t) => {
   const cluster = withNodes();
   const update = (spec: unknown, rotate = {}, version = cluster.versionOf('')) => {
@@ -558,6 +567,7 @@ t.test('a cluster update rotates the tokens that it is asked to, and refuses wha
       rotateWorkerToken: false,
       rotateManagerToken: false,
       rotateUnlockKey: false,
+      newRoot,
     };
     cluster.commit(updateCluster(cluster.store, { ...request, ...rotate }, cluster.rng));
     return cluster.store.cluster();
@@ -588,7 +598,6 @@ t.test('a cluster update rotates the tokens that it is asked to, and refuses wha
     [{ Raft: { ElectionTick: 5 } }, /^Raft.ElectionTick 5 .*leave it at 10/],
     [{ Raft: { HeartbeatTick: 2 } }, /^Raft.HeartbeatTick 2 .*leave it at 1/],
     [{ CAConfig: { ExternalCAs: [{ URL: 'u' }] } }, /^CAConfig.ExternalCAs/],
-    [{ CAConfig: { ForceRotate: 1 } }, /^CAConfig.ForceRotate/],
     [{ TaskDefaults: { LogDriver: { Name: 'x' } } }, /^TaskDefaults.LogDriver/],
   ];
   for (const [spec, message] of unhonoured) t.throws(() => update(spec), { code: 'unimplemented', message });
@@ -603,6 +612,7 @@ t.test('the unlock key comes and goes with autolock, and is changed when that is
       rotateWorkerToken: false,
       rotateManagerToken: false,
       rotateUnlockKey,
+      newRoot,
     };
     cluster.commit(updateCluster(cluster.store, request, cluster.rng));
     return cluster.store.cluster()?.unlockKey;

@@ -1,13 +1,14 @@
 import { type ContentKind, isTerminal, rankOf, type ServiceSpec } from '@apiary/api/model';
 import { unreachable } from '@apiary/std';
 import { changeClientCertificate } from './apply-client-certificate-change.js';
+import { changeCluster } from './apply-cluster-change.js';
 import { changeContent } from './apply-content-change.js';
 import { changeNetwork } from './apply-network-change.js';
 import { changeNode } from './apply-node-change.js';
 import type { Change, ChangeOf, Touched } from './change.js';
 import { followedNames } from './content-pins.js';
 import { created, type Landing, updated } from './landing.js';
-import { type ClusterRecord, contentKey, type ServiceRecord, type SpecVersion, type TaskRecord } from './records.js';
+import { contentKey, type ServiceRecord, type SpecVersion, type TaskRecord } from './records.js';
 import { sameForTasks } from './spec-comparison.js';
 import type { Tables } from './tables.js';
 
@@ -18,6 +19,8 @@ export function applyChange(tables: Tables, change: Change, landing: Landing, to
     case 'cluster-spec':
     case 'join-secrets':
     case 'unlock-key':
+    case 'root-rotation-start':
+    case 'root-rotation-finish':
     case 'leader':
       changeCluster(tables, change, landing, touched);
       return;
@@ -66,31 +69,6 @@ export function applyChange(tables: Tables, change: Change, landing: Landing, to
     default:
       unreachable(change);
   }
-}
-
-function changeCluster(
-  tables: Tables,
-  change: ChangeOf<'cluster-create' | 'cluster-spec' | 'join-secrets' | 'unlock-key' | 'leader'>,
-  landing: Landing,
-  touched: Touched,
-): void {
-  const { cluster } = tables;
-  if (change.type === 'cluster-create') {
-    if (cluster !== undefined) return;
-    tables.cluster = { ...change.cluster, meta: created(landing) };
-  } else if (change.type === 'leader') {
-    if (cluster !== undefined) tables.cluster = { ...cluster, leaderId: change.nodeId };
-    return;
-  } else {
-    if (cluster === undefined) return;
-    tables.cluster = { ...cluster, ...clusterFieldsOf(change), meta: updated(cluster.meta, landing) };
-  }
-  touched.cluster = true;
-}
-
-function clusterFieldsOf(change: ChangeOf<'cluster-spec' | 'join-secrets' | 'unlock-key'>): Partial<ClusterRecord> {
-  if (change.type === 'cluster-spec') return { spec: change.spec };
-  return change.type === 'join-secrets' ? { joinSecrets: change.joinSecrets } : { unlockKey: change.unlockKey };
 }
 
 function changeService(

@@ -19,6 +19,7 @@ import type {
   NetworkRecord,
   NodeRecord,
   RestartHistory,
+  RootRotation,
   ServiceEndpoint,
   TaskRecord,
   UpdateProgress,
@@ -55,6 +56,10 @@ export type Guard =
 export type Change =
   | { type: 'cluster-create'; cluster: Omit<ClusterRecord, 'meta' | 'excluded' | 'leaderId'> }
   | { type: 'cluster-spec'; spec: ClusterSpec }
+  /** Takes the place of one that is under way. */
+  | { type: 'root-rotation-start'; rotation: RootRotation }
+  /** The new root is the cluster's, and the old one is nothing any more. */
+  | { type: 'root-rotation-finish' }
   /** Undefined: managers are not locked from now on. */
   | { type: 'unlock-key'; unlockKey?: string }
   /** A manager says that it leads now. */

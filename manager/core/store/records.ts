@@ -36,6 +36,8 @@ export interface ClusterRecord {
   unlockKey?: string;
   /** The root certificate and its key, PEM. */
   rootCa: { certificatePem: string; keyPem: string };
+  /** While the root is being changed: the one that is to come. */
+  rootRotation?: RootRotation;
   /**
    * Nodes that may be managers no more, and since when (milliseconds since the epoch): a certificate as a manager that
    * was issued to one at or before then is refused. Kept for as long as such a certificate may be good. A node that is
@@ -48,6 +50,15 @@ export interface ClusterRecord {
   dataPathPort?: number;
   /** The manager that leads, as it said itself when it came to: for events. No change of it is a new version. */
   leaderId?: string;
+}
+
+export interface RootRotation {
+  certificatePem: string;
+  keyPem: string;
+  /** Its key and subject as the cluster's root signed them, PEM. */
+  crossSignedPem: string;
+  /** By which a node's certificate is known to be of it, in base64. */
+  issuer: { CertIssuerSubject: string; CertIssuerPublicKey: string };
 }
 
 export interface NodeRecord {

@@ -5,6 +5,7 @@ import { effectiveRole } from '../store/node-role.js';
 import type { ClusterRecord, NodeRecord } from '../store/records.js';
 import type { View } from '../store/view.js';
 import { type Caller, notOfCluster } from './access.js';
+import { type Signer, signerOf } from './root-rotation.js';
 
 /** Who gets a certificate, and as what. */
 export interface Enrolment {
@@ -13,7 +14,7 @@ export interface Enrolment {
   clusterId: string;
   /** How long the certificate is good for. */
   validityMs: number;
-  rootCa: ClusterRecord['rootCa'];
+  signer: Signer;
 }
 
 interface EnrolmentDecision {
@@ -133,7 +134,7 @@ function managerAddrOf(text: string | undefined): string {
 
 function enrolmentOf(cluster: ClusterRecord, nodeId: string, role: NodeRecord['role']): Enrolment {
   const validityMs = certificateValidityMs(cluster.spec);
-  return { nodeId, role, clusterId: cluster.id, validityMs, rootCa: cluster.rootCa };
+  return { nodeId, role, clusterId: cluster.id, validityMs, signer: signerOf(cluster) };
 }
 
 function clusterOf(view: View): ClusterRecord {

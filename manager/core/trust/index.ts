@@ -3,3 +3,4 @@ export * from './access.js';
 export * from './certificate.js';
 export * from './client-access.js';
 export * from './enrol.js';
+export * from './root-rotation.js';

@@ -3,6 +3,7 @@ import { type Clock, invariant } from '@apiary/std';
 import type { FastifyInstance } from 'fastify';
 import { createClientCertificate, revokeClientCertificate } from '../../core/requests/index.js';
 import type { ClientCertificateRecord } from '../../core/store/records.js';
+import { signerOf } from '../../core/trust/index.js';
 import { issueClientCertificate, verifiedKeyOf } from '../trust/index.js';
 import { type ApiContext, currentView, replicaOf } from './context.js';
 import { asClusterRequest } from './error-reply.js';
@@ -24,9 +25,17 @@ export function clientCertificateRoutes(app: FastifyInstance, context: ApiContex
     );
     const cluster = replica.view.cluster();
     invariant(cluster !== undefined, 'it has just been written to');
-    const { id: clusterId, rootCa } = cluster;
-    const chain = issueClientCertificate({ rootCa, csrPem, clientId: id, clusterId, notAfterMs, nowMs: clock.now() });
-    return reply.code(201).send({ ID: id, CertificatePem: chain, RootPem: rootCa.certificatePem });
+    const { id: clusterId } = cluster;
+    const signer = signerOf(cluster);
+    const chain = issueClientCertificate({
+      ...signer,
+      csrPem,
+      clientId: id,
+      clusterId,
+      notAfterMs,
+      nowMs: clock.now(),
+    });
+    return reply.code(201).send({ ID: id, CertificatePem: chain, RootPem: signer.trustPem });
   });
 
   app.get('/apiary/v1/client-certificates', async () =>

@@ -2,7 +2,7 @@ import type { Socket } from 'node:net';
 import { createServer, type Server, type TLSSocket } from 'node:tls';
 import { ApiaryError, type Clock } from '@apiary/std';
 import type { ClusterRecord } from '../../core/store/records.js';
-import { CLIENT_UNIT, type ClientName } from '../../core/trust/index.js';
+import { CLIENT_UNIT, type ClientName, signerOf } from '../../core/trust/index.js';
 import type { LocalNode } from '../ports.js';
 import { issueApiCertificate } from '../trust/index.js';
 import type { Logger } from './context.js';
@@ -27,7 +27,7 @@ export interface ClientDoorOptions {
 export class ClientDoor {
   readonly #options: ClientDoorOptions;
   readonly #names = new WeakMap<Socket, ClientName>();
-  #server: { tls: Server; rootPem: string; renewAtMs: number } | undefined;
+  #server: { tls: Server; trustPem: string; renewAtMs: number } | undefined;
   #connections = 0;
 
   constructor(options: ClientDoorOptions) {
@@ -73,15 +73,16 @@ export class ClientDoor {
       if (!(error instanceof ApiaryError)) throw error;
     }
     if (cluster === undefined) return undefined;
-    const { rootCa, id: clusterId } = cluster;
+    const signer = signerOf(cluster);
+    const { trustPem } = signer;
     const nowMs = clock.now();
     const before = this.#server;
-    if (before?.rootPem === rootCa.certificatePem && nowMs < before.renewAtMs) return before.tls;
+    if (before?.trustPem === trustPem && nowMs < before.renewAtMs) return before.tls;
     const { nodeId, nodeAddr } = node.status();
     const { keyPem, certificateChainPem } = issueApiCertificate({
-      rootCa,
+      ...signer,
       nodeId,
-      clusterId,
+      clusterId: cluster.id,
       names: [...new Set([...names, nodeAddr].filter((name) => name !== ''))],
       validityMs: CERTIFICATE_DAYS * DAY_MS,
       nowMs,
@@ -89,7 +90,7 @@ export class ClientDoor {
     const tls = createServer({
       key: keyPem,
       cert: certificateChainPem,
-      ca: rootCa.certificatePem,
+      ca: trustPem,
       minVersion: 'TLSv1.2',
       requestCert: true,
       rejectUnauthorized: false,
@@ -98,7 +99,7 @@ export class ClientDoor {
       allowHalfOpen: true,
     });
     tls.on('secureConnection', (socket) => this.#enter(socket));
-    this.#server = { tls, rootPem: rootCa.certificatePem, renewAtMs: nowMs + (CERTIFICATE_DAYS / 2) * DAY_MS };
+    this.#server = { tls, trustPem, renewAtMs: nowMs + (CERTIFICATE_DAYS / 2) * DAY_MS };
     return tls;
   }
 }

@@ -257,7 +257,7 @@ function routesOf(
   });
 
   systemRoutes(app, context);
-  swarmRoutes(app, context);
+  swarmRoutes(app, context, clock);
   nodeRoutes(app, context);
   serviceRoutes(app, context, watches);
   taskRoutes(app, context);

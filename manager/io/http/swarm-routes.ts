@@ -6,16 +6,17 @@ import {
   read,
   UnlockRequestSchema,
 } from '@apiary/api/model';
-import { ApiaryError, invariant } from '@apiary/std';
+import { ApiaryError, type Clock, invariant } from '@apiary/std';
 import type { FastifyInstance } from 'fastify';
 import { swarmObject } from '../../core/engine-api/index.js';
 import { updateCluster } from '../../core/requests/index.js';
+import { nextRoot, type RootCa } from '../trust/index.js';
 import { type ApiContext, currentView, replicaOf } from './context.js';
 import { asClusterRequest, asMembershipRequest, ReplyError } from './error-reply.js';
 import { bodyJson, queryFlag, queryVersion, strictQueryFlag } from './request-reading.js';
 import { joinTokensOf, tlsInfoOf } from './trust-objects.js';
 
-export function swarmRoutes(app: FastifyInstance, context: ApiContext): void {
+export function swarmRoutes(app: FastifyInstance, context: ApiContext, clock: Clock): void {
   const { node } = context;
 
   app.get('/swarm', async () => {
@@ -49,9 +50,10 @@ export function swarmRoutes(app: FastifyInstance, context: ApiContext): void {
     const rotateManagerToken = strictQueryFlag(request, 'rotateManagerToken');
     const rotateUnlockKey = strictQueryFlag(request, 'rotateManagerUnlockKey');
     const spec = read(ClusterSpecSchema, bodyJson(request), 'swarm spec');
+    const newRoot = (rootCa: RootCa, given: RootCa | undefined) => nextRoot(rootCa, given, clock.now());
     await asClusterRequest(() =>
       replicaOf(context).submit((view, { rng }) =>
-        updateCluster(view, { version, spec, rotateWorkerToken, rotateManagerToken, rotateUnlockKey }, rng),
+        updateCluster(view, { version, spec, rotateWorkerToken, rotateManagerToken, rotateUnlockKey, newRoot }, rng),
       ),
     );
     return reply.code(200).send();

@@ -2,7 +2,7 @@ import { seedLog, TERMS_LEFT_OUT } from '@apiary/raft/io';
 import { ApiaryError, messageOf } from '@apiary/std';
 import { forceNewCluster } from '../../core/membership/index.js';
 import { type ClusterRecord, Store } from '../../core/store/index.js';
-import { certificateValidityMs } from '../../core/trust/index.js';
+import { certificateValidityMs, signerOf } from '../../core/trust/index.js';
 import { decoded, encoded } from '../entry-bytes.js';
 import { issueCertificate } from '../trust/index.js';
 import { type BackupHeader, openBackupFile } from './backup-file.js';
@@ -56,7 +56,8 @@ export async function restoreManager(
   { header, cluster, store }: Backup,
   { directory, nodeId, managerAddr, addr, csrPem, nowMs }: RestoreOptions,
 ): Promise<{ certificateChainPem: string; rootPem: string }> {
-  const { id: clusterId, spec, rootCa } = cluster;
+  const { id: clusterId, spec } = cluster;
+  const signer = signerOf(cluster);
   const changes = forceNewCluster(store, nodeId, { managerAddr, addr });
   // The log goes on after the backup: what is committed from here on is newer than anything that was seen of it.
   const place = { index: header.index + 1, term: header.term + TERMS_LEFT_OUT };
@@ -64,6 +65,6 @@ export async function restoreManager(
   const identity = { clusterId, memberId: nodeId };
   await seedLog({ directory, identity, keys: {} }, place, encoded(store.snapshot()));
   const validityMs = certificateValidityMs(spec);
-  const order = { rootCa, csrPem, nodeId, role: 'manager' as const, clusterId, validityMs, nowMs };
-  return { certificateChainPem: issueCertificate(order), rootPem: rootCa.certificatePem };
+  const order = { ...signer, csrPem, nodeId, role: 'manager' as const, clusterId, validityMs, nowMs };
+  return { certificateChainPem: issueCertificate(order), rootPem: signer.trustPem };
 }

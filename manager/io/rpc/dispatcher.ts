@@ -18,6 +18,7 @@ import { NetworkFeed } from '../../core/dispatch/network-feed.js';
 import type { Observation } from '../../core/dispatch/observation.js';
 import { roleToTell } from '../../core/dispatch/told-role.js';
 import { subnetToTell } from '../../core/dispatch/told-subnet.js';
+import { trustToTell } from '../../core/dispatch/told-trust.js';
 import { managersOf } from '../../core/engine-api/index.js';
 import { dataPathPortOf } from '../../core/requests/index.js';
 import type { Touched } from '../../core/store/change.js';
@@ -29,6 +30,7 @@ import { type AgentCall, AgentStream } from './agent-stream.js';
 import { callerOf } from './caller.js';
 import { HeartbeatWatch } from './heartbeat-watch.js';
 import { assignmentsMessage, bounded, hostOf, networkMessage, readDescription, readReport } from './messages.js';
+import { downObservation, noLeader } from './no-session.js';
 import { Recorder } from './recorder.js';
 import type { RpcService } from './server.js';
 import { UnseenNodes } from './unseen-nodes.js';
@@ -76,6 +78,7 @@ export class Dispatcher {
     heartbeatPeriodMs: heartbeatPeriodMs({}, 0),
     managers: [],
     dataPathPort: dataPathPortOf(undefined),
+    ...trustToTell(undefined),
   };
 
   constructor({ replica, clock, log }: { replica: Replica; clock: Clock; log: Logger }) {
@@ -429,6 +432,7 @@ export class Dispatcher {
       heartbeatPeriodMs: heartbeatPeriodMs(view.cluster()?.spec ?? {}, view.nodes().length),
       managers: managersOf(view),
       dataPathPort: dataPathPortOf(view.cluster()),
+      ...trustToTell(view.cluster()),
     };
     if (isDeepStrictEqual(update, this.#update)) return;
     this.#heartbeats.setPeriod(update.heartbeatPeriodMs);
@@ -484,12 +488,4 @@ export class Dispatcher {
     const overlays = new Set([...sent.networks].filter((id) => view.network(id)?.kind === 'overlay'));
     for (const update of session.networks.take(this.#networks, overlays)) session.stream.send(networkMessage(update));
   }
-}
-
-function noLeader(): ApiaryError {
-  return new ApiaryError('unavailable', 'the managers have no leader now: try another, or later');
-}
-
-function downObservation(nodeId: string, message: string, addr: string): Observation {
-  return { type: 'status', nodeId, status: { state: 'down', message, addr } };
 }

@@ -58,9 +58,9 @@ async function issue(
     enrolment = renewal(replica.view, caller);
   }
   const { nodeId, role, clusterId } = enrolment;
-  const certificateChainPem = issueCertificate({ ...enrolment, csrPem: request.csrPem, nowMs });
+  const certificateChainPem = issueCertificate({ ...enrolment, ...enrolment.signer, csrPem: request.csrPem, nowMs });
   log.info({ nodeId, role }, request.joinToken === '' ? 'certificate renewed' : 'node joined');
-  return { nodeId, role, clusterId, certificateChainPem };
+  return { nodeId, role, clusterId, certificateChainPem, trustPem: enrolment.signer.trustPem };
 }
 
 async function join({ replica }: Context, request: IssueCertificateRequest): Promise<Enrolment> {

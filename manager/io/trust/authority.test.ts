@@ -3,10 +3,11 @@ import { X509Certificate } from 'node:crypto';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { tlsInfoOf } from '@apiary/api/client';
 import { ApiaryError } from '@apiary/std';
 import fc from 'fast-check';
 import t from 'tap';
-import { createRootCa, issueCertificate, rootDigestOfPem, tlsInfoOf, verifiedKeyOf } from './authority.js';
+import { createRootCa, issueCertificate, rootDigestOfPem, verifiedKeyOf } from './authority.js';
 
 const DAY_MS = 24 * 3600 * 1000;
 const NOW_MS = Math.floor(Date.now() / 1000) * 1000;
@@ -116,7 +117,7 @@ t.test('the digest of a root is that of its certificate, not of the text around 
 });
 
 t.test('what is said of the root is what Docker says', async (t) => {
-  const info = tlsInfoOf(rootCa.certificatePem);
+  const info = tlsInfoOf(rootCa.certificatePem, rootCa.certificatePem);
   t.equal(info.TrustRoot, rootCa.certificatePem);
   // The subject of the root that dockerd 20.10 makes.
   t.equal(info.CertIssuerSubject, 'MBMxETAPBgNVBAMTCHN3YXJtLWNh');

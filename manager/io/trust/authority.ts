@@ -8,6 +8,7 @@ import {
   X509Certificate,
 } from 'node:crypto';
 import { isIP } from 'node:net';
+import { tlsInfoOf } from '@apiary/api/client';
 import {
   CERTIFICATE_SKEW_MS,
   certificateParts,
@@ -15,9 +16,9 @@ import {
   readCertificationRequest,
   readInside,
   rootDigestOf,
-  type TlsInfo,
 } from '@apiary/api/model';
-import { ApiaryError } from '@apiary/std';
+import { ApiaryError, messageOf } from '@apiary/std';
+import type { RootRotation } from '../../core/store/records.js';
 import {
   apiSubject,
   type CertificateFields,
@@ -43,6 +44,8 @@ export interface RootCa {
 
 export interface CertificateOrder {
   rootCa: RootCa;
+  /** As `Signer` has it. */
+  crossSignedPem?: string | undefined;
   csrPem: string;
   nodeId: string;
   role: 'worker' | 'manager';
@@ -73,13 +76,13 @@ export function createRootCa(nowMs: number): RootCa {
 /**
  * Signs a node's key. Who the node is comes from the order alone: the request's own subject is not looked at.
  *
- * @returns the node's certificate, then the root, PEM
+ * @returns the node's certificate, then the root, as its predecessor signed it while that is still trusted; PEM
  * @throws ApiaryError `invalid-argument` when the request is malformed, of a key other than ECDSA P-256, or not
  *   signed by that key
  */
 export function issueCertificate(order: CertificateOrder): string {
-  const { rootCa, csrPem, nodeId, role, nowMs, validityMs } = order;
-  return signedChain(rootCa, {
+  const { csrPem, nodeId, role, nowMs, validityMs } = order;
+  return signedChain(order, {
     publicKey: verifiedKeyOf(csrPem),
     subject: nodeSubject(order),
     nowMs,
@@ -95,14 +98,15 @@ export function issueCertificate(order: CertificateOrder): string {
  */
 export function issueClientCertificate(order: {
   rootCa: RootCa;
+  crossSignedPem?: string | undefined;
   csrPem: string;
   clientId: string;
   clusterId: string;
   notAfterMs: number;
   nowMs: number;
 }): string {
-  const { rootCa, csrPem, notAfterMs, nowMs } = order;
-  return signedChain(rootCa, {
+  const { csrPem, notAfterMs, nowMs } = order;
+  return signedChain(order, {
     publicKey: verifiedKeyOf(csrPem),
     subject: clientSubject(order),
     nowMs,
@@ -118,15 +122,16 @@ export function issueClientCertificate(order: {
  */
 export function issueApiCertificate(order: {
   rootCa: RootCa;
+  crossSignedPem?: string | undefined;
   nodeId: string;
   clusterId: string;
   names: string[];
   validityMs: number;
   nowMs: number;
 }): { keyPem: string; certificateChainPem: string } {
-  const { rootCa, names, validityMs, nowMs } = order;
+  const { names, validityMs, nowMs } = order;
   const { publicKey, privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
-  const certificateChainPem = signedChain(rootCa, {
+  const certificateChainPem = signedChain(order, {
     publicKey: publicKey.export({ type: 'spki', format: 'der' }),
     subject: apiSubject(order),
     nowMs,
@@ -142,7 +147,7 @@ export function issueApiCertificate(order: {
 }
 
 function signedChain(
-  rootCa: RootCa,
+  { rootCa, crossSignedPem }: Pick<CertificateOrder, 'rootCa' | 'crossSignedPem'>,
   order: Pick<CertificateFields, 'publicKey' | 'subject' | 'notAfterMs' | 'use'> & { nowMs: number },
 ): string {
   const { nowMs, publicKey, ...rest } = order;
@@ -158,7 +163,7 @@ function signedChain(
     issuerKeyId: keyIdOf(rootParts.publicKey),
   });
   const signature = sign('sha256', signed, createPrivateKey(rootCa.keyPem));
-  return pemOf(certificate(signed, signature)) + root.toString();
+  return pemOf(certificate(signed, signature)) + (crossSignedPem ?? root.toString());
 }
 
 /** The bytes of an IP address; undefined for what is none. */
@@ -178,15 +183,58 @@ export function rootDigestOfPem(rootPem: string): string {
   return rootDigestOf(createHash('sha256').update(new X509Certificate(rootPem).toString()).digest());
 }
 
-/** What the Engine API says of a cluster's root. */
-export function tlsInfoOf(rootPem: string): TlsInfo {
-  const root = new X509Certificate(rootPem);
-  const { subject, publicKey } = certificateParts(root.raw);
+/**
+ * The root that takes the place of `current`: made anew, or the user's own.
+ *
+ * @param given  a certificate that may sign others, by itself, and its ECDSA P-256 key, PEM
+ * @throws ApiaryError `invalid-argument` that says what is wrong with what is given
+ */
+export function nextRoot(current: RootCa, given: RootCa | undefined, nowMs: number): RootRotation {
+  const next = given === undefined ? createRootCa(nowMs) : checkedRoot(given, nowMs);
+  const signer = new X509Certificate(current.certificatePem);
+  const certified = new X509Certificate(next.certificatePem);
+  const { subject, publicKey } = certificateParts(certified.raw);
+  const issuer = certificateParts(signer.raw);
+  const signed = toBeSigned({
+    serial: newSerial(),
+    issuer: issuer.subject,
+    subject,
+    publicKey,
+    notBeforeMs: nowMs - CERTIFICATE_SKEW_MS,
+    notAfterMs: Math.min(Date.parse(signer.validTo), Date.parse(certified.validTo)),
+    subjectKeyId: keyIdOf(publicKey),
+    issuerKeyId: keyIdOf(issuer.publicKey),
+  });
+  const signature = sign('sha256', signed, createPrivateKey(current.keyPem));
+  const { CertIssuerSubject, CertIssuerPublicKey } = tlsInfoOf(next.certificatePem, next.certificatePem);
   return {
-    TrustRoot: root.toString(),
-    CertIssuerSubject: Buffer.from(subject).toString('base64'),
-    CertIssuerPublicKey: Buffer.from(publicKey).toString('base64'),
+    ...next,
+    crossSignedPem: pemOf(certificate(signed, signature)),
+    issuer: { CertIssuerSubject, CertIssuerPublicKey },
   };
+}
+
+function checkedRoot({ certificatePem, keyPem }: RootCa, nowMs: number): RootCa {
+  try {
+    const root = new X509Certificate(certificatePem);
+    const key = createPrivateKey(keyPem);
+    const fault = !root.ca
+      ? 'the certificate is not one of a CA'
+      : !root.verify(root.publicKey)
+        ? 'the certificate is not signed by its own key'
+        : !root.checkPrivateKey(key)
+          ? 'the key is not that of the certificate'
+          : key.asymmetricKeyDetails?.namedCurve !== 'prime256v1'
+            ? 'its key is not ECDSA P-256'
+            : Date.parse(root.validTo) <= nowMs
+              ? 'the certificate has expired'
+              : '';
+    if (fault !== '') throw new ApiaryError('invalid-argument', `CAConfig.SigningCACert: ${fault}`);
+    return { certificatePem: root.toString(), keyPem: key.export({ type: 'pkcs8', format: 'pem' }).toString() };
+  } catch (error) {
+    if (error instanceof ApiaryError) throw error;
+    throw new ApiaryError('invalid-argument', `CAConfig.SigningCACert: ${messageOf(error)}`, { cause: error });
+  }
 }
 
 /**

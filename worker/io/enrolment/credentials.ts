@@ -2,7 +2,7 @@ import { mkdir, open, readFile, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { ApiaryError, messageOf, type Sealing, systemCodeOf } from '@apiary/std';
 import type { NodeIdentity } from './channel.js';
-import { nodeIdentityOf } from './identity.js';
+import { certificatesIn, isRoot, nodeIdentityOf } from './identity.js';
 
 /**
  * A node's identity on disk: one file with the key, the node's certificate and the root, so that they are always of
@@ -13,7 +13,6 @@ const FOLDER = 'certificates';
 const FILE = 'node.pem';
 const KEY_FORM = /-----BEGIN PRIVATE KEY-----[^-]+-----END PRIVATE KEY-----\n?/;
 const SEALED_KEY_FORM = /-----BEGIN SEALED PRIVATE KEY-----([^-]+)-----END SEALED PRIVATE KEY-----\n?/;
-const CERTIFICATE_FORM = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----\n?/g;
 
 /**
  * Puts `identity` in the place of the one that is there. It is on disk when this resolves.
@@ -63,12 +62,13 @@ export async function readCredentials(
   try {
     const text = await readFile(path, 'utf8');
     const keyPem = keyOf(text, sealing);
-    const certificates = text.match(CERTIFICATE_FORM) ?? [];
-    const rootPem = certificates.at(-1);
-    if (keyPem === undefined || rootPem === undefined || certificates.length < 2) {
+    // Behind the certificate stands the root, also as its predecessor signed it; then those that are trusted.
+    const [certificate, behind, ...others] = certificatesIn(text);
+    const roots = others.filter(isRoot);
+    if (keyPem === undefined || certificate === undefined || roots.length === 0) {
       throw new ApiaryError('failed-precondition', 'it does not have a key, a certificate and a root');
     }
-    return nodeIdentityOf(certificates.slice(0, -1).join(''), keyPem, rootPem);
+    return nodeIdentityOf(`${certificate}${behind}`, keyPem, roots.join(''));
   } catch (cause) {
     if (systemCodeOf(cause) === 'ENOENT') return undefined;
     const message = `damaged node certificate ${path}: ${messageOf(cause)}; restore it, or leave the cluster and join again`;

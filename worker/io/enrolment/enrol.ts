@@ -114,7 +114,7 @@ async function issue(
     call.once('status', () => signal?.removeEventListener('abort', cancel));
     return call;
   });
-  return nodeIdentityOf(answer.certificateChainPem, keyPem, rootPem);
+  return nodeIdentityOf(answer.certificateChainPem, keyPem, answer.trustPem || rootPem);
 }
 
 /** One call on a channel of its own, which is closed with it. */

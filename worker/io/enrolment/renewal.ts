@@ -4,7 +4,7 @@ import { backOffMs, type CertificateLife, renewalMs } from '../../core/index.js'
 import type { NodeIdentity } from './channel.js';
 import { writeCredentials } from './credentials.js';
 import { renewIdentity } from './enrol.js';
-import { lifeOf } from './identity.js';
+import { lifeOf, nodeIdentityOf } from './identity.js';
 
 /** A certificate of an hour, the shortest there is, leaves twelve minutes for this. */
 const RETRY = { firstMs: 1_000, capMs: 5 * 60_000 };
@@ -90,6 +90,18 @@ export class CertificateRenewal {
     const rewritten = this.#underWay.then(() => this.#write(this.#identity));
     this.#underWay = rewritten.catch(() => undefined);
     await rewritten;
+  }
+
+  /** Trusts these roots from now on, PEM. @throws ApiaryError as `writeCredentials` */
+  async trust(rootPem: string): Promise<void> {
+    const adopted = this.#underWay.then(async () => {
+      const { certificateChainPem, keyPem } = this.#identity;
+      this.#identity = nodeIdentityOf(certificateChainPem, keyPem, rootPem);
+      this.#options.onRenewed?.(this.#identity);
+      await this.#write(this.#identity);
+    });
+    this.#underWay = adopted.catch(() => undefined);
+    await adopted;
   }
 
   /** Nothing is renewed, nor written, once this has resolved. */

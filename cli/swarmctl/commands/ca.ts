@@ -1,0 +1,93 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import type { ClusterInfo, Node } from '@apiary/api/model';
+import { boolFlag, type ParsedFlags, textFlag } from '../command-line/index.js';
+import { certExpiry } from './cluster-settings.js';
+import { CommandError, type CommandModule, type Context } from './context.js';
+
+const caCert = textFlag('ca-cert', 'Path to the PEM-formatted root CA certificate to use for the new cluster', {
+  type: 'pem-file',
+});
+const caKey = textFlag('ca-key', 'Path to the PEM-formatted root CA key to use for the new cluster', {
+  type: 'pem-file',
+});
+const detach = boolFlag('detach', 'Exit immediately instead of waiting for the root rotation to converge', {
+  short: 'd',
+});
+const quiet = boolFlag('quiet', 'Suppress progress output', { short: 'q' });
+const rotate = boolFlag(
+  'rotate',
+  'Rotate the swarm CA - if no certificate or key are provided, new ones will be generated',
+);
+
+const LOOK_MS = 200;
+
+export const ca: CommandModule = {
+  flags: [caCert, caKey, certExpiry, detach, quiet, rotate],
+  run: async (context, flags) => {
+    const { client, terminal } = context;
+    if (flags.get(rotate) !== true) {
+      const useless = flags.names().find((name) => [caCert, caKey, certExpiry].some((flag) => flag.name === name));
+      if (useless !== undefined) throw new CommandError(`\`--${useless}\` flag requires the \`--rotate\` flag`);
+      terminal.out(`${(await client.swarmInspect()).TLSInfo.TrustRoot.trimEnd()}\n`);
+      return;
+    }
+    await begin(context, flags);
+    if (flags.get(detach) === true) return;
+    const swarm = await converged(context, flags.get(quiet) === true);
+    terminal.out(`${swarm.TLSInfo.TrustRoot.trimEnd()}\n`);
+  },
+};
+
+async function begin({ client, surroundings }: Context, flags: ParsedFlags): Promise<void> {
+  const swarm = await client.swarmInspect();
+  const read = (path: string | undefined) => (path === undefined ? '' : surroundings.readText(path));
+  const expiryNs = flags.get(certExpiry);
+  const before = swarm.Spec.CAConfig ?? {};
+  const CAConfig = {
+    ...before,
+    SigningCACert: read(flags.get(caCert)),
+    SigningCAKey: read(flags.get(caKey)),
+    ForceRotate: (before.ForceRotate ?? 0) + 1,
+    ...(expiryNs !== undefined && { NodeCertExpiry: expiryNs }),
+  };
+  await client.swarmUpdate(swarm.Version.Index, { ...swarm.Spec, CAConfig });
+}
+
+/** Shows how many nodes have a certificate of the new root, until the old one is forgotten. */
+async function converged(context: Context, isQuiet: boolean): Promise<ClusterInfo> {
+  const { client, terminal } = context;
+  let said = '';
+  let isInterrupted = false;
+  const stopListening = context.onInterrupt(() => {
+    isInterrupted = true;
+  });
+  try {
+    for (;;) {
+      const swarm = await client.swarmInspect();
+      if (!swarm.RootRotationInProgress) return swarm;
+      const line = progressOf(swarm, await client.nodes());
+      if (!isQuiet && line !== said) terminal.err(`${line}\n`);
+      said = line;
+      if (isInterrupted) {
+        throw new CommandError(
+          'The rotation goes on in the background: "swarmctl ca --rotate" is not needed again.',
+          130,
+        );
+      }
+      await delay(LOOK_MS);
+    }
+  } finally {
+    stopListening();
+  }
+}
+
+function progressOf({ TLSInfo: wanted }: ClusterInfo, nodes: Node[]): string {
+  const waiting = nodes.filter(
+    ({ Description: { TLSInfo: has } }) => has?.CertIssuerPublicKey !== wanted.CertIssuerPublicKey,
+  );
+  const names = waiting.map(({ ID, Description: { Hostname } }) => Hostname || ID);
+  const rotated = `${nodes.length - waiting.length}/${nodes.length} nodes have a certificate of the new root`;
+  if (names.length === 0) return rotated;
+  const shown = names.length > 5 ? [...names.slice(0, 5), `${names.length - 5} more`] : names;
+  return `${rotated}; waiting for ${shown.join(', ')}`;
+}

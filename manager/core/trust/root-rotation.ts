@@ -1,0 +1,37 @@
+import type { ClusterRecord, RootRotation } from '../store/records.js';
+import type { View } from '../store/view.js';
+
+/**
+ * A change of the cluster's root in which nobody stops trusting anybody. While it is under way, certificates are signed by
+ * the new root's key, and with each goes the new root as signed by the old one, so that who knows but the old root
+ * accepts it; who renews its certificate trusts both roots from then on. Once every node has a certificate of the new
+ * root and trusts it, the old one is forgotten.
+ */
+
+/** What signs certificates now: the root that is to come, while the cluster's root is being changed. */
+export interface Signer {
+  rootCa: ClusterRecord['rootCa'];
+  /** The new root as the old one signed it, PEM: to be shown behind every certificate. */
+  crossSignedPem?: string;
+  /** All roots that are to be trusted, PEM. */
+  trustPem: string;
+}
+
+export function signerOf({ rootCa, rootRotation }: ClusterRecord): Signer {
+  if (rootRotation === undefined) return { rootCa, trustPem: rootCa.certificatePem };
+  const { certificatePem, keyPem, crossSignedPem } = rootRotation;
+  return { rootCa: { certificatePem, keyPem }, crossSignedPem, trustPem: rootCa.certificatePem + certificatePem };
+}
+
+/** Nodes that do not say yet that they have a certificate of the new root and trust it. Down ones are among them. */
+export function notRotated(view: View, rotation: RootRotation): string[] {
+  return view
+    .nodes()
+    .filter(({ description }) => {
+      const { TrustRoot = '', CertIssuerPublicKey } = description?.TLSInfo ?? {};
+      return (
+        CertIssuerPublicKey !== rotation.issuer.CertIssuerPublicKey || !TrustRoot.includes(rotation.certificatePem)
+      );
+    })
+    .map(({ id }) => id);
+}
