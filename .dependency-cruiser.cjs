@@ -1,5 +1,17 @@
 /** Who may import whom. The layers are those of docs/ARCHITECTURE.md. */
-const packages = ['std', 'agent-native', 'api', 'raft', 'overlay-net', 'manager', 'worker', 'cli', 'test', 'bench'];
+const packages = [
+  'std',
+  'agent-native',
+  'api',
+  'raft',
+  'overlay-net',
+  'manager',
+  'worker',
+  'stack-specs',
+  'cli',
+  'test',
+  'bench',
+];
 const mayImport = {
   std: [],
   'agent-native': ['std'],
@@ -8,9 +20,10 @@ const mayImport = {
   'overlay-net': ['std', 'agent-native'],
   manager: ['std', 'api', 'raft', 'overlay-net'],
   worker: ['std', 'api', 'overlay-net', 'agent-native'],
-  cli: ['std', 'api', 'raft', 'overlay-net', 'manager', 'worker'],
+  'stack-specs': ['std', 'api'],
+  cli: ['std', 'api', 'raft', 'overlay-net', 'manager', 'worker', 'stack-specs'],
   test: ['std', 'api', 'raft', 'manager', 'worker', 'cli'],
-  bench: ['std', 'agent-native', 'api', 'raft', 'overlay-net', 'manager', 'worker', 'test'],
+  bench: ['std', 'agent-native', 'api', 'raft', 'overlay-net', 'manager', 'worker', 'stack-specs', 'test'],
 };
 
 module.exports = {

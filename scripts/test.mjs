@@ -5,7 +5,18 @@ import { join } from 'node:path';
 import { prepare, ROOT } from './prepare.mjs';
 
 /** The order of the run: what is quick and pure first, whole clusters last. */
-const PACKAGES = ['std', 'agent-native', 'api', 'raft', 'overlay-net', 'manager', 'worker', 'cli', 'test'];
+const PACKAGES = [
+  'std',
+  'agent-native',
+  'api',
+  'raft',
+  'overlay-net',
+  'manager',
+  'worker',
+  'stack-specs',
+  'cli',
+  'test',
+];
 
 function testFiles(folder) {
   return readdirSync(join(ROOT, folder), { withFileTypes: true, recursive: true })

@@ -1,0 +1,43 @@
+import { type MapNode, type Plain, plain } from '../document/node.js';
+
+/** A project as `stack config` prints it: merged, in one form, sorted by name. */
+export function configDocument(root: MapNode): Plain {
+  const document = plain(root) as { [key: string]: Plain };
+  const services = document['services'];
+  if (isMapping(services)) {
+    for (const [name, service] of Object.entries(services)) {
+      if (isMapping(service)) services[name] = sortedByKey(configService(service));
+    }
+  }
+  const sections: { [key: string]: Plain } = {};
+  for (const key of ['version', 'name', 'services', 'networks', 'volumes', 'secrets', 'configs']) {
+    const value = document[key];
+    if (value === undefined && key !== 'services') continue;
+    sections[key] = isMapping(value ?? {}) ? sortedByKey(withoutNulls(value ?? {})) : (value ?? null);
+  }
+  if (sections['version'] !== undefined) sections['version'] = String(sections['version']);
+  for (const [key, value] of Object.entries(document)) if (!(key in sections)) sections[key] = value;
+  return sections;
+}
+
+function configService(service: { [key: string]: Plain }): { [key: string]: Plain } {
+  const { depends_on: dependsOn } = service;
+  if (!isMapping(dependsOn)) return service;
+  const isList = Object.values(dependsOn).every((one) => isMapping(one) && Object.keys(one).length === 0);
+  return { ...service, depends_on: isList ? Object.keys(dependsOn) : dependsOn };
+}
+
+/** A network without a word is one with nothing but defaults. */
+function withoutNulls(section: Plain): { [key: string]: Plain } {
+  return Object.fromEntries(
+    Object.entries(section as { [key: string]: Plain }).map(([key, value]) => [key, value ?? {}]),
+  );
+}
+
+function sortedByKey(mapping: { [key: string]: Plain }): { [key: string]: Plain } {
+  return Object.fromEntries(Object.entries(mapping).sort(([a], [b]) => (a < b ? -1 : 1)));
+}
+
+function isMapping(value: Plain | undefined): value is { [key: string]: Plain } {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
