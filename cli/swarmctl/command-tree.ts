@@ -4,6 +4,7 @@ import { CONFIG, SECRET } from './command-groups/content.js';
 import { NETWORK } from './command-groups/network.js';
 import { NODE } from './command-groups/node.js';
 import { SERVICE } from './command-groups/service.js';
+import { STACK } from './command-groups/stack.js';
 import { SWARM, SWARM_COMMANDS } from './command-groups/swarm.js';
 import { TASK } from './command-groups/task.js';
 
@@ -15,7 +16,7 @@ const restore = () => import('./commands/restore.js');
 const events = () => import('./commands/events.js');
 const system = () => import('./commands/system.js');
 
-export const GROUPS: CommandGroup[] = [CLIENT_CERT, CONFIG, NETWORK, NODE, SECRET, SERVICE, SWARM, TASK];
+export const GROUPS: CommandGroup[] = [CLIENT_CERT, CONFIG, NETWORK, NODE, SECRET, SERVICE, STACK, SWARM, TASK];
 
 export const COMMANDS: CommandEntry[] = [
   ...SWARM_COMMANDS,

@@ -26,9 +26,13 @@ export interface StackSource {
 export interface LoadedProject {
   /** Undefined when there are errors. */
   root: MapNode | undefined;
+  /** Services that no wanted profile has. */
+  leftOut: { name: string; profiles: string[] }[];
   diagnostics: Diagnostics;
   /** The environment, with what env files add. */
   lookup: Lookup;
+  /** That relative paths are seen from. */
+  directory: string;
 }
 
 /** No file that a stack names may be larger: contents of secrets and configs are bounded below it. */
@@ -41,7 +45,7 @@ export function loadProject(source: StackSource): LoadedProject {
   const { variables, faults } = envVariables(source, directory);
   const lookup: Lookup = (name) => source.environment[name] ?? variables.get(name);
   const profiles = [...source.profiles, ...(lookup('COMPOSE_PROFILES') ?? '').split(',').filter((one) => one !== '')];
-  const { root, diagnostics } = readProject({
+  const { root, leftOut, diagnostics } = readProject({
     files: source.files.map(projectFile),
     lookup,
     readFile: readText,
@@ -51,7 +55,7 @@ export function loadProject(source: StackSource): LoadedProject {
     interpolate: source.interpolate,
   });
   for (const fault of faults) diagnostics.error(fault, []);
-  return { root: diagnostics.hasErrors ? undefined : root, diagnostics, lookup };
+  return { root: diagnostics.hasErrors ? undefined : root, leftOut, diagnostics, lookup, directory };
 }
 
 /** Makes the bodies of a project; what is wrong is added to its diagnostics. */

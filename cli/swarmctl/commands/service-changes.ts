@@ -1,10 +1,11 @@
 import type { ServiceSpec } from '@apiary/api/model';
 import { messageOf } from '@apiary/std';
 import { boolFlag, type ParsedFlags, parseUint } from '../command-line/index.js';
-import { CREATE_FLAGS, changedSpec, imageFlag, newSpec, SpecError, UPDATE_FLAGS, withDigest } from '../spec/index.js';
+import { CREATE_FLAGS, changedSpec, imageFlag, newSpec, SpecError, UPDATE_FLAGS } from '../spec/index.js';
 import { CommandError, type CommandModule, type Context, INTERRUPTED_EXIT_CODE } from './context.js';
 import { errorText } from './error-text.js';
 import { detach, patienceOf, quietProgress, timeout } from './options.js';
+import { pinImage } from './pin-image.js';
 import { withReferences } from './references.js';
 import type { WaitOptions } from './wait.js';
 
@@ -123,42 +124,6 @@ function refuseOtherFlags(flags: ParsedFlags): void {
   const allowed = [rollback, detach, quietProgress, timeout].map(({ name }) => name);
   if (flags.names().every((name) => allowed.includes(name))) return;
   throw new CommandError('other flags may not be combined with --rollback');
-}
-
-interface DistributionInspect {
-  Descriptor: { digest: string };
-  Platforms?: { architecture?: string; os?: string }[] | null;
-}
-
-/**
- * Asks the registry which image the name means now, and pins the spec to it, so that all nodes run the same one.
- *
- * @returns a warning when the registry does not say
- */
-async function pinImage({ client }: Context, spec: ServiceSpec): Promise<string | undefined> {
-  const container = spec.TaskTemplate?.ContainerSpec;
-  const image = container?.Image;
-  if (container === undefined || image === undefined) return undefined;
-  try {
-    const path = `/distribution/${encodeURI(image)}/json`;
-    const { Descriptor: descriptor, Platforms: platforms } = await client.request<DistributionInspect>('GET', path);
-    container.Image = withDigest(image, descriptor.digest);
-    if (platforms !== undefined && platforms !== null && platforms.length > 0) {
-      const Platforms = platforms.map(({ architecture, os }) => ({
-        // Nodes say which ARM they are and images do not: with the architecture, no node would fit.
-        ...(architecture === undefined || architecture.toLowerCase() === 'arm' ? {} : { Architecture: architecture }),
-        ...(os === undefined ? {} : { OS: os }),
-      }));
-      spec.TaskTemplate = { ...spec.TaskTemplate, Placement: { ...spec.TaskTemplate?.Placement, Platforms } };
-    }
-    return undefined;
-  } catch {
-    return (
-      `image ${image} could not be accessed on a registry to record\n` +
-      `its digest. Each node will access ${image} independently,\n` +
-      'possibly leading to different nodes running different\nversions of the image.\n'
-    );
-  }
 }
 
 function writeWarnings({ terminal }: Context, warnings: (string | undefined)[]): void {

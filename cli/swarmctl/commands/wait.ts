@@ -105,7 +105,7 @@ function nextEvent(
  * The service's snapshots, watching again after the connection was lost or the daemon restarted. Ends by an error only:
  * when the service is gone, or the daemon refuses.
  */
-async function* watchThroughOutages(
+export async function* watchThroughOutages(
   { client, clock }: Context,
   service: string,
   signal: AbortSignal,

@@ -84,6 +84,11 @@ export class Convergence {
     return converged ? this.#verifying(lines, nowMs) : this.#waiting(lines, nowMs);
   }
 
+  /** When it last got on. */
+  get progressAtMs(): number {
+    return this.#progressAtMs;
+  }
+
   /** Why the service is not where it should be: each error of its current tasks, and of how many. */
   reasons(): string[] {
     if (this.#last === undefined) return ['nothing was heard of it'];

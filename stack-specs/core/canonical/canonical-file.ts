@@ -1,3 +1,4 @@
+import type { Diagnostics } from '../document/diagnostic.js';
 import { child, type MapNode, type Node, type Path, scalar, withEntry } from '../document/node.js';
 import { resolvePath } from './file-path.js';
 import { each, type Form, type FormContext, nested, size, textOf, values, withForms } from './forms.js';
@@ -23,28 +24,20 @@ function externalOf(kind: string, node: Node, path: Path, { diagnostics }: FormC
   if (inner !== undefined && name !== undefined) {
     diagnostics.error(`${kind}.external.name and ${kind}.name are both given: only name is to be`, path, inner.place);
   }
-  for (const key of [
-    'driver',
-    'driver_opts',
-    'labels',
-    'ipam',
-    'file',
-    'content',
-    'environment',
-    'attachable',
-    'internal',
-  ]) {
-    const other = node.entries.get(key);
-    if (other === undefined || (other.node.kind === 'scalar' && other.node.value === false)) continue;
-    if (kind === 'network' && ['attachable', 'internal'].includes(key)) continue;
-    diagnostics.error(
-      `an external ${kind} is made by others: "${key}" says how to make one`,
-      [...path, key],
-      other.keyPlace,
-    );
-  }
+  warnOfMaking(kind, node, path, diagnostics);
   const given = inner ?? name ?? scalar(String(path.at(-1)), external.place);
   return withEntry(withEntry(node, 'external', scalar(true, external.place)), 'name', given);
+}
+
+/** What says how to make a thing that others make: of volumes it was always refused. */
+function warnOfMaking(kind: string, node: MapNode, path: Path, diagnostics: Diagnostics): void {
+  for (const key of ['driver', 'driver_opts', 'labels', 'ipam', 'file', 'content', 'environment']) {
+    const other = node.entries.get(key);
+    if (other === undefined) continue;
+    const message = `an external ${kind} is made by others: "${key}" says how to make one`;
+    if (kind === 'volume') diagnostics.error(message, [...path, key], other.keyPlace);
+    else diagnostics.warn(message, [...path, key], other.keyPlace);
+  }
 }
 
 function top(kind: string, forms: Readonly<Record<string, Form>>): Form {

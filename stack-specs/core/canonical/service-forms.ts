@@ -24,32 +24,24 @@ const filePath: Form = (node, _path, { directory }) =>
     : node;
 
 const ports = each((node, path, { diagnostics }) => {
-  if (node.kind === 'map') return longPort(node, path);
+  if (node.kind === 'map') return longPort(node, path, { diagnostics, directory: '', home: '' });
   const parsed = parsePort(textOf(node));
   if (typeof parsed === 'string') {
     diagnostics.error(parsed, path, node.place);
     return undefined;
   }
-  return parsed
-    .sort((a, b) => sortText(a.target, a.protocol).localeCompare(sortText(b.target, b.protocol), 'en'))
-    .map(({ target, published, protocol, hostIp }) =>
-      record(
-        {
-          mode: 'ingress',
-          ...(hostIp !== '' && { host_ip: hostIp }),
-          target,
-          ...(published !== 0 && { published }),
-          protocol,
-        },
-        node.place,
-      ),
-    );
-
-  function longPort(given: Node & { kind: 'map' }, at: Path): Node | Node[] {
-    const entry = nested({ target: number, published: number })(given, at, { diagnostics } as FormContext) ?? given;
-    return entry;
+  const { hostIp = '' } = parsed[0] ?? {};
+  if (hostIp !== '' && hostIp !== '0.0.0.0' && hostIp !== '[::]') {
+    diagnostics.warn(`a service listens on all addresses of a host, not on ${hostIp} alone`, path, node.place);
   }
+  return parsed
+    .sort((a, b) => (sortText(a.target, a.protocol) < sortText(b.target, b.protocol) ? -1 : 1))
+    .map(({ target, published, protocol }) =>
+      record({ mode: 'ingress', target, published: published === 0 ? undefined : published, protocol }, node.place),
+    );
 });
+
+const longPort = nested({ target: number, published: number });
 
 function sortText(target: number, protocol: string): string {
   return `${target}/${protocol}`;
@@ -107,6 +99,8 @@ export const fileReferences = each((node, path, context) =>
 
 const fileMode: Form = (node, path, { diagnostics }) => {
   if (node.kind !== 'scalar' || typeof node.value !== 'string') return node;
+  // What a variable brings is a decimal number, as it would be without the variable.
+  if (node.interpolated && /^[1-9][0-9]*$/.test(node.value)) return { ...node, value: Number(node.value) };
   if (/^[0-7]{1,5}$/.test(node.value)) return { ...node, value: Number.parseInt(node.value, 8) };
   diagnostics.error(`${JSON.stringify(node.value)} is no mode of a file: write one such as 0440`, path, node.place);
   return node;

@@ -69,6 +69,9 @@ export function warnOfIgnoredKeys(service: Fields, isApiary: boolean): void {
     if (advice !== undefined) service.warn(`is not honoured: ${advice}`, key);
     else if (WITHOUT_ADVICE.includes(key) || (OURS.includes(key) && !isApiary)) service.warn('is not honoured', key);
   }
+  if (!isApiary && service.in('depends_on').keys().length > 0) {
+    service.warn('is not honoured by this daemon: of all daemons only swarmd waits', 'depends_on');
+  }
   if (service.text('restart') === 'no' && !service.in('deploy').has('restart_policy')) {
     service.warn('"no" says nothing to a service: write deploy.restart_policy.condition: none', 'restart');
   }

@@ -11,6 +11,9 @@ export interface Diagnostic {
   message: string;
 }
 
+/** More than anybody reads: what comes after is of no use, and would cost time in files made to cost it. */
+const MOST = 500;
+
 /** Gathers diagnostics: all are reported, not the first. */
 export class Diagnostics {
   readonly #all: Diagnostic[] = [];
@@ -26,12 +29,17 @@ export class Diagnostics {
 
   /** What is said twice of one place, as of an alias, is said once. */
   add(diagnostic: Diagnostic): void {
+    if (this.isFull) return;
     const { place, message, severity } = diagnostic;
     const where = place === undefined ? pathText(diagnostic.path) : `${place.source.path}:${place.start}`;
     const key = `${severity} ${where} ${message}`;
     if (this.#seen.has(key)) return;
     this.#seen.add(key);
     this.#all.push(diagnostic);
+  }
+
+  get isFull(): boolean {
+    return this.#all.length >= MOST;
   }
 
   get errors(): Diagnostic[] {

@@ -23,6 +23,9 @@ export const MAX_NODES = 1_000_000;
 /** What no YAML text may hold. */
 const CONTROL = /[^\t\n\r\u0020-\u007e\u0085\u00a0-\ud7ff\ud800-\udfff\ue000-\ufefe\uff00-\ufffd]/;
 
+/** More openings in a row than there may be levels: found at once, where a parser would take its time over millions. */
+const HOPELESS = /(?:[[{][ \t\r\n]*){101}|^[ \t]*(?:[-?:][ \t]+){101}|(?:[&!][^\s,[\]{}]*[ \t\r\n]+){101}/m;
+
 /**
  * Reads the first document of a YAML text.
  *
@@ -42,6 +45,11 @@ export function readYaml(source: Source, diagnostics: Diagnostics): Node | undef
   if (control !== null) {
     const code = control[0].charCodeAt(0).toString(16).padStart(4, '0');
     diagnostics.error(`control character U+${code} is not allowed in YAML`, [], placeOf(control.index));
+    return undefined;
+  }
+  const run = HOPELESS.exec(text);
+  if (run !== null) {
+    diagnostics.error(`nested more than ${MAX_DEPTH} levels deep`, [], placeOf(run.index));
     return undefined;
   }
   const tokens = parse(text);
@@ -140,7 +148,8 @@ class Reader {
 
   #map(pairs: readonly { key: unknown; value: unknown }[], path: Path, place: Place): Node {
     const entries = new Map<string, MapEntry>();
-    const merged: MapEntry['node'][] = [];
+    const merged: Node[] = [];
+    let hasMergeKey = false;
     for (const { key, value } of pairs) {
       const keyNode = key as YamlNode | null;
       const keyPlace = this.#placeOf(keyNode);
@@ -152,6 +161,7 @@ class Reader {
       const node = this.read(value as YamlNode | null, [...path, name], valuePlace);
       const before = entries.get(name);
       if (before !== undefined) {
+        if (this.diagnostics.isFull) continue;
         const { line } = lineAndColumn(this.source, before.keyPlace.start);
         this.diagnostics.error(
           `key ${JSON.stringify(name)} is already there on line ${line}`,
@@ -160,11 +170,12 @@ class Reader {
         );
         continue;
       }
+      hasMergeKey ||= isMerge;
       if (isMerge) merged.push(...this.#mergeSources(node, path, keyPlace));
       // Held for a moment, so that a second merge key is seen as one too many.
       entries.set(name, { keyPlace, node });
     }
-    if (merged.length > 0 || entries.has('<<')) entries.delete('<<');
+    if (hasMergeKey) entries.delete('<<');
     for (const source of merged) {
       if (source.kind !== 'map') continue;
       for (const [key, entry] of source.entries) if (!entries.has(key)) entries.set(key, entry);

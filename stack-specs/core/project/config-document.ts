@@ -1,8 +1,21 @@
 import { type MapNode, type Plain, plain } from '../document/node.js';
 
-/** A project as `stack config` prints it: merged, in one form, sorted by name. */
-export function configDocument(root: MapNode): Plain {
+/**
+ * A project as `stack config` prints it: merged, in one form, sorted by name.
+ *
+ * @param directory  the project's: a secret or config that does not say where it comes from comes, as with Docker, from there
+ */
+export function configDocument(root: MapNode, directory: string): Plain {
   const document = plain(root) as { [key: string]: Plain };
+  for (const kind of ['secrets', 'configs']) {
+    const contents = document[kind];
+    if (!isMapping(contents)) continue;
+    for (const [name, content] of Object.entries(contents)) {
+      const known = isMapping(content) ? content : {};
+      const says = ['external', 'file', 'content', 'environment', 'driver'].some((key) => known[key] !== undefined);
+      if (!says) contents[name] = { ...known, file: directory };
+    }
+  }
   const services = document['services'];
   if (isMapping(services)) {
     for (const [name, service] of Object.entries(services)) {

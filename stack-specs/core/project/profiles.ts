@@ -2,18 +2,24 @@ import { textOf } from '../canonical/forms.js';
 import type { Diagnostics } from '../document/diagnostic.js';
 import { child, type MapEntry, type MapNode, mapChild, withEntries, withEntry } from '../document/node.js';
 
+export interface Profiled {
+  root: MapNode;
+  /** Services that are not wanted, with the profiles that they are of. */
+  leftOut: { name: string; profiles: string[] }[];
+}
+
 /** The project without the services whose profiles nobody wants; `*` wants all. */
-export function withProfiles(root: MapNode, profiles: readonly string[], diagnostics: Diagnostics): MapNode {
+export function withProfiles(root: MapNode, profiles: readonly string[], diagnostics: Diagnostics): Profiled {
   const services = mapChild(root, 'services');
-  if (services === undefined) return root;
+  if (services === undefined) return { root, leftOut: [] };
   const wanted = new Map<string, MapEntry>();
-  const left = new Set<string>();
+  const left = new Map<string, string[]>();
   for (const [name, entry] of services.entries) {
     const own = child(entry.node, 'profiles');
     const names = own?.kind === 'list' ? own.items.map(textOf) : [];
     const isWanted =
       names.length === 0 || profiles.includes('*') || names.some((profile) => profiles.includes(profile));
-    if (!isWanted) left.add(name);
+    if (!isWanted) left.set(name, names);
     else if (entry.node.kind === 'map')
       wanted.set(name, { ...entry, node: withEntry(entry.node, 'profiles', undefined) });
   }
@@ -25,5 +31,6 @@ export function withProfiles(root: MapNode, profiles: readonly string[], diagnos
       diagnostics.warn(message, ['services', name, 'depends_on', other], entry.keyPlace);
     }
   }
-  return withEntry(root, 'services', withEntries(services, wanted));
+  const leftOut = [...left].map(([name, own]) => ({ name, profiles: own }));
+  return { root: withEntry(root, 'services', withEntries(services, wanted)), leftOut };
 }

@@ -25,7 +25,7 @@ import { readDotEnv } from './env-file.js';
 import { withEnvFiles } from './environment.js';
 import type { FileRead, ProjectInputs } from './inputs.js';
 import { mergeFiles, mergeService } from './merge.js';
-import { withProfiles } from './profiles.js';
+import { type Profiled, withProfiles } from './profiles.js';
 
 /** More files than anybody includes; a chain of them longer than this is a circle that changes its name. */
 const MAX_FILES = 1000;
@@ -33,6 +33,7 @@ const MAX_FILES = 1000;
 export interface Project {
   /** In one form, merged; undefined when there are errors. */
   root: MapNode | undefined;
+  leftOut: Profiled['leftOut'];
   diagnostics: Diagnostics;
 }
 
@@ -49,9 +50,9 @@ export function readProject(inputs: ProjectInputs): Project {
     if (file !== undefined) root = root === undefined ? file : mergeFiles(root, file, diagnostics);
   }
   reader.warnOfUnset();
-  if (root === undefined || diagnostics.hasErrors) return { root: undefined, diagnostics };
-  const wanted = withProfiles(withoutTags(root), inputs.profiles, diagnostics);
-  return { root: diagnostics.hasErrors ? undefined : wanted, diagnostics };
+  if (root === undefined || diagnostics.hasErrors) return { root: undefined, leftOut: [], diagnostics };
+  const { root: wanted, leftOut } = withProfiles(withoutTags(root), inputs.profiles, diagnostics);
+  return { root: diagnostics.hasErrors ? undefined : wanted, leftOut, diagnostics };
 }
 
 class ProjectReader {

@@ -1,8 +1,8 @@
 import type { JsonSchema } from './json-schema.js';
-import { count, duration, enumeration, object, ratio, text, texts, values } from './shapes.js';
+import { count, duration, enumeration, natural, object, ratio, text, texts, values } from './shapes.js';
 
 const updateConfig = object({
-  parallelism: count,
+  parallelism: natural,
   delay: duration,
   failure_action: text,
   monitor: duration,
@@ -29,7 +29,7 @@ const cpus: JsonSchema = { title: 'a number of CPUs such as "0.5"', type: ['stri
 export const deploy: JsonSchema = object({
   mode: text,
   endpoint_mode: text,
-  replicas: count,
+  replicas: natural,
   labels: values,
   rollback_config: updateConfig,
   update_config: updateConfig,
@@ -37,10 +37,10 @@ export const deploy: JsonSchema = object({
     limits: object({ cpus, memory: text, pids: { ...count, title: 'a whole number' } }),
     reservations: object({ cpus, memory: text, generic_resources: genericResources, devices }),
   }),
-  restart_policy: object({ condition: text, delay: duration, max_attempts: count, window: duration }),
+  restart_policy: object({ condition: text, delay: duration, max_attempts: natural, window: duration }),
   placement: object({
     constraints: { type: 'array', items: text },
     preferences: { type: 'array', items: object({ spread: text }) },
-    max_replicas_per_node: count,
+    max_replicas_per_node: natural,
   }),
 });

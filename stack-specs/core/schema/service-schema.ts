@@ -5,6 +5,7 @@ import {
   duration,
   enumeration,
   flag,
+  natural,
   object,
   options,
   ref,
@@ -135,7 +136,7 @@ const envFile: JsonSchema = {
 export const healthcheck: JsonSchema = object({
   disable: flag,
   interval: duration,
-  retries: { ...count, title: 'a whole number' },
+  retries: natural,
   test: command,
   timeout: duration,
   start_period: duration,

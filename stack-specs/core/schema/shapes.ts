@@ -7,6 +7,13 @@ export const textOrNull: JsonSchema = { type: ['string', 'null'] };
 export const flag: JsonSchema = { type: ['boolean'] };
 /** The specification lets numbers and booleans be written in quotes, too. */
 export const count: JsonSchema = { title: 'a whole number', type: ['integer', 'string'], pattern: '^[-+]?[0-9]+$' };
+/** A number of things. */
+export const natural: JsonSchema = {
+  title: 'a whole number, at least 0',
+  type: ['integer', 'string'],
+  pattern: '^[+]?[0-9]+$',
+  minimum: 0,
+};
 export const ratio: JsonSchema = {
   title: 'a number',
   type: ['number', 'string'],
