@@ -1,5 +1,5 @@
 import type { ServiceSpec } from '@apiary/api/model';
-import { withDigest } from '../spec/image-reference.js';
+import { withDigest } from '../spec/index.js';
 import type { Context } from './context.js';
 
 interface DistributionInspect {

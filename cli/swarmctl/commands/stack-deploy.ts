@@ -8,7 +8,7 @@ import { FILE_FLAGS, readStackFiles, report } from '../stack/read-stack.js';
 import { checkStillHolds, readPlanFile } from '../stack/saved-plan.js';
 import type { StackPlan } from '../stack/stack-plan.js';
 import { CommandError, type CommandModule, type Context } from './context.js';
-import { DEFAULT_TIMEOUT_MS, detach, quietProgress, timeout } from './options.js';
+import { detach, patienceOf, quietProgress, timeout } from './options.js';
 
 export const prune = boolFlag('prune', 'Prune services that are no longer referenced');
 export const resolveImage = valueFlag<ResolveImage>(
@@ -45,11 +45,7 @@ export const deploy: CommandModule = {
       return;
     }
     const { waitOnStack } = await import('../stack/wait-on-stack.js');
-    const nanoseconds = flags.get(timeout);
-    await waitOnStack(context, name, applied, {
-      timeoutMs: nanoseconds === undefined ? DEFAULT_TIMEOUT_MS : nanoseconds / 1e6,
-      quiet: flags.get(quietProgress) === true,
-    });
+    await waitOnStack(context, name, applied, patienceOf(flags));
   },
 };
 
