@@ -302,6 +302,7 @@ async function main(): Promise<void> {
       'swarm update --snapshot-interval 5 --max-snapshots 2',
       'swarm init --task-history-limit 3 --cert-expiry 2h --dispatcher-heartbeat 3s --availability drain',
       'swarm init --force-new-cluster --advertise-addr 10.0.0.1 --listen-addr 10.0.0.1',
+      'swarm init --data-path-port 5000 --default-addr-pool 10.20.0.0/16 --default-addr-pool-mask-length 26',
       'swarm join --token x 1.2.3.4:2377',
       'swarm join-token --rotate manager',
       'swarm leave --force',

@@ -1,6 +1,6 @@
 import { createKeyAndCsr } from '@apiary/api/client';
 import { formatHostPort, type InitRequest, type JoinRequest, parseHostPort } from '@apiary/api/model';
-import { type ClusterInit, certificateValidityMs } from '@apiary/manager/core';
+import { type ClusterInit, certificateValidityMs, readNetworkSettings } from '@apiary/manager/core';
 import {
   createRootCa,
   issueCertificate,
@@ -219,7 +219,8 @@ export class SwarmNode implements LocalNode {
       await removeLog(dataRoot);
       await writeCredentials(dataRoot, identity);
       const availability = availabilityOf(request.Availability);
-      const create = { rootCa, ...(request.Spec && { spec: request.Spec }), availability };
+      const networks = readNetworkSettings(request);
+      const create = { rootCa, ...(request.Spec && { spec: request.Spec }), availability, networks };
       await this.#takePlace(file, identity, await this.#startManager(file, identity, { start: 'bootstrap', create }));
       return nodeId;
     });

@@ -12,7 +12,7 @@ import type { SwarmNodeOptions } from './swarm-node-options.js';
 
 /** How a manager comes by its log: it makes the cluster, is sent it by the leader, or has it on disk. */
 export type LogStart =
-  | { start: 'bootstrap'; create: Pick<ClusterInit, 'rootCa' | 'spec' | 'availability'> }
+  | { start: 'bootstrap'; create: Pick<ClusterInit, 'rootCa' | 'spec' | 'availability' | 'networks'> }
   | { start: 'join' }
   | { start: 'resume' };
 

@@ -1,4 +1,4 @@
-import { boolFlag, type ParsedFlags, textFlag } from '../command-line/index.js';
+import { boolFlag, type Flag, type ParsedFlags, parseUint, textFlag, valueFlag } from '../command-line/index.js';
 import { autolock, isAutolocked, SETTINGS_FLAGS, withSettings } from './cluster-settings.js';
 import { CommandError, type CommandModule, type Context } from './context.js';
 import { tellUnlockKey } from './unlock.js';
@@ -10,6 +10,27 @@ const listenAddr = textFlag('listen-addr', 'Listen address (format: "<ip|interfa
 const availability = textFlag('availability', 'Availability of the node ("active", "pause", "drain")', {
   defaultText: '"active"',
 });
+const dataPathPort = valueFlag(
+  'data-path-port',
+  'Port number to use for data path traffic (1024 - 49151). If no value is set or is set to 0, the default port ' +
+    '(4789) is used.',
+  'uint32',
+  parseUint,
+);
+const defaultAddrPool: Flag<string[]> = {
+  name: 'default-addr-pool',
+  usage: 'default address pool in CIDR format',
+  type: 'ipNetSlice',
+  defaultText: '[]',
+  parse: (text, before = []) => [...before, ...text.split(',')],
+};
+const maskLength = valueFlag(
+  'default-addr-pool-mask-length',
+  'default address pool subnet mask length',
+  'uint32',
+  parseUint,
+  { defaultText: '24' },
+);
 const forceNewCluster = boolFlag('force-new-cluster', 'Force create a new cluster from current state');
 const token = textFlag('token', 'Token for entry into the swarm');
 const force = boolFlag('force', 'Force this node to leave the swarm, ignoring warnings', { short: 'f' });
@@ -20,12 +41,25 @@ const DEFAULT_LISTEN_ADDR = '0.0.0.0:2377';
 const DEFAULT_PORT = 2377;
 
 export const init: CommandModule = {
-  flags: [advertiseAddr, listenAddr, autolock, availability, forceNewCluster, ...SETTINGS_FLAGS],
+  flags: [
+    advertiseAddr,
+    listenAddr,
+    autolock,
+    availability,
+    dataPathPort,
+    defaultAddrPool,
+    maskLength,
+    forceNewCluster,
+    ...SETTINGS_FLAGS,
+  ],
   run: async (context, flags) => {
     const spec = withSettings({ Labels: {} }, flags);
     const nodeId = await context.client.swarmInit({
       ...addressesOf(flags),
       ForceNewCluster: flags.get(forceNewCluster) ?? false,
+      ...(flags.changed(dataPathPort) && { DataPathPort: flags.get(dataPathPort) }),
+      ...(flags.changed(defaultAddrPool) && { DefaultAddrPool: flags.get(defaultAddrPool) }),
+      ...(flags.changed(maskLength) && { SubnetSize: flags.get(maskLength) }),
       Spec: spec,
     });
     context.terminal.out(`Swarm initialized: current node (${nodeId}) is now a manager.\n\n`);

@@ -1,12 +1,8 @@
 import type { ClusterInfo, ClusterSpec, Swarm, SwarmInfo, TlsInfo } from '@apiary/api/model';
+import { DOCKER_SUBNET_LENGTH, dataPathPortOf } from '../requests/network-settings.js';
 import type { ClusterRecord } from '../store/records.js';
 import type { View } from '../store/view.js';
 import { filled, metaOf } from './timestamp.js';
-
-/** IANA's port of VXLAN, as Docker has it by default. */
-const DATA_PATH_PORT = 4789;
-/** Docker's default size of a subnet that nobody asked for: a /24. */
-const SUBNET_SIZE = 24;
 
 const SECOND_NS = 1_000_000_000;
 const DAY_NS = 24 * 3600 * SECOND_NS;
@@ -18,9 +14,9 @@ export function clusterObject(record: ClusterRecord, tlsInfo: TlsInfo): ClusterI
     Spec: clusterSpecObject(record.spec),
     TLSInfo: tlsInfo,
     RootRotationInProgress: record.rootRotation !== undefined,
-    DefaultAddrPool: null,
-    SubnetSize: SUBNET_SIZE,
-    DataPathPort: DATA_PATH_PORT,
+    DefaultAddrPool: record.addressPools?.pools ?? null,
+    SubnetSize: record.addressPools?.subnetLength ?? DOCKER_SUBNET_LENGTH,
+    DataPathPort: dataPathPortOf(record),
   };
 }
 

@@ -6,6 +6,7 @@ import type { View } from '../store/view.js';
 import type { Decision } from './decision.js';
 import { completeClusterSpec, refuseUnhonouredClusterSpec } from './honoured.js';
 import { firstNetworks } from './network-requests.js';
+import type { readNetworkSettings } from './network-settings.js';
 import { invalid } from './refusal.js';
 
 /** What makes a cluster, with its first node: a manager. */
@@ -21,6 +22,8 @@ export interface ClusterInit {
   addr: string;
   managerAddr: string;
   description?: NodeRecord['description'];
+  /** What it leaves open is as Docker has it, but for the size of subnets. */
+  networks?: ReturnType<typeof readNetworkSettings>;
 }
 
 /**
@@ -46,7 +49,7 @@ export function initCluster(view: View, init: ClusterInit, rng: Rng): Decision<s
   return {
     guards: [{ type: 'no-cluster' }],
     changes: [
-      { type: 'cluster-create', cluster: { id, spec, joinSecrets, rootCa, ...lock } },
+      { type: 'cluster-create', cluster: { id, spec, joinSecrets, rootCa, ...lock, ...init.networks } },
       {
         type: 'node-create',
         node: {
@@ -59,7 +62,7 @@ export function initCluster(view: View, init: ClusterInit, rng: Rng): Decision<s
           ...(description !== undefined && { description }),
         },
       },
-      ...firstNetworks(undefined, rng),
+      ...firstNetworks(init.networks?.addressPools, rng),
     ],
     result: id,
   };

@@ -11,12 +11,12 @@ export { defaultClusterSpec, type RaftSettings, raftSettingsOf } from './honoure
 export { costOfRemoval, type RemovalCost } from './manager-removal.js';
 export {
   createNetwork,
-  dataPathPortOf,
   ENCRYPTED_OPTION,
   MTU_OPTION,
   removeNetwork,
   VNI_OPTION,
 } from './network-requests.js';
+export { addressPoolsOf, DOCKER_SUBNET_LENGTH, dataPathPortOf, readNetworkSettings } from './network-settings.js';
 export * from './node-requests.js';
 export * from './service-requests.js';
 export { checkConstraints } from './service-spec-check.js';

@@ -4,6 +4,7 @@ import t from 'tap';
 import { Store } from '../store/store.js';
 import type { Decision } from './decision.js';
 import { createNetwork, firstNetworks, removeNetwork } from './network-requests.js';
+import { readNetworkSettings } from './network-settings.js';
 
 /** A cluster with a node at 10.0.16.7. */
 class Cluster {
@@ -11,14 +12,26 @@ class Cluster {
   readonly rng = new SeededRng(5);
   #index = 0;
 
-  constructor() {
+  constructor(addressPools?: { pools: string[]; subnetLength: number }) {
     const status = { state: 'ready' as const, message: '', addr: '10.0.16.7' };
     this.commit({
       guards: [],
       changes: [
         { type: 'node-create', node: { id: 'n', spec: {}, role: 'manager', status } },
-        ...firstNetworks(undefined, this.rng),
+        ...firstNetworks(addressPools, this.rng),
       ],
+      result: '',
+    });
+    const cluster = {
+      id: 'c',
+      spec: {},
+      joinSecrets: { worker: '', manager: '' },
+      rootCa: { certificatePem: '', keyPem: '' },
+    };
+    const settings = addressPools !== undefined && { addressPools };
+    this.commit({
+      guards: [],
+      changes: [{ type: 'cluster-create', cluster: { ...cluster, ...settings } }],
       result: '',
     });
   }
@@ -149,4 +162,42 @@ t.test('a network goes when nobody uses it, and says by what it is used', async 
     message: 'host is a pre-defined network and cannot be removed',
   });
   t.throws(() => removeNetwork(cluster.store, 'gone'), { code: 'not-found' });
+});
+
+t.test('a cluster has the pools and the port that it was made with, or the defaults', async (t) => {
+  t.same(readNetworkSettings({}), {});
+  t.same(
+    readNetworkSettings({ SubnetSize: 24, DataPathPort: 4789, DefaultAddrPool: [] }),
+    {},
+    'what clients always send',
+  );
+  t.same(
+    readNetworkSettings({ SubnetSize: 26, DataPathPort: 5000, DefaultAddrPool: [' 10.20.0.0/16', '10.30.0.0/24'] }),
+    {
+      dataPathPort: 5000,
+      addressPools: { pools: ['10.20.0.0/16', '10.30.0.0/24'], subnetLength: 26 },
+    },
+  );
+  t.same(readNetworkSettings({ SubnetSize: 22 }), { addressPools: { pools: ['10.0.0.0/8'], subnetLength: 22 } });
+  const refused: [Parameters<typeof readNetworkSettings>[0], RegExp][] = [
+    [{ DataPathPort: 80 }, /^Datapath port number is not in valid range \(1024-49151\) : 80$/],
+    [{ SubnetSize: 30 }, /^subnet size is out of range: 30$/],
+    [{ DefaultAddrPool: ['x'] }, /^invalid base pool x: /],
+    [
+      { DefaultAddrPool: ['10.20.0.0/25'] },
+      /^invalid CIDR: "10\.20\.0\.0\/25"\. Subnet size is too small for pool: 24$/,
+    ],
+    [{ DefaultAddrPool: ['10.224.0.0/16'] }, /each node has a network of its own/],
+  ];
+  for (const [request, message] of refused)
+    t.throws(() => readNetworkSettings(request), { code: 'invalid-argument', message });
+
+  const cluster = new Cluster({ pools: ['10.20.0.0/24', '10.30.0.0/24'], subnetLength: 26 });
+  t.equal(cluster.subnetOf(cluster.store.networks().find(({ kind }) => kind === 'ingress')?.id ?? ''), '10.20.0.0/26');
+  const made = ['a', 'b', 'c', 'd', 'e', 'f', 'g'].map((Name) => cluster.subnetOf(cluster.create({ Name })));
+  t.same([made.at(0), made.at(2), made.at(3)], ['10.20.0.64/26', '10.20.0.192/26', '10.30.0.0/26']);
+  t.throws(() => createNetwork(cluster.store, { Name: 'h' }, cluster.rng), {
+    code: 'resource-exhausted',
+    message: /^no subnet of \/26 is left in address pools 10\.20\.0\.0\/24, 10\.30\.0\.0\/24/,
+  });
 });

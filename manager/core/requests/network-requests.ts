@@ -15,12 +15,9 @@ import type { Change } from '../store/change.js';
 import type { ClusterRecord, NetworkRecord } from '../store/records.js';
 import type { View } from '../store/view.js';
 import type { Decision } from './decision.js';
+import { addressPoolsOf } from './network-settings.js';
 import { invalid, quoted, unhonoured } from './refusal.js';
 
-/** Where a network gets its subnet from when nobody asks for one; lengths as Docker has them, but for ours of a subnet. */
-const DEFAULT_POOL = '10.0.0.0/8';
-/** Room for 4093 tasks: Docker's /24 has room for 253, and runs out (moby/moby 37338). */
-const DEFAULT_SUBNET_LENGTH = 20;
 /** Docker's ingress network; nothing is on ours. */
 const INGRESS_SUBNET_LENGTH = 24;
 const INGRESS_VNI = 4096;
@@ -89,9 +86,8 @@ export function removeNetwork(view: View, id: string): Decision<string> {
 
 /** The networks that every cluster begins with: what `docker network ls` shows as `ingress`, and the engine's own. */
 export function firstNetworks(addressPools: ClusterRecord['addressPools'], rng: Rng): Change[] {
-  const pool = addressPools?.pools ?? [DEFAULT_POOL];
-  const length = addressPools?.subnetLength ?? INGRESS_SUBNET_LENGTH;
-  const subnet = freeSubnet(pool, length, []) ?? '';
+  const { pools, subnetLength } = addressPoolsOf({ ...(addressPools !== undefined && { addressPools }) });
+  const subnet = freeSubnet(pools, Math.max(subnetLength, INGRESS_SUBNET_LENGTH), [GATEWAY_POOL]) ?? '';
   const ingress: NetworkSpec = { Name: 'ingress', Driver: 'overlay', Ingress: true, Labels: {} };
   const create = (spec: NetworkSpec, rest: Pick<NetworkRecord, 'kind' | 'vni' | 'subnets'>): Change => ({
     type: 'network-create',
@@ -197,17 +193,4 @@ function vniOf(view: View, { Name, Options = {} }: NetworkSpec, kind: NetworkRec
   const vni = freeVni(taken, rng);
   if (vni === undefined) throw new ApiaryError('resource-exhausted', 'every VXLAN id is taken: remove a network');
   return vni;
-}
-
-/** IANA's port of VXLAN, as Docker has it by default. */
-const DATA_PATH_PORT = 4789;
-
-/** The UDP port of what is sent between hosts: what `swarm init --data-path-port` asked for, or the default. */
-export function dataPathPortOf(cluster: ClusterRecord | undefined): number {
-  return cluster?.dataPathPort ?? DATA_PATH_PORT;
-}
-
-/** What `swarm init --default-addr-pool` and `--default-addr-pool-mask-length` asked for, or the defaults. */
-export function addressPoolsOf(cluster: ClusterRecord | undefined): { pools: string[]; subnetLength: number } {
-  return cluster?.addressPools ?? { pools: [DEFAULT_POOL], subnetLength: DEFAULT_SUBNET_LENGTH };
 }

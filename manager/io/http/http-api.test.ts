@@ -235,8 +235,8 @@ t.test('init, join and leave reach the node; what init cannot honour is refused'
   t.same(calls, ['init 10.0.0.1', 'join 10.0.0.1:2377', 'leave']);
   t.equal(await refusal(client.swarmLeave()), '503 failed-precondition: You are attempting to leave');
   t.equal(
-    await refusal(client.swarmInit({ SubnetSize: 20 })),
-    '501 unimplemented: swarm init: SubnetSize: not supported by this version',
+    await refusal(client.swarmInit({ DataPathAddr: 'eth1' })),
+    '501 unimplemented: swarm init: DataPathAddr: not supported by this version',
   );
   t.match(
     await refusal(client.request('POST', '/swarm/join', { body: { JoinToken: 5 } })),

@@ -9,7 +9,7 @@ import {
 import { ApiaryError, type Clock, invariant } from '@apiary/std';
 import type { FastifyInstance } from 'fastify';
 import { swarmObject } from '../../core/engine-api/index.js';
-import { updateCluster } from '../../core/requests/index.js';
+import { readNetworkSettings, updateCluster } from '../../core/requests/index.js';
 import { nextRoot, type RootCa } from '../trust/index.js';
 import { type ApiContext, currentView, replicaOf } from './context.js';
 import { asClusterRequest, asMembershipRequest, ReplyError } from './error-reply.js';
@@ -27,7 +27,8 @@ export function swarmRoutes(app: FastifyInstance, context: ApiContext, clock: Cl
 
   app.post('/swarm/init', async (request, reply) => {
     const init = read(InitRequestSchema, bodyJson(request), 'swarm init request');
-    refuseUnsupported(init);
+    refuseAsked('swarm init', [(init.DataPathAddr ?? '') !== '' && 'DataPathAddr']);
+    readNetworkSettings(init);
     const nodeId = await asMembershipRequest(() => node.init(withAutolock(init)));
     return reply.type('application/json').send(JSON.stringify(nodeId));
   });
@@ -77,16 +78,6 @@ export function swarmRoutes(app: FastifyInstance, context: ApiContext, clock: Cl
 function withAutolock(init: InitRequest): InitRequest {
   if (init.AutoLockManagers !== true) return init;
   return { ...init, Spec: { ...init.Spec, EncryptionConfig: { AutoLockManagers: true } } };
-}
-
-/** The stock command line always sends some of these, with the values that mean nothing was asked for. */
-function refuseUnsupported(init: InitRequest): void {
-  refuseAsked('swarm init', [
-    (init.DefaultAddrPool ?? []).length > 0 && 'DefaultAddrPool',
-    (init.DataPathAddr ?? '') !== '' && 'DataPathAddr',
-    ![undefined, 0, 24].includes(init.SubnetSize) && 'SubnetSize',
-    ![undefined, 0, 4789].includes(init.DataPathPort) && 'DataPathPort',
-  ]);
 }
 
 /** @throws ApiaryError `unimplemented` naming each key that is not false */
