@@ -71,6 +71,7 @@ export class Oracle {
     for (const id of touched.tasks) this.#look(view, id);
     for (const id of touched.taskServices) this.#checkPlaces(view, id);
     for (const id of touched.assignments) this.#checkNode(view, id);
+    if (touched.tasks.size > 0 || touched.services.size > 0) checkAddresses(view);
     this.#availability.applied(view, touched);
   }
 
@@ -218,6 +219,22 @@ export class Oracle {
     if (nowMs - toldToStopAtMs >= PATIENCE_MS) return true;
     return nowMs - (this.#awayAtMs.get(nodeId) ?? Number.NEGATIVE_INFINITY) < LINGER_MS;
   }
+}
+
+/** No address is two tasks', nor a task's and a service's. */
+function checkAddresses(view: View): void {
+  const holders = new Map<string, string>();
+  const hold = (holder: string, addresses: readonly { networkId: string; address: string }[]): void => {
+    for (const { networkId, address } of addresses) {
+      // On a network of the engine's.
+      if (address === '') continue;
+      const other = holders.get(`${networkId} ${address}`);
+      demand(other === undefined, `${holder} and ${other} both have ${address} of network ${networkId}`);
+      holders.set(`${networkId} ${address}`, holder);
+    }
+  };
+  for (const { spec, endpoint } of view.services()) hold(`service ${spec.Name}`, endpoint?.vips ?? []);
+  for (const { id, networks = [], status } of view.tasks()) if (!isTerminal(status.state)) hold(`task ${id}`, networks);
 }
 
 function isHeld(status: TaskStatus): boolean {

@@ -4,6 +4,7 @@ import { demand } from '../raft/oracle.js';
 import { Story } from '../raft/story.js';
 import { lackOf } from './convergence.js';
 import { FAULTS, type Fault, Faults } from './faults.js';
+import { LeaderWatch } from './leader-watch.js';
 import { IMAGES, Operator } from './operator.js';
 import { SimulatedCluster } from './simulated-cluster.js';
 
@@ -79,6 +80,7 @@ async function disturb(cluster: SimulatedCluster, operator: Operator, faults: Fa
   const chosen = FAULTS.filter(() => chance.percent(40));
   cluster.tell(`${cluster.hosts.length} hosts, ${cluster.managers.length} of them managers; ${chosen.join(', ')}`);
   const endMs = cluster.nowMs + FAULTY_MS;
+  const leaderWatch = new LeaderWatch(cluster);
   const isOver = (): boolean => cluster.nowMs >= endMs;
   for (let i = 0; i < 3; i++) operator.act();
   repeat(cluster, chance.between(1_000, 8_000), isOver, () => operator.act());
@@ -90,7 +92,10 @@ async function disturb(cluster: SimulatedCluster, operator: Operator, faults: Fa
     cluster,
     1_000,
     () => false,
-    () => cluster.oracle.checkRunning(),
+    () => {
+      cluster.oracle.checkRunning();
+      leaderWatch.check();
+    },
   );
   // Hosts that were removed join again.
   repeat(

@@ -1,0 +1,53 @@
+import { isTerminal, rankOf } from '@apiary/api/model';
+import { demand } from '../raft/oracle.js';
+import type { SimulatedCluster } from './simulated-cluster.js';
+
+/** A leader that has led for so long knows of everything that was so for as long: its grace for agents is 10 s. */
+const KNOWN_AFTER_MS = 20_000;
+
+/** What a leader must have seen and done by now: that a node is silent, and that nothing may be left to one that is down. */
+export class LeaderWatch {
+  readonly #cluster: SimulatedCluster;
+  #term = 0;
+  #termSinceMs = 0;
+  readonly #silentSinceMs = new Map<string, number>();
+  readonly #downSinceMs = new Map<string, number>();
+
+  constructor(cluster: SimulatedCluster) {
+    this.#cluster = cluster;
+  }
+
+  check(): void {
+    const { leader, nowMs, network, hosts } = this.#cluster;
+    const term = leader?.replica.leadership.term ?? 0;
+    if (term !== this.#term) this.#termSinceMs = nowMs;
+    this.#term = term;
+    const leaderHost = hosts.find(({ manager }) => manager !== undefined && manager === leader);
+    if (leader === undefined || leaderHost === undefined) return;
+    for (const node of leader.replica.view.nodes()) {
+      const host = this.#cluster.hostOf(node.id);
+      const isSilent = host?.process === undefined || network.isCut(host.name, leaderHost.name);
+      const isDown = node.status.state === 'down';
+      const silentMs = lasted(this.#silentSinceMs, node.id, isSilent, nowMs);
+      const downMs = lasted(this.#downSinceMs, node.id, isDown, nowMs);
+      if (nowMs - this.#termSinceMs < KNOWN_AFTER_MS || node.status.state === 'unknown') continue;
+      const name = host?.name ?? node.id;
+      demand(
+        silentMs < KNOWN_AFTER_MS || isDown,
+        `${name} is silent for ${silentMs} ms, and nobody says that it is down`,
+      );
+      if (downMs < KNOWN_AFTER_MS) continue;
+      const left = leader.replica.view.tasksOfNode(node.id).find(({ desiredState, status }) => {
+        return rankOf(desiredState) <= rankOf('running') && !isTerminal(status.state);
+      });
+      demand(left === undefined, `${name} is down for ${downMs} ms, and ${left?.id} is still to run there`);
+    }
+  }
+}
+
+/** For how long something has been so. */
+function lasted(since: Map<string, number>, id: string, isSo: boolean, nowMs: number): number {
+  if (!isSo) since.delete(id);
+  else if (!since.has(id)) since.set(id, nowMs);
+  return nowMs - (since.get(id) ?? nowMs);
+}
