@@ -3,6 +3,7 @@ import { ApiError } from '@apiary/api/client';
 import type { Task } from '@apiary/api/model';
 import { ApiaryError } from '@apiary/std';
 import { boolFlag, type ParsedFlags, textFlag } from '../command-line/index.js';
+import { ofStack } from '../stack/of-stack.js';
 import { CommandError, type CommandModule, type Context } from './context.js';
 import { demultiplexed, SYSTEM_ERROR } from './log-frames.js';
 import { LogPrefixes, type LogStyle, prettyLine } from './log-line.js';
@@ -38,6 +39,16 @@ export const serviceLogs: CommandModule = {
 export const taskLogs: CommandModule = {
   flags,
   run: (context, given, [name = '']) => ofTask(context, given, name, `no such task: ${name}`),
+};
+
+/** Of all services at once, each line as it comes; of many services in no order but that of each. */
+export const stackLogs: CommandModule = {
+  flags,
+  run: async (context, given, [stack = '']) => {
+    const services = await context.client.services(ofStack(stack));
+    if (services.length === 0) throw new CommandError(`nothing found in stack: ${stack}`);
+    await Promise.all(services.map(({ Spec, ID }) => serviceLogs.run(context, given, [Spec.Name ?? ID])));
+  },
 };
 
 async function ofTask(context: Context, given: ParsedFlags, name: string, missing: string): Promise<void> {

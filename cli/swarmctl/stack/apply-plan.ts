@@ -1,7 +1,8 @@
 import type { Filters } from '@apiary/api/client';
 import type { Config, Secret, ServiceSpec } from '@apiary/api/model';
 import type { Context } from '../commands/context.js';
-import { type ContentIds, ofStack, withIds } from './make-plan.js';
+import { type ContentIds, withIds } from './make-plan.js';
+import { ofStack } from './of-stack.js';
 import type { PlannedContent, PlannedService, StackPlan } from './stack-plan.js';
 
 export interface ApplyOptions {

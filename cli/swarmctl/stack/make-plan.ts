@@ -2,6 +2,7 @@ import { ApiError, type Filters } from '@apiary/api/client';
 import type { Config, Network, Secret, Service, ServiceSpec } from '@apiary/api/model';
 import { type ContentBody, IMAGE_LABEL, isUserDefined, NAMESPACE_LABEL, type Stack } from '@apiary/stack-specs/core';
 import { CommandError, type Context } from '../commands/context.js';
+import { ofStack } from './of-stack.js';
 import { fieldChanges } from './spec-diff.js';
 import type { PlannedContent, PlannedNetwork, PlannedService, StackPlan } from './stack-plan.js';
 
@@ -11,10 +12,6 @@ export interface PlanOptions {
   resolveImage: ResolveImage;
   /** Whether services that the files no longer have go. */
   prune: boolean;
-}
-
-export function ofStack(stack: string): Filters {
-  return { label: [`${NAMESPACE_LABEL}=${stack}`] };
 }
 
 /**
@@ -29,15 +26,15 @@ export async function makePlan(context: Context, stack: Stack, options: PlanOpti
     contentsOf('secret', (filters) => client.secrets.list(filters), stack),
     contentsOf('config', (filters) => client.configs.list(filters), stack),
   ]);
-  const [networks, services] = await Promise.all([
-    client.networks(ofStack(stack.name)),
-    client.services(ofStack(stack.name)),
-  ]);
+  const [networks, services] = await Promise.all([client.networks(), client.services(ofStack(stack.name))]);
   const names = new Map(networks.map(({ Id, Name }) => [Id, Name]));
   const plan: StackPlan = {
     format: 1,
     stack: stack.name,
-    networks: planNetworks(stack, networks),
+    networks: planNetworks(
+      stack,
+      networks.filter(({ Labels }) => Labels?.[NAMESPACE_LABEL] === stack.name),
+    ),
     secrets: planContents(stack.secrets, secrets, false),
     configs: planContents(stack.configs, configs, true),
     services: [],

@@ -1,6 +1,6 @@
 import { CommandError, type Context } from '../commands/context.js';
 import type { Surroundings } from '../spec/index.js';
-import { ofStack } from './make-plan.js';
+import { ofStack } from './of-stack.js';
 import type { StackPlan } from './stack-plan.js';
 
 /**

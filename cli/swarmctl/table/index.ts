@@ -8,4 +8,5 @@ export * from './list.js';
 export * from './network-rows.js';
 export * from './pretty.js';
 export * from './rows.js';
+export * from './stack-rows.js';
 export * from './tab-columns.js';

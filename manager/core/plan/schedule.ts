@@ -2,6 +2,7 @@ import { type GenericResource, rankOf } from '@apiary/api/model';
 import { SeededRng } from '@apiary/std';
 import type { Demand } from '../store/node-usage.js';
 import type { NetworkAddress, SpecVersion, TaskRecord } from '../store/records.js';
+import { waitsFor } from './dependencies.js';
 import type { Draft, NewTask } from './draft.js';
 import { explainRefusals, type Filter, filtersOf, refusing } from './filters.js';
 import { NodeLoads } from './node-load.js';
@@ -36,6 +37,11 @@ export function schedule(draft: Draft): void {
   if (groups.length === 0) return;
   const loads = new NodeLoads(draft);
   for (const group of groups) {
+    const awaited = waitsFor(draft, group.spec);
+    if (awaited !== undefined) {
+      for (const waiting of group.tasks) postpone(draft, waiting, awaited);
+      continue;
+    }
     const demand = draft.view.demand(group.spec.serviceId, group.spec.version);
     const filters = filtersOf(group.spec, demand, (node) => draft.satisfiesConstraints(node, group.spec));
     confirmPreassigned(draft, group, demand, filters, loads);

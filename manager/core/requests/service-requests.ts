@@ -5,6 +5,7 @@ import type { ServiceRecord } from '../store/records.js';
 import type { View } from '../store/view.js';
 import { checkReferences } from './content-references.js';
 import type { Decision } from './decision.js';
+import { checkDependencies } from './dependency-label.js';
 import { refuseUnhonoured } from './honoured.js';
 import { checkEndpoint, withNetworkIds } from './network-references.js';
 import { randomServiceName } from './service-name.js';
@@ -21,6 +22,7 @@ export function createService(view: View, given: ServiceSpec, rng: Rng): Decisio
   const name = given.Name === undefined || given.Name === '' ? randomServiceName(view, rng) : given.Name;
   const spec = withNetworkIds(view, { ...given, Name: name });
   checkSpec(spec);
+  checkDependencies(view, name, spec);
   if (view.serviceByName(name) !== undefined) {
     throw new ApiaryError('already-exists', `name conflicts with an existing object: service ${name} already exists`);
   }
@@ -51,6 +53,7 @@ export function updateService(
   const spec = withNetworkIds(view, request.spec);
   // Without a name it is a renaming, and is refused as one.
   checkSpec({ ...spec, Name: filledName(spec) ?? service.spec.Name });
+  checkDependencies(view, service.spec.Name ?? '', spec);
   const references = [...checkReferences(view, spec), ...checkEndpoint(view, spec, service.id)];
   if (filledName(spec) !== service.spec.Name) {
     throw new ApiaryError('unimplemented', 'renaming services is not supported');

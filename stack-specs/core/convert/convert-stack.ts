@@ -37,7 +37,7 @@ export interface ConvertOptions extends ContentSource {
   isApiary: boolean;
 }
 
-/** The label under which a service carries what its tasks wait for: `SERVICE:CONDITION`, with commas between. */
+/** The label under which a service carries what its tasks wait for: `SERVICE:CONDITION[:update]`, with commas between. */
 export const DEPENDS_ON_LABEL = 'com.apiary.depends-on';
 
 /**
@@ -74,7 +74,9 @@ function convertService(
   warnOfIgnoredKeys(service, isApiary);
   const deploy = service.in('deploy');
   const dependsOn = dependencies.get(service.name) ?? [];
-  const written = dependsOn.map(({ service: on, condition }) => `${scoped(stack, on)}:${condition}`).sort();
+  const written = dependsOn
+    .map(({ service: on, condition, onUpdate }) => `${scoped(stack, on)}:${condition}${onUpdate ? ':update' : ''}`)
+    .sort();
   const spec: ServiceSpec = given({
     Name: scoped(stack, service.name),
     Labels: {

@@ -26,7 +26,11 @@ export function convertDependencies(project: Fields): Map<string, Dependency[]> 
           one.name,
         );
       }
-      dependencies.push({ service: one.name, condition: condition ?? 'service_started' });
+      dependencies.push({
+        service: one.name,
+        condition: condition ?? 'service_started',
+        onUpdate: one.flag('restart') ?? false,
+      });
     }
     graph.set(service.name, dependencies);
   }

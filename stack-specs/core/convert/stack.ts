@@ -51,6 +51,8 @@ export interface Dependency {
   /** As the file names it. */
   service: string;
   condition: DependencyCondition;
+  /** Whether new versions of the service wait, too, and not its first start alone. */
+  onUpdate: boolean;
 }
 
 export const NAMESPACE_LABEL = 'com.docker.stack.namespace';
