@@ -8,5 +8,6 @@ export * from './client.js';
 export * from './host-address.js';
 export * from './ordered-merge.js';
 export * from './rpc-status.js';
+export * from './sealed-content.js';
 export * from './tls-info.js';
 export { ApiError, type RequestOptions, type TlsFiles } from './transport.js';

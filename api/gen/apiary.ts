@@ -70,7 +70,14 @@ export interface AgentMessage {
 }
 
 export interface Hello {
-  description: DescriptionUpdate | undefined;
+  description:
+    | DescriptionUpdate
+    | undefined;
+  /**
+   * X25519: what the contents of secrets and configs are sealed to in this session, so that no buffer on the way to the
+   * agent has them in clear.
+   */
+  contentKey: Buffer;
 }
 
 /** What the node is and has. Sent again when it changes. */
@@ -161,15 +168,18 @@ export interface Assignments {
   removedTaskIds: string[];
   /** Networks that tasks of this or later messages are on, new or changed. Kept until no task is on them. */
   networks: AssignedNetwork[];
-  /** Contents that tasks of this or later messages need. Kept until no task needs them. */
+  /** Contents that tasks of this or later messages need, those of a complete message also by the messages before it. */
   contents: AssignedContent[];
+  /** Contents that no task of the node needs any more, since those that did are over. */
+  removedContentIds: string[];
 }
 
 /** One version of a secret or a config, as it is mounted. */
 export interface AssignedContent {
   /** Of the version. */
   contentId: string;
-  data: Buffer;
+  /** Sealed to the session's `content_key`. */
+  sealed: Buffer;
   /** It is expanded for each task. */
   isTemplate: boolean;
 }
@@ -183,9 +193,16 @@ export interface AssignedSpec {
   taskTemplateJson: string;
   /** JSON of the Engine API's EndpointSpec; empty when there is none. */
   endpointSpecJson: string;
+  /** By `secret/NAME` or `config/NAME`, in small letters, the version of each name that the template follows. */
+  contentIds: { [key: string]: string };
 }
 
 export interface AssignedSpec_ServiceLabelsEntry {
+  key: string;
+  value: string;
+}
+
+export interface AssignedSpec_ContentIdsEntry {
   key: string;
   value: string;
 }
@@ -200,15 +217,8 @@ export interface AssignedTask {
   /** How far the managers know the task to be, when this is sent: an agent that was restarted goes on from there. */
   observedState: string;
   networks: TaskAttachment[];
-  /** By id of the secret or config in the spec, the version that this task has. */
-  contentIds: { [key: string]: string };
   /** Named and counted resources that were claimed for it: JSON of the Engine API's GenericResources, empty for none. */
   genericResourcesJson: string;
-}
-
-export interface AssignedTask_ContentIdsEntry {
-  key: string;
-  value: string;
 }
 
 function createBaseGetRootCertificateRequest(): GetRootCertificateRequest {
@@ -554,13 +564,16 @@ export const AgentMessage: MessageFns<AgentMessage> = {
 };
 
 function createBaseHello(): Hello {
-  return { description: undefined };
+  return { description: undefined, contentKey: Buffer.alloc(0) };
 }
 
 export const Hello: MessageFns<Hello> = {
   encode(message: Hello, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.description !== undefined) {
       DescriptionUpdate.encode(message.description, writer.uint32(10).fork()).join();
+    }
+    if (message.contentKey.length !== 0) {
+      writer.uint32(18).bytes(message.contentKey);
     }
     return writer;
   },
@@ -584,6 +597,14 @@ export const Hello: MessageFns<Hello> = {
             }
 
             message.description = DescriptionUpdate.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.contentKey = Buffer.from(reader.bytes());
             continue;
           }
         }
@@ -1312,7 +1333,15 @@ export const StatusAck: MessageFns<StatusAck> = {
 };
 
 function createBaseAssignments(): Assignments {
-  return { complete: false, specs: [], tasks: [], removedTaskIds: [], networks: [], contents: [] };
+  return {
+    complete: false,
+    specs: [],
+    tasks: [],
+    removedTaskIds: [],
+    networks: [],
+    contents: [],
+    removedContentIds: [],
+  };
 }
 
 export const Assignments: MessageFns<Assignments> = {
@@ -1334,6 +1363,9 @@ export const Assignments: MessageFns<Assignments> = {
     }
     for (const v of message.contents) {
       AssignedContent.encode(v!, writer.uint32(50).fork()).join();
+    }
+    for (const v of message.removedContentIds) {
+      writer.uint32(58).string(v!);
     }
     return writer;
   },
@@ -1399,6 +1431,14 @@ export const Assignments: MessageFns<Assignments> = {
             message.contents.push(AssignedContent.decode(reader, reader.uint32()));
             continue;
           }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.removedContentIds.push(reader.string());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1413,7 +1453,7 @@ export const Assignments: MessageFns<Assignments> = {
 };
 
 function createBaseAssignedContent(): AssignedContent {
-  return { contentId: "", data: Buffer.alloc(0), isTemplate: false };
+  return { contentId: "", sealed: Buffer.alloc(0), isTemplate: false };
 }
 
 export const AssignedContent: MessageFns<AssignedContent> = {
@@ -1421,8 +1461,8 @@ export const AssignedContent: MessageFns<AssignedContent> = {
     if (message.contentId !== "") {
       writer.uint32(10).string(message.contentId);
     }
-    if (message.data.length !== 0) {
-      writer.uint32(18).bytes(message.data);
+    if (message.sealed.length !== 0) {
+      writer.uint32(18).bytes(message.sealed);
     }
     if (message.isTemplate !== false) {
       writer.uint32(24).bool(message.isTemplate);
@@ -1456,7 +1496,7 @@ export const AssignedContent: MessageFns<AssignedContent> = {
               break;
             }
 
-            message.data = Buffer.from(reader.bytes());
+            message.sealed = Buffer.from(reader.bytes());
             continue;
           }
           case 3: {
@@ -1488,6 +1528,7 @@ function createBaseAssignedSpec(): AssignedSpec {
     serviceLabels: {},
     taskTemplateJson: "",
     endpointSpecJson: "",
+    contentIds: {},
   };
 }
 
@@ -1511,6 +1552,9 @@ export const AssignedSpec: MessageFns<AssignedSpec> = {
     if (message.endpointSpecJson !== "") {
       writer.uint32(50).string(message.endpointSpecJson);
     }
+    globalThis.Object.entries(message.contentIds).forEach(([key, value]: [string, string]) => {
+      AssignedSpec_ContentIdsEntry.encode({ key: key as any, value }, writer.uint32(58).fork()).join();
+    });
     return writer;
   },
 
@@ -1576,6 +1620,17 @@ export const AssignedSpec: MessageFns<AssignedSpec> = {
             }
 
             message.endpointSpecJson = reader.string();
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            const entry7 = AssignedSpec_ContentIdsEntry.decode(reader, reader.uint32());
+            if (entry7.value !== undefined) {
+              message.contentIds[entry7.key] = entry7.value;
+            }
             continue;
           }
         }
@@ -1648,6 +1703,63 @@ export const AssignedSpec_ServiceLabelsEntry: MessageFns<AssignedSpec_ServiceLab
   },
 };
 
+function createBaseAssignedSpec_ContentIdsEntry(): AssignedSpec_ContentIdsEntry {
+  return { key: "", value: "" };
+}
+
+export const AssignedSpec_ContentIdsEntry: MessageFns<AssignedSpec_ContentIdsEntry> = {
+  encode(message: AssignedSpec_ContentIdsEntry, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.key !== "") {
+      writer.uint32(10).string(message.key);
+    }
+    if (message.value !== "") {
+      writer.uint32(18).string(message.value);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): AssignedSpec_ContentIdsEntry {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseAssignedSpec_ContentIdsEntry();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.key = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.value = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
 function createBaseAssignedTask(): AssignedTask {
   return {
     taskId: "",
@@ -1657,7 +1769,6 @@ function createBaseAssignedTask(): AssignedTask {
     desiredState: "",
     observedState: "",
     networks: [],
-    contentIds: {},
     genericResourcesJson: "",
   };
 }
@@ -1685,9 +1796,6 @@ export const AssignedTask: MessageFns<AssignedTask> = {
     for (const v of message.networks) {
       TaskAttachment.encode(v!, writer.uint32(58).fork()).join();
     }
-    globalThis.Object.entries(message.contentIds).forEach(([key, value]: [string, string]) => {
-      AssignedTask_ContentIdsEntry.encode({ key: key as any, value }, writer.uint32(66).fork()).join();
-    });
     if (message.genericResourcesJson !== "") {
       writer.uint32(74).string(message.genericResourcesJson);
     }
@@ -1763,80 +1871,12 @@ export const AssignedTask: MessageFns<AssignedTask> = {
             message.networks.push(TaskAttachment.decode(reader, reader.uint32()));
             continue;
           }
-          case 8: {
-            if (tag !== 66) {
-              break;
-            }
-
-            const entry8 = AssignedTask_ContentIdsEntry.decode(reader, reader.uint32());
-            if (entry8.value !== undefined) {
-              message.contentIds[entry8.key] = entry8.value;
-            }
-            continue;
-          }
           case 9: {
             if (tag !== 74) {
               break;
             }
 
             message.genericResourcesJson = reader.string();
-            continue;
-          }
-        }
-        if ((tag & 7) === 4 || tag === 0) {
-          break;
-        }
-        reader.skip(tag & 7);
-      }
-      return message;
-    } finally {
-      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
-    }
-  },
-};
-
-function createBaseAssignedTask_ContentIdsEntry(): AssignedTask_ContentIdsEntry {
-  return { key: "", value: "" };
-}
-
-export const AssignedTask_ContentIdsEntry: MessageFns<AssignedTask_ContentIdsEntry> = {
-  encode(message: AssignedTask_ContentIdsEntry, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    if (message.key !== "") {
-      writer.uint32(10).string(message.key);
-    }
-    if (message.value !== "") {
-      writer.uint32(18).string(message.value);
-    }
-    return writer;
-  },
-
-  decode(input: BinaryReader | Uint8Array, length?: number): AssignedTask_ContentIdsEntry {
-    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
-    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
-    if (previousRecursionDepth >= 100) {
-      throw new globalThis.Error("protobuf decode recursion limit exceeded");
-    }
-    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
-    try {
-      const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseAssignedTask_ContentIdsEntry();
-      while (reader.pos < end) {
-        const tag = reader.uint32();
-        switch (tag >>> 3) {
-          case 1: {
-            if (tag !== 10) {
-              break;
-            }
-
-            message.key = reader.string();
-            continue;
-          }
-          case 2: {
-            if (tag !== 18) {
-              break;
-            }
-
-            message.value = reader.string();
             continue;
           }
         }

@@ -1,5 +1,5 @@
 import { ApiaryError, messageOf } from '@apiary/std';
-import { expandTemplate, type TemplateStruct } from './go-template.js';
+import { expandTemplate, type TemplateFunctions, type TemplateStruct } from './go-template.js';
 import type { ContainerSpec, Mount } from './service-spec.js';
 
 /** What a container's templates may ask of its task, and of the service and the node that the task belongs to. */
@@ -25,6 +25,16 @@ export function expandContainerSpec(spec: ContainerSpec, facts: TemplateFacts): 
     ...(Env && { Env: Env.map((entry) => expandEnv(entry, context)) }),
     ...(Hostname && { Hostname: expanded(Hostname, context, 'expanding hostname failed') }),
   };
+}
+
+/**
+ * Fills in the template that a secret or a config is.
+ *
+ * @param functions  `secret`, `config` and `env`
+ * @throws ApiaryError `invalid-argument` in Docker's words for the fault
+ */
+export function expandContent(text: string, facts: TemplateFacts, functions: TemplateFunctions): string {
+  return expandTemplate(text, { ...contextOf(facts), goType: '*template.PayloadContext' }, functions);
 }
 
 function contextOf({ service, node, task }: TemplateFacts): TemplateStruct {

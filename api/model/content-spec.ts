@@ -38,6 +38,11 @@ export interface Config extends ObjectMeta {
 /** Secrets and configs are one to all but who shows them, and where they are mounted. */
 export type ContentKind = 'secret' | 'config';
 
+/** Names a secret or a config in one text. Names are one whatever their case, as with Docker. */
+export function contentKey(kind: ContentKind, name: string): string {
+  return `${kind}/${name.toLowerCase()}`;
+}
+
 /** In the place of an id in a service's spec (`SecretID`, `ConfigID`): whichever version the name has. */
 export const FOLLOWS = 'follow';
 

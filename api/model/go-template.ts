@@ -1,10 +1,13 @@
-import { ApiaryError } from '@apiary/std';
+import { ApiaryError, messageOf } from '@apiary/std';
 
 /**
  * Docker's placeholders in a service's env, hostname and mounts: `{{.Service.Name}}`, `{{index .Service.Labels "x"}}`.
  * Of Go's text/template: field chains, string and number constants, parentheses, pipelines, `index`, `len`, `print` and
  * `printf`, comments and the trimming of white space. Control structures are refused.
  */
+
+/** A function that a template may call beside Go's own. What it throws is told as Go tells it. */
+export type TemplateFunctions = Readonly<Record<string, (value: string) => string>>;
 
 /** A value as Go's templates see it: a string or number, a map, or a struct with its type's name for messages. */
 export type TemplateValue = string | number | ReadonlyMap<string, string> | TemplateStruct;
@@ -36,7 +39,7 @@ const CONTROL = new Set(['if', 'else', 'end', 'range', 'with', 'define', 'block'
 /**
  * @throws ApiaryError `invalid-argument` with the words that Docker (that is, Go) has for the fault
  */
-export function expandTemplate(text: string, context: TemplateStruct): string {
+export function expandTemplate(text: string, context: TemplateStruct, functions: TemplateFunctions = {}): string {
   const parts: (string | Operand)[] = [];
   let rest = 0;
   let trimNext = false;
@@ -58,7 +61,9 @@ export function expandTemplate(text: string, context: TemplateStruct): string {
     rest = close + 2;
   }
   // All of it is parsed by now: a fault of syntax anywhere comes before one in the first field.
-  return parts.map((part) => (typeof part === 'string' ? part : render(evaluate(part, context, text)))).join('');
+  return parts
+    .map((part) => (typeof part === 'string' ? part : render(evaluate(part, { context, functions, text }))))
+    .join('');
 }
 
 /** Where the `}}` is that ends the action: not one within quotes. */
@@ -147,14 +152,22 @@ function parseOperand(text: string, tokens: Token[], from: number): { operand: O
   return { operand: { is: 'chain', base, fields, text: `.${fields.join('.')}`, at }, next };
 }
 
-function evaluate(operand: Operand, context: TemplateStruct, text: string): TemplateValue {
+/** What an expansion has to do with. */
+interface Expansion {
+  context: TemplateStruct;
+  functions: TemplateFunctions;
+  text: string;
+}
+
+function evaluate(operand: Operand, expansion: Expansion): TemplateValue {
+  const { context, text } = expansion;
   switch (operand.is) {
     case 'constant':
       return operand.value;
     case 'function':
-      return call(operand, [], text);
+      return call(operand, [], expansion);
     case 'chain': {
-      let value = operand.base === undefined ? context : evaluate(operand.base, context, text);
+      let value = operand.base === undefined ? context : evaluate(operand.base, expansion);
       for (const field of operand.fields) value = fieldOf(value, field, operand, text);
       return value;
     }
@@ -162,10 +175,10 @@ function evaluate(operand: Operand, context: TemplateStruct, text: string): Temp
       let piped: TemplateValue | undefined;
       for (const [head, ...rest] of operand.commands) {
         if (head === undefined) continue;
-        const values = rest.map((argument) => evaluate(argument, context, text));
+        const values = rest.map((argument) => evaluate(argument, expansion));
         if (piped !== undefined) values.push(piped);
-        if (head.is === 'function') piped = call(head, values, text);
-        else if (values.length === 0) piped = evaluate(head, context, text);
+        if (head.is === 'function') piped = call(head, values, expansion);
+        else if (values.length === 0) piped = evaluate(head, expansion);
         else throw fault(text, undefined, "can't give argument to non-function");
       }
       return piped ?? '';
@@ -191,7 +204,12 @@ function fieldOf(
   throw executionFault(text, chain, `can't evaluate field ${field} in type ${typeOf(value)}`);
 }
 
-function call(name: { name: string; text: string; at: number }, values: TemplateValue[], text: string): TemplateValue {
+function call(
+  name: { name: string; text: string; at: number },
+  values: TemplateValue[],
+  { functions, text }: Expansion,
+): TemplateValue {
+  if (Object.hasOwn(functions, name.name)) return callGiven(name, values, functions, text);
   const [first, second] = values;
   switch (name.name) {
     case 'index':
@@ -217,6 +235,24 @@ function call(name: { name: string; text: string; at: number }, values: Template
     }
     default:
       throw fault(text, undefined, `function ${quote(name.name)} not defined`);
+  }
+}
+
+function callGiven(
+  { name, at }: { name: string; at: number },
+  values: TemplateValue[],
+  functions: TemplateFunctions,
+  text: string,
+): string {
+  const words = [name, ...values.map((value) => (typeof value === 'string' ? quote(value) : render(value)))].join(' ');
+  const [value, ...more] = values;
+  if (typeof value !== 'string' || more.length > 0) {
+    throw executionFault(text, { text: words, at }, `wrong number or type of args for ${name}: want 1 string`);
+  }
+  try {
+    return functions[name]?.(value) ?? '';
+  } catch (error) {
+    throw executionFault(text, { text: words, at }, `error calling ${name}: ${messageOf(error)}`);
   }
 }
 

@@ -57,6 +57,7 @@ async function run(options: SwarmdOptions, version: string): Promise<void> {
     engine,
     genericResources,
     network,
+    contentsDirectory: join(options.execRoot, 'contents'),
     clock,
     rng,
     logger,

@@ -379,13 +379,14 @@ export function isVoter(manager: Manager, nodeId: string): boolean {
 }
 
 export function agentOptionsOf(options: SwarmNodeOptions, { advertiseAddr }: NodeFile) {
-  const { engine, genericResources = [], network, clock, rng, logger } = options;
+  const { engine, genericResources = [], network, contentsDirectory, clock, rng, logger } = options;
   const agentLogger = logger.child({ part: 'agent' });
   return {
     advertiseAddr,
     engine,
     genericResources,
     ...(network !== undefined && { network }),
+    ...(contentsDirectory !== undefined && { contentsDirectory }),
     clock,
     rng,
     logger: agentLogger,

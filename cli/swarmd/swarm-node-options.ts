@@ -10,6 +10,8 @@ export interface SwarmNodeOptions {
   genericResources?: readonly GenericResource[];
   /** What gives tasks their network while this node is in a cluster; without it the engine does. */
   network?: (onTrouble: () => void) => TaskNetwork;
+  /** Where tasks' secrets and configs are mounted; without it, tasks that have some are rejected. */
+  contentsDirectory?: string;
   clock: Clock;
   rng: Rng;
   logger: Logger;

@@ -16,8 +16,6 @@ const WAITING = {
     'service-ls',
     'err-port-conflict',
   ],
-  'secrets and configs on the hosts': ['run-secrets-and-configs'],
-  stacks: ['stack-deploy', 'stack-errors'],
 } as const;
 
 /** Case to what it waits for. */

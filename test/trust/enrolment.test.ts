@@ -221,6 +221,7 @@ async function openSession(t: Test, addr: string, identity: NodeIdentity) {
     body: {
       $case: 'hello',
       value: {
+        contentKey: Buffer.alloc(0),
         description: { descriptionJson: '', advertiseAddr: '', engineError: '', managerAddr: '', wireguardKey: '' },
       },
     },

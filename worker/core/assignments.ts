@@ -22,6 +22,8 @@ export interface AssignedTask {
   observedState: TaskState;
   template: TaskTemplate;
   endpoint?: EndpointSpec;
+  /** By `secret/NAME` or `config/NAME`, in small letters, the version of each name that the template follows. */
+  contentIds?: Readonly<Record<string, string>>;
   /** What of this node's generic resources is the task's. */
   genericResources?: GenericResource[];
   /** The networks that it is on, in the order of its interfaces. */
@@ -45,6 +47,7 @@ export interface AssignmentsMessage {
     serviceLabels: Record<string, string>;
     taskTemplateJson: string;
     endpointSpecJson: string;
+    contentIds: Record<string, string>;
   }[];
   tasks: {
     taskId: string;
@@ -58,6 +61,15 @@ export interface AssignmentsMessage {
   }[];
   removedTaskIds: string[];
   networks: AssignedNetwork[];
+  contents: { contentId: string; sealed: Uint8Array; isTemplate: boolean }[];
+  removedContentIds: string[];
+}
+
+/** A version of a secret or a config, as it came: sealed. */
+export interface AssignedContent {
+  sealed: Uint8Array;
+  /** It is expanded for each task. */
+  isTemplate: boolean;
 }
 
 interface AssignedSpec {
@@ -65,6 +77,7 @@ interface AssignedSpec {
   serviceLabels: Readonly<Record<string, string>>;
   template: TaskTemplate;
   endpoint?: EndpointSpec;
+  contentIds: Readonly<Record<string, string>>;
 }
 
 interface HeldTask {
@@ -88,6 +101,9 @@ export class AssignmentSet {
   #networks = new Map<string, AssignedNetwork>();
   #specs = new Map<string, AssignedSpec>();
   #tasks = new Map<string, HeldTask>();
+  #contents = new Map<string, AssignedContent>();
+  /** Those that came in this session, while it has not said yet all that the node should have. */
+  #early: Map<string, AssignedContent> | undefined = new Map();
 
   /**
    * Takes in a message. A task that is new or whose desired state moved is among `changed`; one that is no longer
@@ -97,6 +113,30 @@ export class AssignmentSet {
    *   The set is then as it was before.
    */
   apply(message: AssignmentsMessage): { changed: AssignedTask[]; removed: string[] } {
+    const difference = this.#applyTasks(message);
+    if (message.complete) {
+      this.#contents = this.#early ?? new Map();
+      this.#early = undefined;
+    }
+    for (const { contentId, sealed, isTemplate } of message.contents) {
+      this.#contents.set(contentId, { sealed, isTemplate });
+      this.#early?.set(contentId, { sealed, isTemplate });
+    }
+    for (const id of message.removedContentIds) this.#contents.delete(id);
+    return difference;
+  }
+
+  /** Undefined when it is gone: no task that the managers want to run needs it, or it was removed. */
+  content(id: string): AssignedContent | undefined {
+    return this.#contents.get(id);
+  }
+
+  /** What comes now is of another session than what came. */
+  sessionBegan(): void {
+    this.#early = new Map();
+  }
+
+  #applyTasks(message: AssignmentsMessage): { changed: AssignedTask[]; removed: string[] } {
     const specs = new Map(message.complete ? [] : this.#specs);
     for (const spec of message.specs) specs.set(specKeyOf(spec), readSpec(spec));
     const networks = new Map(message.complete ? [] : this.#networks);
@@ -146,12 +186,12 @@ function specKeyOf({ serviceId, specVersion }: { serviceId: string; specVersion:
 }
 
 function readSpec(spec: AssignmentsMessage['specs'][number]): AssignedSpec {
-  const { serviceName, serviceLabels, taskTemplateJson, endpointSpecJson } = spec;
+  const { serviceName, serviceLabels, taskTemplateJson, endpointSpecJson, contentIds } = spec;
   try {
     // Validated where the user handed it in, by the manager that now sends it.
     const template: TaskTemplate = JSON.parse(taskTemplateJson);
-    if (endpointSpecJson === '') return { serviceName, serviceLabels, template };
-    return { serviceName, serviceLabels, template, endpoint: JSON.parse(endpointSpecJson) };
+    if (endpointSpecJson === '') return { serviceName, serviceLabels, contentIds, template };
+    return { serviceName, serviceLabels, contentIds, template, endpoint: JSON.parse(endpointSpecJson) };
   } catch (error) {
     throw new ApiaryError('internal', `spec of service ${serviceName}: ${messageOf(error)}`, { cause: error });
   }

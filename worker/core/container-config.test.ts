@@ -1,6 +1,7 @@
 import t from 'tap';
 import type { AssignedTask } from './assignments.js';
 import { containerConfigOf } from './container-config.js';
+import { withContents } from './content-mounts.js';
 import { withGateway } from './gateway-config.js';
 import { familiarReference, parseImageReference } from './image-reference.js';
 
@@ -184,11 +185,7 @@ t.test('every part of a spec reaches the engine as Docker Swarm hands it on', as
 });
 
 t.test('what a container cannot be given yet is refused, not left out', async (t) => {
-  const refused = [
-    [{ ContainerSpec: { Secrets: [{ SecretID: 'x' }] } }, /Secrets is not supported/],
-    [{ ContainerSpec: { Configs: [{ ConfigID: 'x' }] } }, /Configs is not supported/],
-    [{ Networks: [{ Target: 'n' }] }, /Networks is not supported/],
-  ] as const;
+  const refused = [[{ Networks: [{ Target: 'n' }] }, /Networks is not supported/]] as const;
   for (const [template, message] of refused) {
     t.throws(() => containerConfigOf(task(template as unknown as AssignedTask['template']), NODE), {
       code: 'unimplemented',
@@ -220,6 +217,47 @@ t.test('networks: overlay networks are asked of the host, those of the engine by
   t.throws(() => containerConfigOf(published, NODE), {
     message: /has ports in host mode cannot be on network "front"/,
   });
+});
+
+t.test('secrets and configs are files, each bound for reading at its place', async (t) => {
+  const ContainerSpec = {
+    Env: ['A=1'],
+    Mounts: [{ Type: 'tmpfs', Target: '/run' }],
+    Secrets: [
+      { SecretID: 'k1', SecretName: 'key', File: { Name: 'key' } },
+      { SecretID: 'follow', SecretName: 'Other', File: { Name: '/srv//k', UID: '1000', GID: '50', Mode: 0o400 } },
+    ],
+    Configs: [{ ConfigID: 'c1', ConfigName: 'conf', File: { Name: 'etc/hosts' } }],
+  };
+  const config = containerConfigOf({ ...task({ ContainerSpec }), contentIds: { 'secret/other': 'k2' } }, NODE);
+  const plain = { uid: 0, gid: 0, mode: 0o444 };
+  t.same(config.contents?.files, [
+    { kind: 'secret', name: 'key', contentId: 'k1', target: 'key', path: '/run/secrets/key', ...plain },
+    {
+      kind: 'secret',
+      name: 'Other',
+      contentId: 'k2',
+      target: '/srv//k',
+      path: '/srv/k',
+      uid: 1000,
+      gid: 50,
+      mode: 0o400,
+    },
+    { kind: 'config', name: 'conf', contentId: 'c1', target: 'etc/hosts', path: '/etc/hosts', ...plain },
+  ]);
+  t.match(config.contents, { env: ['A=1'], facts: { service: { name: 'web' } } });
+  t.same(config.gateway?.files, ['resolvConf'], 'its own /etc/hosts stays');
+  t.match(withContents(config, (i) => `/x/${i}`).body, {
+    HostConfig: {
+      Mounts: [
+        { Type: 'tmpfs', Target: '/run' },
+        { Type: 'bind', Source: '/x/0', Target: '/run/secrets/key', ReadOnly: true },
+        { Type: 'bind', Source: '/x/1', Target: '/srv/k', ReadOnly: true },
+        { Type: 'bind', Source: '/x/2', Target: '/etc/hosts', ReadOnly: true },
+      ],
+    },
+  });
+  t.equal(containerConfigOf(task({ ContainerSpec: { Image: 'i' } }), NODE).contents, undefined);
 });
 
 // What Docker 20.10 made of the same templates.

@@ -1,14 +1,25 @@
 import {
   type ContainerSpec,
+  contentKey,
+  contentReferences,
   type EndpointSpec,
   expandContainerSpec,
   genericResourceEnv,
   type TaskTemplate,
+  type TemplateFacts,
+  targetPath,
 } from '@apiary/api/model';
 import type { HostEntry } from '@apiary/overlay-net/core';
 import { ApiaryError } from '@apiary/std';
 import type { AssignedTask } from './assignments.js';
-import { type ContainerConfig, GATEWAY_FILES, type GatewayFile, type GatewayWish, TASK_LABELS } from './container.js';
+import {
+  type ContainerConfig,
+  type ContentFile,
+  GATEWAY_FILES,
+  type GatewayFile,
+  type GatewayWish,
+  TASK_LABELS,
+} from './container.js';
 import { familiarReference } from './image-reference.js';
 
 /** What a task's templates may ask of the node that runs it. */
@@ -34,11 +45,13 @@ export function containerConfigOf(task: AssignedTask, node: NodeFacts): Containe
   const given = task.template.ContainerSpec ?? {};
   refuseUnsupported(task, given);
   const name = taskNameOf(task, node.id);
-  const spec = expandContainerSpec(given, {
+  const facts: TemplateFacts = {
     service: { id: task.serviceId, name: task.serviceName, labels: task.serviceLabels },
     node: { id: node.id, hostname: node.hostname, architecture: node.platform.Architecture, os: node.platform.OS },
     task: { id: task.id, name, slot: task.slot },
-  });
+  };
+  const spec = expandContainerSpec(given, facts);
+  const files = contentFiles(given, task.contentIds);
   const ports = hostPorts(task.endpoint);
   const body = {
     ...only({
@@ -58,8 +71,14 @@ export function containerConfigOf(task: AssignedTask, node: NodeFacts): Containe
     ...(ports.length > 0 && { ExposedPorts: Object.fromEntries(ports.map(({ key }) => [key, {}])) }),
     HostConfig: { ...hostConfig(task.template, spec, ports), ...engineNetwork(task) },
   };
-  const gateway = gatewayWish(task, spec, ports.length > 0);
-  return { name, taskId: task.id, body, ...(gateway !== undefined && { gateway }) };
+  const gateway = gatewayWish(task, spec, files, ports.length > 0);
+  return {
+    name,
+    taskId: task.id,
+    body,
+    ...(gateway !== undefined && { gateway }),
+    ...(files.length > 0 && { contents: { files, facts, env: given.Env ?? [] } }),
+  };
 }
 
 /** The engine's own network that a task asks for by name. */
@@ -71,10 +90,16 @@ function engineNetwork({ networks = [] }: AssignedTask): { NetworkMode: string }
 }
 
 /** Undefined for what only the engine's own network can give: its ports on the host, or a place that is ours to mount at. */
-function gatewayWish(task: AssignedTask, spec: ContainerSpec, hasHostPorts: boolean): GatewayWish | undefined {
+function gatewayWish(
+  task: AssignedTask,
+  spec: ContainerSpec,
+  contentFiles: readonly ContentFile[],
+  hasHostPorts: boolean,
+): GatewayWish | undefined {
   const networks = task.networks ?? [];
   if (networks.some((network) => network.engineNetwork !== '')) return undefined;
   const mounted = new Set(spec.Mounts?.map(({ Target = '' }) => Target.replace(/\/+$/, '')));
+  for (const { path } of contentFiles) mounted.add(path);
   const files = (Object.keys(GATEWAY_FILES) as GatewayFile[]).filter((file) => !mounted.has(GATEWAY_FILES[file]));
   if (hasHostPorts || files.length === 0) {
     const [overlay] = networks;
@@ -90,6 +115,23 @@ function gatewayWish(task: AssignedTask, spec: ContainerSpec, hasHostPorts: bool
     networks: networks.map(({ networkId, address, aliases }) => ({ networkId, address, aliases })),
     files,
   };
+}
+
+/** Docker's file mode of what names none: everybody in the container may read it. */
+const DEFAULT_MODE = 0o444;
+
+/** @param contentIds  the versions of the names that are followed */
+function contentFiles(spec: ContainerSpec, contentIds: Readonly<Record<string, string>> = {}): ContentFile[] {
+  return contentReferences(spec).map(({ kind, id, name, file }) => ({
+    kind,
+    name,
+    contentId: id ?? contentIds[contentKey(kind, name)],
+    target: file?.Name ?? '',
+    path: targetPath(kind, file?.Name ?? ''),
+    uid: Number(file?.UID || 0),
+    gid: Number(file?.GID || 0),
+    mode: file?.Mode ?? DEFAULT_MODE,
+  }));
 }
 
 function hostConfig(
@@ -146,8 +188,6 @@ function refuseUnsupported({ template, networks = [] }: AssignedTask, spec: Cont
     [template.PluginSpec !== undefined, 'PluginSpec'],
     [template.NetworkAttachmentSpec !== undefined, 'NetworkAttachmentSpec'],
     [(template.Networks ?? []).length > networks.length, 'Networks'],
-    [(spec.Secrets ?? []).length > 0, 'ContainerSpec.Secrets'],
-    [(spec.Configs ?? []).length > 0, 'ContainerSpec.Configs'],
     [spec.Privileges?.CredentialSpec?.Config !== undefined, 'ContainerSpec.Privileges.CredentialSpec.Config'],
   ] as const;
   for (const [isAsked, key] of asked) {

@@ -1,3 +1,4 @@
+import type { ContentKind, TemplateFacts } from '@apiary/api/model';
 import type { DnsWishes, HostEntry, TaskAttachment } from '@apiary/overlay-net/core';
 
 /** What the engine is told: its own words, made from a task's spec. */
@@ -8,6 +9,31 @@ export interface ContainerConfig {
   body: Record<string, unknown>;
   /** What it asks of the gateway network; undefined for one that can only be on a network of the engine's. */
   gateway?: GatewayWish;
+  /** The secrets and configs that are mounted into it; undefined when there are none. */
+  contents?: ContentWish;
+}
+
+export interface ContentWish {
+  files: ContentFile[];
+  /** What templates among them may ask. */
+  facts: TemplateFacts;
+  /** The container's variables as the user wrote them. */
+  env: readonly string[];
+}
+
+/** A secret or a config as a file in a container. */
+export interface ContentFile {
+  kind: ContentKind;
+  name: string;
+  /** Of the version. Undefined of a name that is followed and was not there. */
+  contentId: string | undefined;
+  /** As the user wrote it: what a template calls it. */
+  target: string;
+  /** Where it is in the container. */
+  path: string;
+  uid: number;
+  gid: number;
+  mode: number;
 }
 
 /** What a container on the gateway network is to find in /etc. */

@@ -7,6 +7,7 @@ export * from './back-off.js';
 export * from './certificate-life.js';
 export * from './container.js';
 export * from './container-config.js';
+export * from './content-mounts.js';
 export * from './gateway-config.js';
 export * from './image-reference.js';
 export * from './log-frames.js';

@@ -257,12 +257,14 @@ t.test('whatever the engine does, a task moves on, ends where it is wanted and n
 });
 
 function message(part: Partial<AssignmentsMessage>): AssignmentsMessage {
-  return { complete: false, specs: [], tasks: [], removedTaskIds: [], networks: [], ...part };
+  const nothing = { specs: [], tasks: [], removedTaskIds: [], networks: [], contents: [], removedContentIds: [] };
+  return { complete: false, ...nothing, ...part };
 }
 
 function spec(specVersion: number): AssignmentsMessage['specs'][number] {
   const taskTemplateJson = JSON.stringify({ ContainerSpec: { Image: `i:${specVersion}` } });
-  return { serviceId: 's', specVersion, serviceName: 'web', serviceLabels: {}, taskTemplateJson, endpointSpecJson: '' };
+  const names = { serviceName: 'web', serviceLabels: {}, contentIds: {} };
+  return { serviceId: 's', specVersion, ...names, taskTemplateJson, endpointSpecJson: '' };
 }
 
 function assigned(taskId: string, specVersion: number, desiredState = 'running') {

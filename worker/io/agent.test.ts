@@ -376,13 +376,20 @@ t.test('a message that does not add up starts the session anew', async (t) => {
     desiredState: 'running',
     observedState: 'assigned',
     networks: [],
-    contentIds: {},
     genericResourcesJson: '',
   };
   manager.send({
     body: {
       $case: 'assignments',
-      value: { complete: false, specs: [], tasks: [task], removedTaskIds: [], networks: [], contents: [] },
+      value: {
+        complete: false,
+        specs: [],
+        tasks: [task],
+        removedTaskIds: [],
+        networks: [],
+        contents: [],
+        removedContentIds: [],
+      },
     },
   });
   await manager.until(() => manager.sessions === 2);

@@ -20,6 +20,7 @@ import { issuerOf } from './enrolment/identity.js';
 import { LogPublisher } from './log-publisher.js';
 import { ManagerSession } from './manager-session.js';
 import { type Dial, dialOverGrpc } from './session-wire.js';
+import { TaskContents } from './task-contents/index.js';
 import type { TaskNetwork } from './task-network.js';
 import { TaskRunners } from './task-runners.js';
 
@@ -43,6 +44,8 @@ export interface AgentOptions {
   genericResources?: readonly GenericResource[];
   /** What gives tasks their network, for as long as this agent lives; without it the engine does. */
   network?: (onTrouble: () => void) => TaskNetwork;
+  /** Where tasks' secrets and configs are mounted, for as long as the machine is up; without it, nowhere. */
+  contentsDirectory?: string;
   clock: Clock;
   rng: Rng;
   logger: Logger;
@@ -101,6 +104,7 @@ class WorkerAgent implements Agent {
   readonly #link: EngineLink;
   readonly #runners: TaskRunners;
   readonly #network: TaskNetwork | undefined;
+  readonly #contents: TaskContents | undefined;
   readonly #assignments = new AssignmentSet();
   readonly #picture: NetworkPicture;
   readonly #outbox = new StatusOutbox();
@@ -121,6 +125,10 @@ class WorkerAgent implements Agent {
     this.#nodeId = identity().nodeId;
     this.#picture = new NetworkPicture(this.#nodeId);
     this.#network = options.network?.(() => this.#describe());
+    const { contentsDirectory: directory } = options;
+    if (directory !== undefined) {
+      this.#contents = new TaskContents({ directory, containerRoot: () => engine.containerRoot, logger });
+    }
     this.#link = new EngineLink(engine, clock, rng, {
       onUp: (containers, description) => {
         if (!['', NOT_HEARD_OF].includes(this.#engineError)) logger.info('the engine is back');
@@ -142,6 +150,8 @@ class WorkerAgent implements Agent {
     this.#runners = new TaskRunners(this.#nodeFacts(), {
       engine,
       ...(this.#network !== undefined && { network: this.#network }),
+      ...(this.#contents !== undefined && { contents: this.#contents }),
+      contentOf: (id) => this.#assignments.content(id),
       clock,
       rng,
       logger,
@@ -165,9 +175,12 @@ class WorkerAgent implements Agent {
       dial: options.dial ?? dialOverGrpc(channel),
       clock,
       rng,
-      hello: () => ({ body: { $case: 'hello', value: { description: this.#description() } } }),
+      hello: () => ({
+        body: { $case: 'hello', value: { description: this.#description(), contentKey: this.#contentKey } },
+      }),
       onWelcome: (manager) => {
         logger.info({ manager }, 'session with a manager');
+        this.#assignments.sessionBegan();
         // What changed between hello and welcome.
         this.#describe();
         this.#flushSoon();
@@ -211,6 +224,7 @@ class WorkerAgent implements Agent {
   async stop(): Promise<void> {
     this.#end();
     await this.#session.stop();
+    await this.#contents?.settled();
     await this.#network?.close();
   }
 
@@ -225,6 +239,7 @@ class WorkerAgent implements Agent {
       );
     }
     this.#end();
+    await this.#contents?.settled();
     await this.#network?.remove();
   }
 
@@ -337,6 +352,10 @@ class WorkerAgent implements Agent {
     const identity = this.#options.identity();
     const issuer = issuerOf(identity);
     return issuer === undefined ? {} : { TLSInfo: tlsInfoOf(identity.rootPem, issuer.toString()) };
+  }
+
+  get #contentKey(): Buffer {
+    return this.#contents?.contentKey ?? Buffer.alloc(0);
   }
 
   #nodeFacts(): NodeFacts {

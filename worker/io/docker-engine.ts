@@ -57,6 +57,8 @@ interface EngineInfo {
   Labels?: string[] | null;
   Plugins?: Record<string, string[] | null>;
   GenericResources?: GenericResource[] | null;
+  SecurityOptions?: string[] | null;
+  DockerRootDir?: string;
 }
 
 interface EventMessage {
@@ -69,6 +71,7 @@ class DockerEngine implements Engine {
   readonly #clock: Clock;
   readonly #pulls: ImagePulls;
   #prefix: Promise<string> | undefined;
+  containerRoot = { uid: 0, gid: 0 };
 
   constructor(http: EngineHttp, clock: Clock) {
     this.#http = http;
@@ -90,6 +93,7 @@ class DockerEngine implements Engine {
     const plugins = Object.entries(info.Plugins ?? {}).flatMap(([Type, names]) =>
       (names ?? []).map((Name) => ({ Type, Name })),
     );
+    this.containerRoot = containerRootOf(info);
     plugins.sort((a, b) => compare(a.Type, b.Type) || compare(a.Name, b.Name));
     return {
       Hostname: info.Name ?? '',
@@ -266,6 +270,13 @@ class DockerEngine implements Engine {
     const older = Number(major) === NEWEST_API.major ? Math.min(Number(minor), NEWEST_API.minor) : NEWEST_API.minor;
     return `/v${NEWEST_API.major}.${older}`;
   }
+}
+
+/** With remapped users, the engine keeps its data in a folder that is named for who root is: `/var/lib/docker/165536.165536`. */
+function containerRootOf({ SecurityOptions, DockerRootDir = '' }: EngineInfo): { uid: number; gid: number } {
+  const isRemapped = (SecurityOptions ?? []).some((option) => option.split(',').includes('name=userns'));
+  const [, uid, gid] = (isRemapped && /\/(\d+)\.(\d+)\/?$/.exec(DockerRootDir)) || [];
+  return { uid: Number(uid ?? 0), gid: Number(gid ?? 0) };
 }
 
 /** One made for an agent that was killed may have an address that is another's by now; one that was started has it. */

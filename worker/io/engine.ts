@@ -36,6 +36,8 @@ export interface LogsOptions {
 export interface Engine {
   /** Resolves when the engine answers, within seconds: it may stand still with its connections open. */
   ping(): Promise<void>;
+  /** Whom a container's root is on the host, as of the last `describe`: another where the engine remaps users. */
+  readonly containerRoot: { uid: number; gid: number };
   /** What the host is and has. */
   describe(): Promise<HostDescription>;
   /** Every container on the host that carries a task's label, running or not, of whatever node. */

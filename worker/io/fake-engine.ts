@@ -11,6 +11,7 @@ import type {
 
 /** An engine in memory, for tests of what stands on the port. Its containers outlive whoever talks to it. */
 export class FakeEngine implements Engine {
+  readonly containerRoot = { uid: 0, gid: 0 };
   readonly containers = new Map<string, EngineContainer & { name: string }>();
   /** Every call that changed something: `create web.1.abc`. */
   readonly done: string[] = [];

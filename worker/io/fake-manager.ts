@@ -152,14 +152,15 @@ export class FakeManager {
       serviceLabels: {},
       taskTemplateJson: JSON.stringify({ ContainerSpec: this.containerSpec }),
       endpointSpecJson: '',
+      contentIds: {},
     };
     const tasks = taskIds.map((taskId) => {
       const desiredState = this.wanted.get(taskId) ?? 'remove';
       const observedState = this.statuses.get(taskId)?.state ?? 'assigned';
-      const nothing = { networks: [], contentIds: {}, genericResourcesJson: '' };
+      const nothing = { networks: [], genericResourcesJson: '' };
       return { taskId, serviceId: 's1', specVersion: 1, slot: 1, desiredState, observedState, ...nothing };
     });
-    const value = { complete, specs: [spec], tasks, removedTaskIds, networks: [], contents: [] };
+    const value = { complete, specs: [spec], tasks, removedTaskIds, networks: [], contents: [], removedContentIds: [] };
     this.send({ body: { $case: 'assignments', value } });
   }
 }

@@ -2,6 +2,7 @@ import { isTerminal, type TaskStatus } from '@apiary/api/model';
 import { ApiaryError, type Clock, messageOf, type Rng, type Timer } from '@apiary/std';
 import type { Logger } from 'pino';
 import {
+  type AssignedContent,
   type AssignedTask,
   backOffMs,
   type ContainerConfig,
@@ -18,6 +19,7 @@ import {
 } from '../core/index.js';
 import type { Engine, EngineEvent } from './engine.js';
 import { Lane } from './lane.js';
+import type { TaskContents } from './task-contents/index.js';
 import type { TaskNetwork } from './task-network.js';
 
 /**
@@ -35,6 +37,10 @@ const RETRY = { firstMs: 250, capMs: 30_000 };
 export interface TaskRunnersOptions {
   engine: Engine;
   network?: TaskNetwork;
+  /** What mounts secrets and configs; without it, tasks that have some are rejected. */
+  contents?: TaskContents;
+  /** A secret or a config, as the managers sent it. */
+  contentOf(id: string): AssignedContent | undefined;
   clock: Clock;
   rng: Rng;
   logger: Logger;
@@ -136,6 +142,7 @@ export class TaskRunners {
       this.#wake(run);
     }
     this.#options.network?.adopt([...found.values()], (taskId) => this.#runs.has(taskId));
+    this.#options.contents?.adopt([...found.values()], (taskId) => this.#runs.has(taskId));
     const strays = [...found.values()].filter(({ taskId }) => !this.#runs.has(taskId));
     if (this.#isAssigned) for (const container of strays) this.#addStray(container);
     else this.#found = new Map(strays.map((container) => [container.taskId, container]));
@@ -192,6 +199,7 @@ export class TaskRunners {
       const fresh = this.#newRun(task.id, task, this.#found.get(task.id));
       // How one ended is on record already.
       if (!isTerminal(fresh.facts.status.state)) this.#options.onStatus(task, fresh.facts.status);
+      this.#freeContentsOfOver(fresh);
       if (this.#engineError !== undefined) this.#tellTrouble(fresh, `engine unavailable: ${this.#engineError}`);
       this.#wake(fresh);
     } else {
@@ -315,7 +323,7 @@ export class TaskRunners {
         break;
       case 'remove':
         await this.#removes.run(() => engine.remove(containerId));
-        this.#options.network?.forget(run.id);
+        this.#free(run);
         observeContainer(run.facts, undefined);
         break;
     }
@@ -324,14 +332,28 @@ export class TaskRunners {
   async #create(run: Run, config: ContainerConfig): Promise<string> {
     const { engine, network } = this.#options;
     try {
-      const id = await engine.create((await network?.prepare(config)) ?? config);
+      const withFiles = await this.#withContents(config);
+      const id = await engine.create((await network?.prepare(withFiles)) ?? withFiles);
       observeContainer(run.facts, createdContainer(id, run.id, this.#node.id));
       return id;
     } catch (error) {
       // Of one that the engine may have made all the same, the network is still needed.
-      if (!isNoAnswer(error)) network?.forget(run.id);
+      if (!isNoAnswer(error)) this.#free(run);
       throw error;
     }
+  }
+
+  async #withContents(config: ContainerConfig): Promise<ContainerConfig> {
+    const { contents, contentOf } = this.#options;
+    if (config.contents === undefined) return config;
+    if (contents !== undefined) return contents.prepare(config, contentOf);
+    throw new ApiaryError('unimplemented', 'this node mounts no secrets and no configs');
+  }
+
+  /** The task has no container, and needs nothing of what was made for one. */
+  #free({ id }: Run): void {
+    this.#options.network?.forget(id);
+    this.#options.contents?.forget(id);
   }
 
   async #start(run: Run, containerId: string): Promise<void> {
@@ -343,7 +365,7 @@ export class TaskRunners {
     // It is of no use without a network: the next one is on the engine's own.
     await engine.stop(containerId, 0);
     await engine.remove(containerId);
-    network.forget(run.id);
+    this.#free(run);
     observeContainer(run.facts, undefined);
     await engine.start(await this.#create(run, config));
   }
@@ -373,8 +395,12 @@ export class TaskRunners {
     try {
       const found = await this.#options.engine.inspect(container.id);
       observeContainer(run.facts, found);
-      if (found === undefined) this.#options.network?.forget(run.id);
-      else this.#options.network?.observe(found);
+      if (found === undefined) {
+        this.#free(run);
+      } else {
+        this.#options.network?.observe(found);
+        this.#options.contents?.observe(found);
+      }
       return true;
     } catch (error) {
       if (isNoAnswer(error)) return this.#noAnswer(error);
@@ -406,11 +432,17 @@ export class TaskRunners {
   #setStatus(run: Run, status: TaskStatus): void {
     if (status === run.facts.status) return;
     run.facts.status = status;
+    this.#freeContentsOfOver(run);
     if (run.task !== undefined) this.#options.onStatus(run.task, status);
   }
 
+  /** What has ended, or never came to run, needs no secrets, however long its container stays for its logs. */
+  #freeContentsOfOver({ id, facts }: Run): void {
+    if (isTerminal(facts.status.state) && facts.container?.state !== 'running') this.#options.contents?.forget(id);
+  }
+
   #forget(run: Run): false {
-    this.#options.network?.forget(run.id);
+    this.#free(run);
     this.#runs.delete(run.id);
     this.#options.onForgotten(run.id);
     this.#leftNow();

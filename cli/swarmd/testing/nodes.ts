@@ -31,6 +31,7 @@ export function engineWith(containers: Containers): Engine {
     throw new ApiaryError('unimplemented', 'not asked for in these tests');
   };
   return {
+    containerRoot: { uid: 0, gid: 0 },
     ping: async () => {},
     describe: async () => HOST,
     adopt: async () => [...containers.keys()].flatMap((id) => seen(id) ?? []),

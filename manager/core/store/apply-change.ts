@@ -1,4 +1,4 @@
-import { type ContentKind, isTerminal, rankOf, type ServiceSpec } from '@apiary/api/model';
+import { type ContentKind, contentKey, isTerminal, rankOf, type ServiceSpec } from '@apiary/api/model';
 import { unreachable } from '@apiary/std';
 import { changeClientCertificate } from './apply-client-certificate-change.js';
 import { changeCluster } from './apply-cluster-change.js';
@@ -8,7 +8,7 @@ import { changeNode } from './apply-node-change.js';
 import type { Change, ChangeOf, Touched } from './change.js';
 import { followedNames } from './content-pins.js';
 import { created, type Landing, updated } from './landing.js';
-import { contentKey, type ServiceRecord, type SpecVersion, type TaskRecord } from './records.js';
+import type { ServiceRecord, SpecVersion, TaskRecord } from './records.js';
 import { sameForTasks } from './spec-comparison.js';
 import type { Tables } from './tables.js';
 

@@ -1,5 +1,11 @@
-import { type ContentKind, contentReferences, type ServiceSpec, type TaskTemplate } from '@apiary/api/model';
-import { contentKey, type SpecVersion } from './records.js';
+import {
+  type ContentKind,
+  contentKey,
+  contentReferences,
+  type ServiceSpec,
+  type TaskTemplate,
+} from '@apiary/api/model';
+import type { SpecVersion } from './records.js';
 
 /** A version of a secret or a config that a task's spec points at. */
 export interface ContentPin {

@@ -5,7 +5,7 @@
 export type * from './change.js';
 export * from './entry-codec.js';
 export * from './node-role.js';
-export * from './records.js';
+export type * from './records.js';
 export * from './spec-comparison.js';
 export * from './store.js';
 export type * from './view.js';

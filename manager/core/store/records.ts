@@ -1,6 +1,5 @@
 import type {
   ClusterSpec,
-  ContentKind,
   DesiredState,
   EndpointSpec,
   GenericResource,
@@ -243,9 +242,4 @@ export interface ContentRecord {
   salt: string;
   /** When another version took its place. Undefined of the one that the name has. */
   supersededAtMs?: number;
-}
-
-/** Names one of the two, in one text. Names are one whatever their case, as with Docker. */
-export function contentKey(kind: ContentKind, name: string): string {
-  return `${kind}/${name.toLowerCase()}`;
 }

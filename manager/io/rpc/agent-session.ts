@@ -1,9 +1,10 @@
 import type { SessionUpdate } from '@apiary/api/rpc';
 import type { Timer } from '@apiary/std';
 import type { Sent } from '../../core/dispatch/assignments.js';
-import type { NetworkFeed } from '../../core/dispatch/network-feed.js';
+import { NetworkFeed } from '../../core/dispatch/network-feed.js';
 import type { NodeRecord } from '../../core/store/records.js';
 import type { AgentStream } from './agent-stream.js';
+import { ContentFeed } from './content-feed.js';
 
 /** What every session is told alike. */
 export type SharedUpdate = Omit<SessionUpdate, 'role' | 'gatewaySubnet'>;
@@ -20,6 +21,7 @@ export interface Session {
   helloTimer: Timer;
   sent: Sent | undefined;
   networks: NetworkFeed;
+  contents: ContentFeed;
   /** Whether something was committed that the agent may have to be told. */
   isBehind: boolean;
   update: SharedUpdate | undefined;
@@ -31,4 +33,27 @@ export interface Session {
   engineError: string;
   /** Runs from the moment in which the engine went away, and is over when it is taken for down. */
   engineTimer: Timer | undefined;
+}
+
+/** One whose agent has said nothing yet. @param peerAddr  where the call came from */
+export function newSession(nodeId: string, stream: AgentStream, peerAddr: string): Session {
+  return {
+    nodeId,
+    stream,
+    peerAddr,
+    addr: '',
+    phase: 'silent',
+    helloTimer: { cancel: () => {} },
+    sent: undefined,
+    networks: new NetworkFeed(),
+    contents: new ContentFeed(new Uint8Array()),
+    isBehind: true,
+    update: undefined,
+    role: undefined,
+    isHalfClosed: false,
+    workUnderWay: 0,
+    reportsUnderWay: 0,
+    engineError: '',
+    engineTimer: undefined,
+  };
 }

@@ -13,8 +13,8 @@ import { ApiaryError, type Clock, invariant, messageOf, type Timer } from '@apia
 import type { Logger } from 'pino';
 import { assignmentsFor } from '../../core/dispatch/assignments.js';
 import { heartbeatPeriodMs, MISSED_HEARTBEATS } from '../../core/dispatch/liveness.js';
+import { neededContents } from '../../core/dispatch/needed-contents.js';
 import { NetworkBook } from '../../core/dispatch/network-book.js';
-import { NetworkFeed } from '../../core/dispatch/network-feed.js';
 import type { Observation } from '../../core/dispatch/observation.js';
 import { roleToTell } from '../../core/dispatch/told-role.js';
 import { subnetToTell } from '../../core/dispatch/told-subnet.js';
@@ -25,11 +25,20 @@ import type { Touched } from '../../core/store/change.js';
 import type { NodeRecord } from '../../core/store/records.js';
 import { notOfCluster } from '../../core/trust/access.js';
 import type { Replica } from '../ports.js';
-import type { Session, SharedUpdate } from './agent-session.js';
+import { newSession, type Session, type SharedUpdate } from './agent-session.js';
 import { type AgentCall, AgentStream } from './agent-stream.js';
 import { callerOf } from './caller.js';
+import { ContentFeed } from './content-feed.js';
 import { HeartbeatWatch } from './heartbeat-watch.js';
-import { assignmentsMessage, bounded, hostOf, networkMessage, readDescription, readReport } from './messages.js';
+import {
+  assignmentsMessage,
+  bounded,
+  contentsMessage,
+  hostOf,
+  networkMessage,
+  readDescription,
+  readReport,
+} from './messages.js';
 import { downObservation, noLeader } from './no-session.js';
 import { Recorder } from './recorder.js';
 import type { RpcService } from './server.js';
@@ -201,25 +210,8 @@ export class Dispatcher {
       },
       over: () => this.#onOver(session),
     });
-    const session: Session = {
-      nodeId,
-      stream,
-      // gRPC writes IPv6 without brackets: what follows the last colon is the port.
-      peerAddr: hostOf(call.getPeer().replace(/:\d+$/, '')),
-      addr: '',
-      phase: 'silent',
-      helloTimer: { cancel: () => {} },
-      sent: undefined,
-      networks: new NetworkFeed(),
-      isBehind: true,
-      update: undefined,
-      role: undefined,
-      isHalfClosed: false,
-      workUnderWay: 0,
-      reportsUnderWay: 0,
-      engineError: '',
-      engineTimer: undefined,
-    };
+    // gRPC writes IPv6 without brackets: what follows the last colon is the port.
+    const session = newSession(nodeId, stream, hostOf(call.getPeer().replace(/:\d+$/, '')));
     this.#silent.add(session);
     const leaderAddr = this.#leaderAddr();
     if (this.#term !== undefined) this.#awaitHello(session);
@@ -253,6 +245,7 @@ export class Dispatcher {
   #onMessage(session: Session, { body }: AgentMessage): void {
     if (session.phase === 'silent') {
       if (body?.$case === 'hello' && body.value.description !== undefined) {
+        session.contents = new ContentFeed(body.value.contentKey);
         this.#onHello(session, body.value.description);
       } else {
         session.stream.end(new ApiaryError('failed-precondition', 'a session starts with Hello and a description'));
@@ -470,20 +463,30 @@ export class Dispatcher {
       const dirty = [...this.#dirty];
       this.#dirty.clear();
       // For one whose last message is still on its way, the difference is taken once that has gone.
-      for (const each of dirty) if (each.stream.isFlushed) this.#flush(each);
+      for (const each of dirty) if (each.stream.isFlushed) this.#guarded(each, async () => this.#flush(each));
     });
   }
 
+  /** @throws ApiaryError when the agent has no key to which contents could be sealed */
   #flush(session: Session): void {
     if (session.stream.isOver || session.phase !== 'welcome') return;
     session.isBehind = false;
     if (session.update !== this.#update || session.role !== this.#roleOf(session)) {
       session.stream.send({ $case: 'update', value: this.#updateFor(session) });
     }
-    const { assignments, sent } = assignmentsFor(this.#replica.view, session.nodeId, session.sent);
-    session.sent = sent;
     const { view } = this.#replica;
-    if (assignments !== undefined) session.stream.send(assignmentsMessage(assignments, view));
+    const needed = neededContents(view, session.nodeId);
+    const { contents, isAll } = session.contents.next(needed);
+    if (contents.length > 0) session.stream.send(contentsMessage(contents));
+    // Tasks come after all that they need.
+    session.isBehind = !isAll;
+    if (session.isBehind) return;
+    const { assignments, sent } = assignmentsFor(view, session.nodeId, session.sent);
+    session.sent = sent;
+    const removedContentIds = session.contents.superfluous(needed);
+    if (assignments !== undefined || removedContentIds.length > 0) {
+      session.stream.send(assignmentsMessage(assignments, removedContentIds, view));
+    }
     if (this.#networks === undefined) return;
     const overlays = new Set([...sent.networks].filter((id) => view.network(id)?.kind === 'overlay'));
     for (const update of session.networks.take(this.#networks, overlays)) session.stream.send(networkMessage(update));

@@ -7,7 +7,7 @@ import {
   type TaskStatus,
   TaskStatusSchema,
 } from '@apiary/api/model';
-import type { DescriptionUpdate, ManagerMessage, StatusReport } from '@apiary/api/rpc';
+import type { AssignedContent, DescriptionUpdate, ManagerMessage, StatusReport } from '@apiary/api/rpc';
 import { ApiaryError, unreachable } from '@apiary/std';
 import type { Assignments } from '../../core/dispatch/assignments.js';
 import { assignedNetwork, attachmentsOf } from '../../core/dispatch/network-book.js';
@@ -46,21 +46,30 @@ export function readReport(report: StatusReport): {
   return { updates, faults };
 }
 
-/** @param view  where the specs are that the tasks were made from */
+type Body = NonNullable<ManagerMessage['body']>;
+
+const NOTHING: Assignments = { complete: false, specs: [], tasks: [], removedTaskIds: [], networks: [] };
+
+/**
+ * @param removedContentIds  those that were sent and that no task needs any more
+ * @param view               where the specs are that the tasks were made from
+ */
 export function assignmentsMessage(
-  assignments: Assignments,
+  assignments: Assignments | undefined,
+  removedContentIds: string[],
   view: Pick<View, 'spec'>,
-): NonNullable<ManagerMessage['body']> {
-  const { complete, removedTaskIds } = assignments;
-  const specs = assignments.specs.map((spec) => ({
+): Body {
+  const { complete, removedTaskIds, networks, ...assigned } = assignments ?? NOTHING;
+  const specs = assigned.specs.map((spec) => ({
     serviceId: spec.serviceId,
     specVersion: spec.version,
     serviceName: spec.serviceName,
     serviceLabels: spec.serviceLabels,
     taskTemplateJson: JSON.stringify(spec.template),
     endpointSpecJson: spec.endpoint === undefined ? '' : JSON.stringify(spec.endpoint),
+    contentIds: spec.contentIds ?? {},
   }));
-  const tasks = assignments.tasks.map((task) => ({
+  const tasks = assigned.tasks.map((task) => ({
     taskId: task.id,
     serviceId: task.serviceId,
     specVersion: task.specVersion,
@@ -68,7 +77,6 @@ export function assignmentsMessage(
     desiredState: task.desiredState,
     observedState: task.status.state,
     networks: task.networks === undefined ? [] : attachmentsOf(task, view.spec(task.serviceId, task.specVersion)),
-    contentIds: {},
     genericResourcesJson: task.genericResources === undefined ? '' : JSON.stringify(task.genericResources),
   }));
   return {
@@ -78,10 +86,25 @@ export function assignmentsMessage(
       specs,
       tasks,
       removedTaskIds,
-      networks: assignments.networks.map(assignedNetwork),
+      networks: networks.map(assignedNetwork),
       contents: [],
+      removedContentIds,
     },
   };
+}
+
+/** What goes before the tasks that need it. */
+export function contentsMessage(contents: AssignedContent[]): Body {
+  const value = {
+    complete: false,
+    specs: [],
+    tasks: [],
+    removedTaskIds: [],
+    networks: [],
+    contents,
+    removedContentIds: [],
+  };
+  return { $case: 'assignments', value };
 }
 
 export function networkMessage(update: NetworkUpdate): NonNullable<ManagerMessage['body']> {

@@ -449,6 +449,7 @@ t.test('a session that does not start as it should is ended', async (t) => {
   odd.say({
     $case: 'hello',
     value: {
+      contentKey: Buffer.alloc(0),
       description: {
         descriptionJson: '{"Hostname":1}',
         advertiseAddr: '',

@@ -1,4 +1,4 @@
-import { createKeyAndCsr, fromRpcError, LEADER_ADDR_KEY } from '@apiary/api/client';
+import { ContentOpener, createKeyAndCsr, fromRpcError, LEADER_ADDR_KEY } from '@apiary/api/client';
 import type { TaskStatus } from '@apiary/api/model';
 import {
   type AgentMessage,
@@ -103,6 +103,8 @@ export class TestAgent {
   readonly heard: NonNullable<ManagerMessage['body']>[] = [];
   /** Resolves with the words that end the session, and where the manager sends the agent. */
   readonly ended: Promise<{ code: string; message: string; leaderAddr?: string | undefined }>;
+  /** Opens the contents that it is sent. */
+  readonly contents = new ContentOpener();
   #onHeard: () => void = () => undefined;
 
   constructor(t: Test, server: Pick<RpcServer, 'addr'>, identity: Partial<Identity> & { rootPem: string }) {
@@ -133,6 +135,7 @@ export class TestAgent {
     this.say({
       $case: 'hello',
       value: {
+        contentKey: this.contents.contentKey,
         description: { descriptionJson: DESCRIPTION, advertiseAddr, engineError, managerAddr, wireguardKey: '' },
       },
     });

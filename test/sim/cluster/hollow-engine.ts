@@ -74,6 +74,7 @@ export class HollowEngine {
   portFor(process: SimulatedProcess): Engine {
     const call = <T>(work: () => T, mayFail = false): Promise<T> => this.#call(process, work, mayFail);
     return {
+      containerRoot: { uid: 0, gid: 0 },
       ping: () => call(() => {}),
       describe: () => call(() => this.#description()),
       adopt: () => call(() => [...this.containers.values()].map((container) => ({ ...container }))),
