@@ -156,8 +156,8 @@ t.test('all else is for the host’s resolvers, or the task’s own', async (t) 
   await once(closed, 'listening');
   const nobody = `${SERVER}:${closed.address().port}`;
   closed.close();
-  const here = await server(t, { upstream: async () => [nobody, hosts.addr] });
-  t.same(await resolver(here).resolve4('example.com'), ['192.0.2.1'], 'the second, when the first is not there');
+  const here = await server(t, { upstream: async () => ['255.255.255.255', nobody, hosts.addr] });
+  t.same(await resolver(here).resolve4('example.com'), ['192.0.2.1'], 'the last, when the others are not there');
   t.equal((await resolver(here).resolve4('big.example.com')).length, 100, 'over TCP');
   t.same(await resolver(here, STRANGER).resolve4('example.com'), ['192.0.2.1']);
   here.know(TASK, { attachments: [{ networkId: 'front', address: '', aliases: [] }], nameservers: [own.addr] });

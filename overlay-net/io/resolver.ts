@@ -87,8 +87,9 @@ function overUdp(
     socket.on('message', (candidate) => {
       if (isAnswer(candidate)) end(candidate);
     });
+    socket.on('connect', () => socket.send(message));
     // Connected: what comes from elsewhere is not even heard, and a port that is closed says so.
-    socket.connect(port, host, () => socket.send(message));
+    socket.connect(port, host);
   });
 }
 

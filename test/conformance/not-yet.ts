@@ -1,10 +1,6 @@
 /** Cases that do not pass yet, by what they wait for. */
 const WAITING = {
   'overlay networks': [
-    'create-network',
-    'create-network-several',
-    'update-network',
-    'network-errors',
     'err-references',
     'service-inspect-pretty',
     'create-many-flags',
