@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import type {
+  BoundJoinToken,
   ClientCertificate,
   ClientCertificateRequest,
   ClusterSpec,
@@ -9,6 +10,7 @@ import type {
   InitRequest,
   IssuedClientCertificate,
   JoinRequest,
+  JoinTokenRequest,
   Network,
   NetworkSpec,
   Node,
@@ -107,6 +109,10 @@ export function createClient(host: string, tls?: TlsFiles | undefined) {
     swarmUnlock: (key: string) => post<void>('/swarm/unlock', { UnlockKey: key }),
     /** The key is empty while managers are not locked. */
     swarmUnlockKey: () => get<{ UnlockKey: string }>('/swarm/unlockkey'),
+    createJoinToken: (request: JoinTokenRequest) => post<BoundJoinToken>('/apiary/v1/join-tokens', request),
+    joinTokens: () => get<BoundJoinToken[]>('/apiary/v1/join-tokens'),
+    removeJoinToken: (id: string) =>
+      transport.request<void>('DELETE', `/apiary/v1/join-tokens/${encodeURIComponent(id)}`),
     createClientCertificate: (request: ClientCertificateRequest) =>
       post<IssuedClientCertificate>('/apiary/v1/client-certificates', request),
     clientCertificates: () => get<ClientCertificate[]>('/apiary/v1/client-certificates'),

@@ -46,6 +46,9 @@ export interface IssueCertificateRequest {
   availability: string;
   /** With a manager's token: where the other managers and the agents will reach this one, `HOST:PORT`. */
   managerAddr: string;
+  /** Of a node that comes back after its certificate has expired: that certificate, and the request signed by its key. */
+  formerCertificatePem: string;
+  formerSignature: Buffer;
 }
 
 export interface IssueCertificateResponse {
@@ -303,7 +306,14 @@ export const GetRootCertificateResponse: MessageFns<GetRootCertificateResponse> 
 };
 
 function createBaseIssueCertificateRequest(): IssueCertificateRequest {
-  return { csrPem: "", joinToken: "", availability: "", managerAddr: "" };
+  return {
+    csrPem: "",
+    joinToken: "",
+    availability: "",
+    managerAddr: "",
+    formerCertificatePem: "",
+    formerSignature: Buffer.alloc(0),
+  };
 }
 
 export const IssueCertificateRequest: MessageFns<IssueCertificateRequest> = {
@@ -319,6 +329,12 @@ export const IssueCertificateRequest: MessageFns<IssueCertificateRequest> = {
     }
     if (message.managerAddr !== "") {
       writer.uint32(34).string(message.managerAddr);
+    }
+    if (message.formerCertificatePem !== "") {
+      writer.uint32(42).string(message.formerCertificatePem);
+    }
+    if (message.formerSignature.length !== 0) {
+      writer.uint32(50).bytes(message.formerSignature);
     }
     return writer;
   },
@@ -366,6 +382,22 @@ export const IssueCertificateRequest: MessageFns<IssueCertificateRequest> = {
             }
 
             message.managerAddr = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.formerCertificatePem = reader.string();
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.formerSignature = Buffer.from(reader.bytes());
             continue;
           }
         }

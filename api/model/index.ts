@@ -1,5 +1,6 @@
 /** What crosses the HTTP boundary: specs and their schemas, the Engine API's objects, task states. */
 export * from './agent-report.js';
+export * from './bound-join-token.js';
 export * from './certificate.js';
 export * from './certificate-request.js';
 export * from './client-certificate.js';

@@ -7,6 +7,7 @@ import { SERVICE } from './command-groups/service.js';
 import { STACK } from './command-groups/stack.js';
 import { SWARM, SWARM_COMMANDS } from './command-groups/swarm.js';
 import { TASK } from './command-groups/task.js';
+import { TOKEN } from './command-groups/token.js';
 
 export type { CommandEntry, CommandGroup };
 
@@ -16,7 +17,7 @@ const restore = () => import('./commands/restore.js');
 const events = () => import('./commands/events.js');
 const system = () => import('./commands/system.js');
 
-export const GROUPS: CommandGroup[] = [CLIENT_CERT, CONFIG, NETWORK, NODE, SECRET, SERVICE, STACK, SWARM, TASK];
+export const GROUPS: CommandGroup[] = [CLIENT_CERT, CONFIG, NETWORK, NODE, SECRET, SERVICE, STACK, SWARM, TASK, TOKEN];
 
 export const COMMANDS: CommandEntry[] = [
   ...SWARM_COMMANDS,

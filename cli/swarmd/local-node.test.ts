@@ -197,7 +197,7 @@ t.test('a worker that was off for too long says what to do, and touches no conta
   t.match(worker.status(), {
     nodeId: 'w1',
     state: 'error',
-    error: /certificate of this node expired .* run "swarmctl leave", then join again/,
+    error: /certificate of this node expired .* join again with a token/,
   });
   await worker.stop();
   t.same([...containers], [['own', { nodeId: 'w1', state: 'running' }]]);

@@ -228,19 +228,23 @@ export class SwarmNode implements LocalNode {
 
   /**
    * Joins the cluster of the manager that the request names; as what, its token says. As a manager, resolves once this
-   * node is a voter.
+   * node is a voter. A worker whose certificate has expired comes back as the node that it is.
    *
    * @throws ApiaryError `unavailable` in Docker's words when that takes its time: it goes on then
    */
   async join(request: JoinRequest): Promise<void> {
     const place = await this.#exclusively('join', async () => {
-      this.#refuseMember();
-      const { dataRoot } = this.#options;
-      const advertisement = advertisementOf(request);
       const [remoteAddr] = request.RemoteAddrs ?? [];
       if (remoteAddr === undefined) {
         throw new ApiaryError('invalid-argument', 'at least 1 RemoteAddr is required to join');
       }
+      if (this.#place?.isOutOfDate) {
+        await this.#place.comeBack({ remoteAddr, joinToken: request.JoinToken ?? '' });
+        return this.#place;
+      }
+      this.#refuseMember();
+      const { dataRoot } = this.#options;
+      const advertisement = advertisementOf(request);
       const identity = await enrol({
         remoteAddr,
         joinToken: request.JoinToken ?? '',

@@ -4,6 +4,7 @@ import { ApiaryError, type Timer } from '@apiary/std';
 import {
   type Agent,
   CertificateRenewal,
+  enrol,
   type NodeIdentity,
   nodeIdentityOf,
   renewAtAny,
@@ -206,6 +207,18 @@ export class Place {
       }
     });
     this.#agent.describe();
+  }
+
+  /** Whether nobody lets this node in any more, until it has come back with a token. */
+  get isOutOfDate(): boolean {
+    return this.#manager === undefined && this.#renewal.hasExpired;
+  }
+
+  /** Takes up this node's place again, with a token. @throws ApiaryError as `enrol` */
+  async comeBack(request: { remoteAddr: string; joinToken: string }): Promise<void> {
+    await this.#renewal.adopt(await enrol({ ...request, former: this.#renewal.identity }));
+    this.#remember([{ nodeId: '', addr: request.remoteAddr }, ...this.#file.managers]);
+    this.#agent.reconnect();
   }
 
   /** Nothing of what the leader says is followed any more. */

@@ -410,7 +410,7 @@ t.test('a node that was off for too long says so, what to do, and goes on trying
   const { addr, rootCa } = await startCluster(t);
   const virtual = new VirtualClock(Date.now() + 2 * DAY_MS);
   const { renewal, next, dataRoot } = startRenewal(t, virtual, identityOf(rootCa, 'worker', 'gone'), () => [addr]);
-  const whatToDo = /certificate of this node expired at .* run "swarmctl leave", then join again/;
+  const whatToDo = /certificate of this node expired at .* join again with a token/;
   t.match(renewal.error, whatToDo);
   t.match(await next(), { msg: whatToDo });
   virtual.advance(0);

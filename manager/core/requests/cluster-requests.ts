@@ -166,6 +166,7 @@ function checkClusterSpec(spec: ClusterSpec): void {
 
 const SECRET_LENGTH = 25;
 
-function newJoinSecret(rng: Rng): string {
+/** The secret part of a join token. @param rng  one for secrets */
+export function newJoinSecret(rng: Rng): string {
   return Array.from({ length: SECRET_LENGTH }, () => rng.below(36).toString(36)).join('');
 }

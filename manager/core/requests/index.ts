@@ -8,6 +8,7 @@ export { standardBase64 } from './content-check.js';
 export * from './content-requests.js';
 export type * from './decision.js';
 export { defaultClusterSpec, type RaftSettings, raftSettingsOf } from './honoured.js';
+export * from './join-token-requests.js';
 export { costOfRemoval, type RemovalCost } from './manager-removal.js';
 export {
   createNetwork,

@@ -18,6 +18,8 @@ export function applyChange(tables: Tables, change: Change, landing: Landing, to
     case 'cluster-create':
     case 'cluster-spec':
     case 'join-secrets':
+    case 'join-token-create':
+    case 'join-token-delete':
     case 'unlock-key':
     case 'root-rotation-start':
     case 'root-rotation-finish':

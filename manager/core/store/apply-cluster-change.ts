@@ -8,6 +8,8 @@ type ClusterChange = ChangeOf<
   | 'cluster-create'
   | 'cluster-spec'
   | 'join-secrets'
+  | 'join-token-create'
+  | 'join-token-delete'
   | 'unlock-key'
   | 'root-rotation-start'
   | 'root-rotation-finish'
@@ -32,7 +34,7 @@ export function changeCluster(tables: Tables, change: ClusterChange, landing: La
 
 /** What the change puts into the record; undefined when it changes nothing. */
 function fieldsOf(
-  { rootRotation }: ClusterRecord,
+  { rootRotation, joinTokens = [] }: ClusterRecord,
   change: Exclude<ClusterChange, { type: 'cluster-create' | 'leader' }>,
 ): Partial<ClusterRecord> | undefined {
   switch (change.type) {
@@ -40,6 +42,10 @@ function fieldsOf(
       return { spec: change.spec };
     case 'join-secrets':
       return { joinSecrets: change.joinSecrets };
+    case 'join-token-create':
+      return { joinTokens: [...joinTokens, change.token] };
+    case 'join-token-delete':
+      return { joinTokens: joinTokens.filter(({ id }) => id !== change.id) };
     case 'unlock-key':
       return { unlockKey: change.unlockKey };
     case 'root-rotation-start':

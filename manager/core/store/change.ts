@@ -15,6 +15,7 @@ import type {
   ClusterRecord,
   ContentRecord,
   Departure,
+  JoinTokenRecord,
   NetworkAddress,
   NetworkRecord,
   NodeRecord,
@@ -56,6 +57,8 @@ export type Guard =
 export type Change =
   | { type: 'cluster-create'; cluster: Omit<ClusterRecord, 'meta' | 'excluded' | 'leaderId'> }
   | { type: 'cluster-spec'; spec: ClusterSpec }
+  | { type: 'join-token-create'; token: JoinTokenRecord }
+  | { type: 'join-token-delete'; id: string }
   /** Takes the place of one that is under way. */
   | { type: 'root-rotation-start'; rotation: RootRotation }
   /** The new root is the cluster's, and the old one is nothing any more. */

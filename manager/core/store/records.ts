@@ -31,6 +31,8 @@ export interface ClusterRecord {
   spec: ClusterSpec;
   /** The secret part of each role's join token: 25 characters of base 36. */
   joinSecrets: { worker: string; manager: string };
+  /** Join tokens beside the two of `joinSecrets`. */
+  joinTokens?: JoinTokenRecord[];
   /** While managers are locked when they start (autolock): the key that they are unlocked with. */
   unlockKey?: string;
   /** The root certificate and its key, PEM. */
@@ -49,6 +51,18 @@ export interface ClusterRecord {
   dataPathPort?: number;
   /** The manager that leads, as it said itself when it came to: for events. No change of it is a new version. */
   leaderId?: string;
+}
+
+/** A join token that says more than a role. */
+export interface JoinTokenRecord {
+  id: string;
+  role: 'worker' | 'manager';
+  /** What every node that joins with it is labelled with. */
+  labels: Record<string, string>;
+  /** As `joinSecrets` has them. */
+  secret: string;
+  createdAtMs: number;
+  notAfterMs?: number;
 }
 
 export interface RootRotation {

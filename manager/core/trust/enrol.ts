@@ -2,7 +2,7 @@ import { type JoinToken, type NodeSpec, parseHostPort, parseJoinToken } from '@a
 import { ApiaryError, newId, type Rng } from '@apiary/std';
 import type { Change, Guard } from '../store/change.js';
 import { effectiveRole } from '../store/node-role.js';
-import type { ClusterRecord, NodeRecord } from '../store/records.js';
+import type { ClusterRecord, JoinTokenRecord, NodeRecord } from '../store/records.js';
 import type { View } from '../store/view.js';
 import { type Caller, notOfCluster } from './access.js';
 import { type Signer, signerOf } from './root-rotation.js';
@@ -40,12 +40,13 @@ const DEFAULT_CERTIFICATE_VALIDITY_MS = 90 * 24 * 3600 * 1000;
 export function enrol(
   view: View,
   request: { joinToken: string; rootDigest: string; availability: string; managerAddr?: string },
+  nowMs: number,
   rng: Rng,
 ): EnrolmentDecision {
   const cluster = clusterOf(view);
-  const role = roleOfToken(cluster, parseJoinToken(request.joinToken), request.rootDigest);
+  const { role, labels } = grantOf(cluster, parseJoinToken(request.joinToken), request.rootDigest, nowMs);
   const managerAddr = role === 'manager' ? managerAddrOf(request.managerAddr) : undefined;
-  const spec: NodeSpec = { Labels: {}, Role: role, Availability: availabilityOf(request.availability) };
+  const spec: NodeSpec = { Labels: labels, Role: role, Availability: availabilityOf(request.availability) };
   const id = newId(rng);
   return {
     guards: [{ type: 'unchanged', kind: 'cluster', id: cluster.id, version: cluster.meta.version }],
@@ -64,6 +65,27 @@ export function enrol(
     ],
     result: enrolmentOf(cluster, id, role),
   };
+}
+
+/**
+ * What a node gets that comes back after its certificate has expired, with a token of the cluster: the same id, and the
+ * role that it is to have now. That it is that node was found out by its former key.
+ *
+ * @param request.formerNode  who it proves to have been; asked only once the token is found good
+ * @throws ApiaryError `unauthenticated` as `enrol`, and for a node of another cluster; `not-found` when the node is gone
+ */
+export function readmit(
+  view: View,
+  request: { joinToken: string; rootDigest: string; formerNode: () => { nodeId: string; clusterId: string } },
+  nowMs: number,
+): Enrolment {
+  const cluster = clusterOf(view);
+  grantOf(cluster, parseJoinToken(request.joinToken), request.rootDigest, nowMs);
+  const former = request.formerNode();
+  if (former.clusterId !== cluster.id) {
+    throw new ApiaryError('unauthenticated', `node ${former.nodeId} is of another cluster: ${former.clusterId}`);
+  }
+  return renewal(view, former);
 }
 
 /**
@@ -86,7 +108,13 @@ export function certificateValidityMs(spec: ClusterRecord['spec']): number {
 
 const SHOW_TOKENS = 'on a manager, "swarmctl join-token worker" (or "manager", to join as one) shows';
 
-function roleOfToken(cluster: ClusterRecord, token: JoinToken, rootDigest: string): NodeRecord['role'] {
+/** What a token makes of who joins with it. */
+function grantOf(
+  cluster: ClusterRecord,
+  token: JoinToken,
+  rootDigest: string,
+  nowMs: number,
+): Pick<JoinTokenRecord, 'role' | 'labels'> {
   if (!equalInConstantTime(token.rootDigest, rootDigest)) {
     throw new ApiaryError(
       'unauthenticated',
@@ -94,11 +122,21 @@ function roleOfToken(cluster: ClusterRecord, token: JoinToken, rootDigest: strin
         `${SHOW_TOKENS} the current ones`,
     );
   }
-  // Both are compared whatever the first says, so that the time taken tells nothing.
-  const isWorker = equalInConstantTime(token.secret, cluster.joinSecrets.worker);
-  const isManager = equalInConstantTime(token.secret, cluster.joinSecrets.manager);
-  if (isManager) return 'manager';
-  if (isWorker) return 'worker';
+  const { joinSecrets, joinTokens = [] } = cluster;
+  const tokens: Pick<JoinTokenRecord, 'role' | 'labels' | 'secret' | 'notAfterMs'>[] = [
+    { role: 'worker', labels: {}, secret: joinSecrets.worker },
+    { role: 'manager', labels: {}, secret: joinSecrets.manager },
+    ...joinTokens,
+  ];
+  // All are compared whatever the first says, so that the time taken tells nothing.
+  const [grant] = tokens.filter(({ secret }) => equalInConstantTime(token.secret, secret));
+  if (grant?.notAfterMs !== undefined && grant.notAfterMs <= nowMs) {
+    throw new ApiaryError(
+      'unauthenticated',
+      `invalid join token: it expired at ${new Date(grant.notAfterMs).toISOString()}`,
+    );
+  }
+  if (grant !== undefined) return grant;
   throw new ApiaryError(
     'unauthenticated',
     `invalid join token: its secret is wrong or was rotated; ${SHOW_TOKENS} the current ones`,

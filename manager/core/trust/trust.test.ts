@@ -37,7 +37,7 @@ function tokenOf(secret: string, rootDigest = ROOT_DIGEST): string {
 }
 
 function join(joinToken: string, availability = '', managerAddr = '') {
-  return enrol(viewOf([]), { joinToken, rootDigest: ROOT_DIGEST, availability, managerAddr }, new SeededRng(1));
+  return enrol(viewOf([]), { joinToken, rootDigest: ROOT_DIGEST, availability, managerAddr }, 0, new SeededRng(1));
 }
 
 function errorOf(act: () => unknown): { code?: string; message: string } {

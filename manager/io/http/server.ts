@@ -18,6 +18,7 @@ import { EngineEndpoint } from './engine-endpoint.js';
 import { ERROR_CODE_HEADER, type ErrorReply, errorReplyOf } from './error-reply.js';
 import { eventRoutes } from './event-routes.js';
 import { EventStreams } from './event-stream.js';
+import { joinTokenRoutes } from './join-token-routes.js';
 import { logKeyRoutes } from './log-key-routes.js';
 import { logRoutes } from './log-routes.js';
 import { LogStreams } from './log-stream.js';
@@ -265,6 +266,7 @@ function routesOf(
   eventRoutes(app, context, eventStreams, clock);
   backupRoutes(app, context);
   clientCertificateRoutes(app, context, clock);
+  joinTokenRoutes(app, context);
   logKeyRoutes(app, context);
   contentRoutes(app, context);
   networkRoutes(app, context);

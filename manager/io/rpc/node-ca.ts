@@ -9,9 +9,9 @@ import { ApiaryError, type Clock } from '@apiary/std';
 import type { sendUnaryData } from '@grpc/grpc-js';
 import type { Logger } from 'pino';
 import { type Caller, refusalOf } from '../../core/trust/access.js';
-import { type Enrolment, enrol, renewal } from '../../core/trust/enrol.js';
+import { type Enrolment, enrol, readmit, renewal } from '../../core/trust/enrol.js';
 import type { Replica } from '../ports.js';
-import { issueCertificate, rootDigestOfPem, verifiedKeyOf } from '../trust/authority.js';
+import { formerNodeOf, issueCertificate, rootDigestOfPem, verifiedKeyOf } from '../trust/authority.js';
 import { callerOf } from './caller.js';
 import type { RpcService } from './server.js';
 
@@ -45,7 +45,9 @@ async function issue(
   const { replica, clock, log } = context;
   const nowMs = clock.now();
   let enrolment: Enrolment;
-  if (request.joinToken !== '') {
+  if (request.formerCertificatePem !== '') {
+    enrolment = await comeBack(context, request);
+  } else if (request.joinToken !== '') {
     enrolment = await join(context, request);
   } else {
     if (caller === undefined) {
@@ -59,8 +61,13 @@ async function issue(
   }
   const { nodeId, role, clusterId } = enrolment;
   const certificateChainPem = issueCertificate({ ...enrolment, ...enrolment.signer, csrPem: request.csrPem, nowMs });
-  log.info({ nodeId, role }, request.joinToken === '' ? 'certificate renewed' : 'node joined');
+  log.info({ nodeId, role }, wordsOf(request));
   return { nodeId, role, clusterId, certificateChainPem, trustPem: enrolment.signer.trustPem };
+}
+
+function wordsOf({ joinToken, formerCertificatePem }: IssueCertificateRequest): string {
+  if (formerCertificatePem !== '') return 'node came back with a token';
+  return joinToken === '' ? 'certificate renewed' : 'node joined';
 }
 
 async function join({ replica }: Context, request: IssueCertificateRequest): Promise<Enrolment> {
@@ -71,12 +78,22 @@ async function join({ replica }: Context, request: IssueCertificateRequest): Pro
     availability: request.availability,
     managerAddr: request.managerAddr,
   };
-  return replica.submit((view, { rng }) => {
-    const decision = enrol(view, order, rng);
+  return replica.submit((view, { nowMs, rng }) => {
+    const decision = enrol(view, order, nowMs, rng);
     // After the token, so that a wrong one costs no more than to compare it; before the node is made.
     verifiedKeyOf(request.csrPem);
     return decision;
   });
+}
+
+/** The token says that somebody lets the node in, and its former key that it is the node. */
+async function comeBack({ replica, clock }: Context, request: IssueCertificateRequest): Promise<Enrolment> {
+  await replica.barrier();
+  const rootPem = rootPemOf(replica);
+  const { joinToken, csrPem, formerCertificatePem, formerSignature } = request;
+  const proof = { certificatePem: formerCertificatePem, signature: formerSignature, csrPem, rootPem };
+  const order = { joinToken, rootDigest: rootDigestOfPem(rootPem), formerNode: () => formerNodeOf(proof) };
+  return readmit(replica.view, order, clock.now());
 }
 
 function rootPemOf(replica: Replica): string {

@@ -232,7 +232,8 @@ export function issue(
   t.teardown(() => client.close());
   const { csrPem = createKeyAndCsr().csrPem, joinToken = '', availability = '', managerAddr = '' } = request;
   return new Promise((resolve, reject) => {
-    client.issueCertificate({ csrPem, joinToken, availability, managerAddr }, (error, answer) => {
+    const former = { formerCertificatePem: '', formerSignature: Buffer.alloc(0) };
+    client.issueCertificate({ csrPem, joinToken, availability, managerAddr, ...former }, (error, answer) => {
       if (error === null) resolve(answer);
       else reject(fromRpcError(error));
     });

@@ -34,6 +34,7 @@ const HOUR_MS = 3600 * 1000;
 const ROOT_VALIDITY_MS = 20 * 365 * 24 * HOUR_MS;
 /** A P-256 request without attributes has some 250 bytes as PEM. */
 const MAX_CSR_LENGTH = 4096;
+const NODE_UNITS = ['swarm-worker', 'swarm-manager'];
 const CSR_FORM = /^\s*-----BEGIN CERTIFICATE REQUEST-----([A-Za-z0-9+/=\s]+)-----END CERTIFICATE REQUEST-----\s*$/;
 
 /** A root certificate and its key, PEM. */
@@ -176,6 +177,36 @@ function addressBytes(text: string): Uint8Array | undefined {
   const after = tail === undefined ? [] : groups(tail);
   const middle = new Array<number>(8 - before.length - after.length).fill(0);
   return Uint8Array.from([...before, ...middle, ...after].flatMap((group) => [group >> 8, group & 0xff]));
+}
+
+/**
+ * Whose certificate this was, expired or not, when the request is signed by its key too.
+ *
+ * @throws ApiaryError `unauthenticated` when the root did not sign it, or its key not the request
+ */
+export function formerNodeOf(proof: {
+  certificatePem: string;
+  /** Of the request's text by the certificate's key: ECDSA with SHA-256, DER. */
+  signature: Uint8Array;
+  csrPem: string;
+  rootPem: string;
+}): { nodeId: string; clusterId: string } {
+  const refused = (what: string) => new ApiaryError('unauthenticated', `the former certificate of the node ${what}`);
+  let certificate: X509Certificate;
+  try {
+    certificate = new X509Certificate(proof.certificatePem);
+  } catch {
+    throw refused('is none');
+  }
+  if (!certificate.verify(new X509Certificate(proof.rootPem).publicKey)) throw refused('is not of this cluster');
+  if (!verify('sha256', Buffer.from(proof.csrPem), certificate.publicKey, proof.signature)) {
+    throw refused('is not its own: the request is not signed by its key');
+  }
+  const { CN: nodeId, O: clusterId, OU: unit } = certificate.toLegacyObject().subject;
+  if (typeof nodeId !== 'string' || typeof clusterId !== 'string' || !NODE_UNITS.includes(String(unit))) {
+    throw refused("is not a node's");
+  }
+  return { nodeId, clusterId };
 }
 
 /** The root's part of a cluster's join tokens. The same for any PEM text of the same certificate. */

@@ -1,4 +1,4 @@
-import { createHash, X509Certificate } from 'node:crypto';
+import { createHash, sign, X509Certificate } from 'node:crypto';
 import { createSecureContext } from 'node:tls';
 import { createKeyAndCsr, fromRpcError } from '@apiary/api/client';
 import { formatHostPort, parseHostPort, parseJoinToken, rootDigestOf } from '@apiary/api/model';
@@ -24,6 +24,7 @@ const DEFAULT_TIMEOUT_MS = 10_000;
  * @param request.remoteAddr    `HOST[:PORT]`
  * @param request.availability  `active`, `pause` or `drain`; empty for `active`
  * @param request.managerAddr   `HOST:PORT` at which the others will reach this node, in case the token makes it a manager
+ * @param request.former        of a node that comes back after its certificate has expired: it stays that node
  * @throws ApiaryError `invalid-argument` for what is no token or address, `unavailable` for an address where no
  *   manager answers, `unauthenticated` for a token that is not this cluster's; the message says which and what to do
  */
@@ -32,6 +33,7 @@ export async function enrol(request: {
   joinToken: string;
   availability?: string;
   managerAddr?: string;
+  former?: NodeIdentity;
   timeoutMs?: number;
 }): Promise<NodeIdentity> {
   const { rootDigest } = parseJoinToken(request.joinToken);
@@ -47,6 +49,7 @@ export async function enrol(request: {
     joinToken: request.joinToken.trim(),
     availability: request.availability ?? '',
     managerAddr: request.managerAddr ?? '',
+    former: request.former,
   });
 }
 
@@ -68,7 +71,7 @@ export async function renewIdentity(request: {
   const { credentials, options } = managerCredentials(request.identity);
   const deadlineMs = Date.now() + (request.timeoutMs ?? DEFAULT_TIMEOUT_MS);
   const client = new NodeCaClient(addr, credentials, options);
-  const asked = { joinToken: '', availability: '', managerAddr: '' };
+  const asked = { joinToken: '', availability: '', managerAddr: '', former: undefined };
   return issue(addr, client, deadlineMs, request.identity.rootPem, asked, request.signal);
 }
 
@@ -102,12 +105,24 @@ async function issue(
   client: NodeCaClient,
   deadlineMs: number,
   rootPem: string,
-  request: Omit<IssueCertificateRequest, 'csrPem'>,
+  {
+    former,
+    ...request
+  }: Pick<IssueCertificateRequest, 'joinToken' | 'availability' | 'managerAddr'> & { former: NodeIdentity | undefined },
   signal?: AbortSignal,
 ): Promise<NodeIdentity> {
   const { keyPem, csrPem } = createKeyAndCsr();
+  const proof = {
+    formerCertificatePem: former === undefined ? '' : new X509Certificate(former.certificateChainPem).toString(),
+    formerSignature: former === undefined ? Buffer.alloc(0) : sign('sha256', Buffer.from(csrPem), former.keyPem),
+  };
   const answer = await unary<IssueCertificateResponse>(addr, client, (callback) => {
-    const call = client.issueCertificate({ ...request, csrPem }, new Metadata(), { deadline: deadlineMs }, callback);
+    const call = client.issueCertificate(
+      { ...request, ...proof, csrPem },
+      new Metadata(),
+      { deadline: deadlineMs },
+      callback,
+    );
     const cancel = () => call.cancel();
     if (signal?.aborted) cancel();
     signal?.addEventListener('abort', cancel, { once: true });

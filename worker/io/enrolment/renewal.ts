@@ -57,13 +57,17 @@ export class CertificateRenewal {
     return this.#identity;
   }
 
+  get hasExpired(): boolean {
+    return this.#options.clock.now() >= this.#life.notAfterMs;
+  }
+
   /** Empty, or that the certificate has expired, and what to do. */
   get error(): string {
     const { notAfterMs } = this.#life;
-    if (this.#options.clock.now() < notAfterMs) return '';
+    if (!this.hasExpired) return '';
     return (
       `the certificate of this node expired at ${new Date(notAfterMs).toISOString()}: no manager lets it in any more; ` +
-      'check the clock of this host, or run "swarmctl leave", then join again. Its containers run on until it leaves'
+      'check the clock of this host, or join again with a token, as at first: the node stays the same, and its containers run on'
     );
   }
 
@@ -83,6 +87,22 @@ export class CertificateRenewal {
       if (!this.#isStopped) await this.#attempt();
     });
     return renewed;
+  }
+
+  /** Shows another certificate of the same node from now on. @throws ApiaryError as `writeCredentials` */
+  async adopt(identity: NodeIdentity): Promise<void> {
+    const adopted = this.#underWay.then(async () => {
+      this.#timer?.cancel();
+      this.#identity = identity;
+      this.#life = lifeOf(identity);
+      this.#dueMs = renewalMs(this.#life, this.#options.rng);
+      this.#options.onRenewed?.(identity);
+      this.#failures = 0;
+      this.#wait();
+      await this.#write(identity);
+    });
+    this.#underWay = adopted.catch(() => undefined);
+    await adopted;
   }
 
   /** Writes what is shown once more, sealed as it is to be now. @throws ApiaryError as `writeCredentials` */
