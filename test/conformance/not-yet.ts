@@ -1,11 +1,8 @@
 /** Cases that do not pass yet, by what they wait for. */
 const WAITING = {
-  'overlay networks': [
-    'err-references',
+  'ports in ingress mode': [
     'service-inspect-pretty',
     'create-many-flags',
-  ],
-  'ports in ingress mode': [
     'create-publish-short',
     'create-publish-range',
     'update-endpoint-mode',

@@ -9,7 +9,6 @@ import { quoted, unhonoured } from './refusal.js';
  */
 export function refuseUnhonoured(spec: ServiceSpec): void {
   const template = spec.TaskTemplate;
-  if (isAsked(spec.Networks)) throw unhonoured('Networks');
   if (template.PluginSpec !== undefined) throw unhonoured('TaskTemplate.PluginSpec');
   if (template.NetworkAttachmentSpec !== undefined) throw unhonoured('TaskTemplate.NetworkAttachmentSpec');
   for (const [i, { PublishMode = 'ingress' }] of (spec.EndpointSpec?.Ports ?? []).entries()) {

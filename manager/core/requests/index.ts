@@ -10,6 +10,7 @@ export type * from './decision.js';
 export { defaultClusterSpec, type RaftSettings, raftSettingsOf } from './honoured.js';
 export * from './join-token-requests.js';
 export { costOfRemoval, type RemovalCost } from './manager-removal.js';
+export { withNetworkIds } from './network-references.js';
 export {
   createNetwork,
   ENCRYPTED_OPTION,

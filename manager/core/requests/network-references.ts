@@ -4,7 +4,8 @@ import type { Guard } from '../store/change.js';
 import { portConflict } from '../store/published-ports.js';
 import type { NetworkRecord } from '../store/records.js';
 import type { View } from '../store/view.js';
-import { invalid, quoted } from './refusal.js';
+import { ENCRYPTED_OPTION } from './network-requests.js';
+import { invalid, quoted, unhonoured } from './refusal.js';
 
 /**
  * The spec with its tasks' networks as ids, in the one place where they are looked for: a client may name them, and may put
@@ -31,6 +32,34 @@ function networkNamed(view: View, reference: string): NetworkRecord {
   const name = quoted(network.spec.Name);
   throw invalid(`Service cannot be explicitly attached to the ingress network ${name}`);
 }
+
+/**
+ * Refuses what this version does not honour of the networks that a service's tasks are to be on.
+ *
+ * @param spec  with its networks as ids
+ * @throws ApiaryError `unimplemented`
+ */
+export function refuseUnhonouredNetworks(view: View, spec: ServiceSpec): void {
+  const attachments = spec.TaskTemplate.Networks ?? [];
+  for (const [i, { Target = '', DriverOpts = {} }] of attachments.entries()) {
+    const path = `TaskTemplate.Networks[${i}]`;
+    if (Object.keys(DriverOpts).length > 0) throw unhonoured(`${path}.DriverOpts`);
+    const network = view.network(Target);
+    if (network === undefined) continue;
+    const { kind, spec: asked } = network;
+    const name = `${path}: network ${asked.Name}`;
+    if (kind !== 'overlay') {
+      if (attachments.length > 1)
+        throw unhonoured(`${name} beside others`, "put tasks on it alone: it is the engine's own");
+      continue;
+    }
+    if (Object.hasOwn(asked.Options ?? {}, ENCRYPTED_OPTION)) throw unhonoured(`${name} is encrypted, which`, UNUSED);
+    if (asked.EnableIPv6 === true) throw unhonoured(`${name} is of IPv6, which`, UNUSED);
+    if (asked.Internal === true) throw unhonoured(`${name} is internal, which`, UNUSED);
+  }
+}
+
+const UNUSED = 'it can be made, but no task can be on it';
 
 /**
  * Under what a spec may land: its networks are there, and its ports are nobody else's.

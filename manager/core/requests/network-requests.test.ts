@@ -1,10 +1,12 @@
-import type { NetworkSpec, ServiceSpec } from '@apiary/api/model';
+import type { NetworkSpec, PortConfig, ServiceSpec } from '@apiary/api/model';
 import { SeededRng } from '@apiary/std';
 import t from 'tap';
+import { portConflict } from '../store/published-ports.js';
 import { Store } from '../store/store.js';
 import type { Decision } from './decision.js';
 import { createNetwork, firstNetworks, removeNetwork } from './network-requests.js';
 import { readNetworkSettings } from './network-settings.js';
+import { createService, updateService } from './service-requests.js';
 
 /** A cluster with a node at 10.0.16.7. */
 class Cluster {
@@ -200,4 +202,76 @@ t.test('a cluster has the pools and the port that it was made with, or the defau
     code: 'resource-exhausted',
     message: /^no subnet of \/26 is left in address pools 10\.20\.0\.0\/24, 10\.30\.0\.0\/24/,
   });
+});
+
+t.test(
+  'a service names networks as its user does, and has them by id; what cannot be done for it is refused',
+  async (t) => {
+    const cluster = new Cluster();
+    const id = cluster.create({ Name: 'net' });
+    const image = { ContainerSpec: { Image: 'busybox:test' } };
+    const on = (...targets: string[]): ServiceSpec => ({
+      Name: 'web',
+      TaskTemplate: { ...image, Networks: targets.map((Target) => ({ Target, Aliases: ['db'] })) },
+    });
+    const make = (spec: ServiceSpec) => createService(cluster.store, spec, cluster.rng);
+    const created = make(on('net'));
+    t.match(created.changes, [{ spec: { TaskTemplate: { Networks: [{ Target: id, Aliases: ['db'] }] } } }]);
+    t.match(created.guards.at(-1), { type: 'unchanged', kind: 'network', id });
+    const older = make({ Name: 'old', TaskTemplate: image, Networks: [{ Target: 'net' }] });
+    t.match(older.changes, [{ spec: { TaskTemplate: { Networks: [{ Target: id }] } } }], 'also where it once was put');
+    cluster.create({ Name: 'six', EnableIPv6: true, IPAM: { Config: [{ Subnet: 'fd00:5::/64' }] } });
+    cluster.create({ Name: 'in', Internal: true });
+    cluster.create({ Name: 'secret', Options: { encrypted: '' } });
+    const refused: [ServiceSpec, string, RegExp][] = [
+      [on('gone'), 'not-found', /^network gone not found$/],
+      [on('ingress'), 'invalid-argument', /^Service cannot be explicitly attached to the ingress network "ingress"$/],
+      [on('net', 'host'), 'unimplemented', /network host beside others/],
+      [on('six'), 'unimplemented', /network six is of IPv6/],
+      [on('in'), 'unimplemented', /network in is internal/],
+      [on('secret'), 'unimplemented', /network secret is encrypted/],
+      [
+        { Name: 'web', TaskTemplate: { ...image, Networks: [{ Target: 'net', DriverOpts: { a: 'b' } }] } },
+        'unimplemented',
+        /Networks\[0\]\.DriverOpts/,
+      ],
+    ];
+    for (const [spec, code, message] of refused) t.throws(() => make(spec), { code, message });
+    cluster.commit(created);
+    const removal = { code: 'failed-precondition', message: `network ${id} is in use by service ${created.result}` };
+    t.throws(() => removeNetwork(cluster.store, id), removal);
+  },
+);
+
+t.test('a port that another service publishes is refused in the words of Docker, also to who was late', async (t) => {
+  const cluster = new Cluster();
+  const publish = (Name: string, ...Ports: PortConfig[]): ServiceSpec => ({
+    Name,
+    TaskTemplate: { ContainerSpec: { Image: 'busybox:test' } },
+    EndpointSpec: { Ports },
+  });
+  const host = (PublishedPort: number, Protocol = 'tcp') => ({
+    TargetPort: 80,
+    PublishedPort,
+    Protocol,
+    PublishMode: 'host',
+  });
+  const make = (spec: ServiceSpec) => createService(cluster.store, spec, cluster.rng);
+  const id = cluster.commit(make(publish('a', host(9000))));
+  cluster.commit(make(publish('b', host(9000))));
+  cluster.commit(make(publish('c', host(9000, 'udp'))));
+  cluster.service('mesh', { EndpointSpec: { Ports: [{ TargetPort: 80, PublishedPort: 9001 }] } });
+  t.throws(() => make(publish('d', host(9001))), {
+    code: 'invalid-argument',
+    message: "port '9001' is already in use by service 'mesh' (mesh) as an ingress port",
+  });
+  const [early, late] = [make(publish('e', host(9002))), make(publish('f', host(9002)))];
+  t.equal(portConflict(cluster.store.services(), [{ PublishedPort: 9000 }])?.mode, 'host');
+  t.equal(portConflict(cluster.store.services(), [{ PublishedPort: 9001, Protocol: 'udp' }]), undefined);
+  cluster.commit(early);
+  cluster.commit(late);
+  const guard = { type: 'ports-free' as const, ports: [{ PublishedPort: 9002, TargetPort: 1 }] };
+  t.match(cluster.store.apply(90, { atMs: 1, guards: [guard], changes: [] }).result, { ok: false });
+  const update = { id, version: cluster.store.service(id)?.meta.version ?? 0, rollback: false };
+  t.ok(updateService(cluster.store, { ...update, spec: publish('a', host(9000)) }, 1), 'its own port is no conflict');
 });

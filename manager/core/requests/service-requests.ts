@@ -7,7 +7,7 @@ import { checkReferences } from './content-references.js';
 import type { Decision } from './decision.js';
 import { checkDependencies } from './dependency-label.js';
 import { refuseUnhonoured } from './honoured.js';
-import { checkEndpoint, withNetworkIds } from './network-references.js';
+import { checkEndpoint, refuseUnhonouredNetworks, withNetworkIds } from './network-references.js';
 import { randomServiceName } from './service-name.js';
 import { checkServiceSpec } from './service-spec-check.js';
 import { checkWords } from './spec-words.js';
@@ -23,6 +23,7 @@ export function createService(view: View, given: ServiceSpec, rng: Rng): Decisio
   const spec = withNetworkIds(view, { ...given, Name: name });
   checkSpec(spec);
   checkDependencies(view, name, spec);
+  refuseUnhonouredNetworks(view, spec);
   if (view.serviceByName(name) !== undefined) {
     throw new ApiaryError('already-exists', `name conflicts with an existing object: service ${name} already exists`);
   }
@@ -54,6 +55,7 @@ export function updateService(
   // Without a name it is a renaming, and is refused as one.
   checkSpec({ ...spec, Name: filledName(spec) ?? service.spec.Name });
   checkDependencies(view, service.spec.Name ?? '', spec);
+  refuseUnhonouredNetworks(view, spec);
   const references = [...checkReferences(view, spec), ...checkEndpoint(view, spec, service.id)];
   if (filledName(spec) !== service.spec.Name) {
     throw new ApiaryError('unimplemented', 'renaming services is not supported');

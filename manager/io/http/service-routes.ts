@@ -16,7 +16,9 @@ import {
   createService,
   removeService,
   updateService,
+  withNetworkIds,
 } from '../../core/requests/index.js';
+import type { View } from '../../core/store/view.js';
 import type { Replica } from '../ports.js';
 import { type ApiContext, currentView, replicaOf } from './context.js';
 import { asClusterRequest, withoutGrpcCode } from './error-reply.js';
@@ -47,6 +49,7 @@ export function serviceRoutes(app: FastifyInstance, context: ApiContext, watches
     const body = bodyJson(request);
     const replica = replicaOf(context);
     const spec = readSpec(body);
+    refuseUnknownNetworks(await viewFor(context, spec), spec);
     const id = await asClusterRequest(() => replica.submit((view, { rng }) => createService(view, spec, rng)));
     await untilAllocated(replica, id);
     return reply.code(201).send({ ID: id, ...warnings(request) });
@@ -59,6 +62,7 @@ export function serviceRoutes(app: FastifyInstance, context: ApiContext, watches
     const view = await currentView(context);
     const spec = readSpec(body);
     const { id } = findService(view, pathParameter(request, 'id'));
+    refuseUnknownNetworks(view, spec);
     await asClusterRequest(() =>
       replicaOf(context).submit((now, { nowMs }) => updateService(now, { id, version, spec, rollback }, nowMs)),
     );
@@ -81,6 +85,21 @@ export function serviceRoutes(app: FastifyInstance, context: ApiContext, watches
     watches.start(node, id, reply.raw);
     reply.hijack();
   });
+}
+
+/** Only networks have to be looked up. */
+async function viewFor(context: ApiContext, spec: ServiceSpec): Promise<View> {
+  const names = [...(spec.TaskTemplate.Networks ?? []), ...(spec.Networks ?? [])];
+  return names.length === 0 ? replicaOf(context).view : await currentView(context);
+}
+
+/** Docker's engine looks for networks itself, and says in its own words that there is none of a name. */
+function refuseUnknownNetworks(view: View, spec: ServiceSpec): void {
+  try {
+    withNetworkIds(view, spec);
+  } catch (error) {
+    if (error instanceof ApiaryError && error.code === 'not-found') throw error;
+  }
 }
 
 /** How long a client waits for its service's addresses and ports: without a leader they come later. */
