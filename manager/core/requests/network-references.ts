@@ -55,7 +55,6 @@ export function refuseUnhonouredNetworks(view: View, spec: ServiceSpec): void {
     }
     if (Object.hasOwn(asked.Options ?? {}, ENCRYPTED_OPTION)) throw unhonoured(`${name} is encrypted, which`, UNUSED);
     if (asked.EnableIPv6 === true) throw unhonoured(`${name} is of IPv6, which`, UNUSED);
-    if (asked.Internal === true) throw unhonoured(`${name} is internal, which`, UNUSED);
   }
 }
 
