@@ -63,6 +63,13 @@ export interface ServiceSnapshot {
 /** The calls of secrets or of configs. */
 export type ContentCalls<T, S> = ReturnType<typeof contentCalls<T, S>>;
 
+/** A service whose tasks are being spread anew, and how many of them are leaving their nodes now. */
+export interface RebalanceState {
+  ID: string;
+  Name: string;
+  Moving: number;
+}
+
 export type ApiClient = ReturnType<typeof createClient>;
 
 /**
@@ -192,6 +199,14 @@ export function createClient(host: string, tls?: TlsFiles | undefined) {
       transport.open('GET', `/services/${encodeURIComponent(id)}/logs`, { query, signal }),
     taskLogs: (id: string, query: RequestOptions['query'], signal?: AbortSignal): Promise<IncomingMessage> =>
       transport.open('GET', `/tasks/${encodeURIComponent(id)}/logs`, { query, signal }),
+
+    /** Spreads a service's tasks anew over the nodes, so many at once. @param parallelism  0 ends it */
+    rebalanceService: (id: string, parallelism: number) =>
+      post<void>(`/apiary/v1/services/${encodeURIComponent(id)}/rebalance`, undefined, { parallelism }),
+    /** Of all services. @returns how many */
+    rebalanceNodes: (parallelism: number) =>
+      post<{ Services: number }>('/apiary/v1/nodes/rebalance', undefined, { parallelism }),
+    rebalancing: async () => (await get<{ Services: RebalanceState[] }>('/apiary/v1/rebalance')).Services,
 
     tasks: (filters?: Filters) => list<Task>('/tasks', filters),
     task: (id: string) => get<Task>(`/tasks/${encodeURIComponent(id)}`),

@@ -485,3 +485,25 @@ t.test('a drain is waited for until nothing is left on the node, or nothing gets
   t.equal(await ctl.run('node update --wait host10'), 1);
   t.match(ctl.stderr, /use it with --availability drain/);
 });
+
+t.test('a rebalance is waited for until no service is left in it', async (t) => {
+  let services = [{ ID: SERVICE.ID, Name: 'web', Moving: 2 }];
+  const ctl = await session(t, ({ method, path }) => {
+    if (method === 'POST' && path.endsWith('/rebalance')) return { json: { Services: 1 } };
+    return path === '/apiary/v1/rebalance' ? { json: { Services: services } } : undefined;
+  });
+  const asked = () => ctl.requests.filter(({ method }) => method === 'POST').at(-1);
+  const done = ctl.run('service rebalance --parallelism 2 web');
+  await ctl.wrote(/^web\nrebalance: 2 tasks on the way, web to go/);
+  t.match(asked(), { path: `/apiary/v1/services/${SERVICE.ID}/rebalance`, query: { parallelism: '2' } });
+  services = [];
+  ctl.clock.advance(300);
+  t.equal(await done, 0);
+  t.match(ctl.stdout, /rebalance: done/);
+  t.equal(await ctl.run('node rebalance'), 0);
+  t.match(asked(), { path: '/apiary/v1/nodes/rebalance', query: { parallelism: '1' } });
+  t.equal(await ctl.run('service rebalance --stop web'), 0);
+  t.match(asked(), { query: { parallelism: '0' } });
+  t.equal(await ctl.run('node rebalance --parallelism 0'), 1);
+  t.match(ctl.stderr, /use --stop/);
+});

@@ -49,6 +49,14 @@ export const NODE: CommandGroup = {
       load: async () => (await nodes()).ps,
     },
     {
+      name: 'rebalance',
+      use: '[OPTIONS]',
+      short: 'Spread the tasks of all services anew over the nodes',
+      examples: ['swarmctl node rebalance', 'swarmctl node rebalance --parallelism 3 --timeout 20m'],
+      args: NONE,
+      load: async () => (await import('../commands/rebalance.js')).ofNodes,
+    },
+    {
       name: 'rm',
       aliases: ['remove'],
       use: '[OPTIONS] NODE [NODE...]',

@@ -59,6 +59,14 @@ export const SERVICE: CommandGroup = {
       load: async () => (await services()).ps,
     },
     {
+      name: 'rebalance',
+      use: '[OPTIONS] SERVICE [SERVICE...]',
+      short: 'Spread the tasks of one or more services anew over the nodes',
+      examples: ['swarmctl service rebalance web', 'swarmctl service rebalance --parallelism 3 --detach web'],
+      args: SOME,
+      load: async () => (await import('../commands/rebalance.js')).ofServices,
+    },
+    {
       name: 'rm',
       aliases: ['remove'],
       use: 'SERVICE [SERVICE...]',

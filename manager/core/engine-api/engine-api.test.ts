@@ -107,6 +107,7 @@ function viewOf({
     service: (id) => services.find((record) => record.id === id),
     serviceByName: (name) => services.find((record) => record.spec.Name === name),
     services: () => services,
+    rebalancing: () => [],
     content: (kind, id) => contents[kind].find((record) => record.id === id),
     contentByName: (kind, name) => contents[kind].find((record) => record.spec.Name === name),
     contents: (kind) => contents[kind],

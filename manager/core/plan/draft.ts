@@ -25,6 +25,9 @@ export class Draft {
   /** Tasks made in this pass. The scheduler gives them their nodes before they become changes. */
   readonly created: NewTask[] = [];
   readonly allocation: Allocation;
+  /** By the id of a task made in this pass, the node that it was made for, if there is room. */
+  readonly preferred = new Map<string, string>();
+  readonly #destinations = new Map<string, string>();
   readonly #serviceChanges: Change[] = [];
   readonly #taskChanges: Change[] = [];
   readonly #tasks = new Map<string, TaskRecord>();
@@ -127,6 +130,17 @@ export class Draft {
     return { ...rest, spec: previous.spec, specVersion: previous.specVersion, update };
   }
 
+  endRebalance({ id, meta }: ServiceRecord): void {
+    this.#serviceChanges.push({ type: 'service-rebalance', id, ifVersion: meta.version });
+  }
+
+  /** Has a task leave its node for another, as soon as the one that takes its place allows. */
+  move(task: TaskRecord, toNodeId: string): void {
+    this.#taskChanges.push({ type: 'task-move', id: task.id });
+    this.#destinations.set(task.id, toNodeId);
+    this.#put({ ...task, isToMove: true });
+  }
+
   setDesired(task: TaskRecord, desiredState: DesiredState): TaskRecord {
     if (rankOf(task.desiredState) >= rankOf(desiredState)) return task;
     this.#taskChanges.push({ type: 'task-desired', id: task.id, desiredState });
@@ -181,9 +195,13 @@ export class Draft {
     run: Pick<TaskRecord, 'specVersion' | 'startAtMs' | 'jobIteration' | 'restarts'> & {
       desiredState: 'ready' | 'running';
     },
+    instead?: TaskRecord,
   ): void {
+    const id = newId(this.rng);
+    const destination = instead && this.#destinations.get(instead.id);
+    if (destination !== undefined) this.preferred.set(id, destination);
     this.created.push({
-      id: newId(this.rng),
+      id,
       serviceId: service.id,
       specVersion: run.specVersion,
       slot: place.slot,

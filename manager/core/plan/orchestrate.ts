@@ -12,7 +12,7 @@ import { groupBySlot, isLive, isLost, isRunning, refresh, type Slot } from './sl
 /** Decides which tasks one service is to have, and what each of them is to do. Where they run comes later. */
 export function orchestrate(draft: Draft, serviceId: string): void {
   const service = draft.view.service(serviceId);
-  const tasks = draft.view.tasksOfService(serviceId);
+  const tasks = draft.view.tasksOfService(serviceId).map((task) => draft.current(task));
   if (service === undefined) {
     for (const task of tasks) draft.remove(task);
     return;

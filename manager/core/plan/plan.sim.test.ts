@@ -1,9 +1,11 @@
 import { isTerminal, rankOf, type ServiceSpec } from '@apiary/api/model';
 import { invariant, SeededRng } from '@apiary/std';
 import t from 'tap';
+import { rebalanceService } from '../requests/index.js';
 import type { TaskRecord } from '../store/records.js';
 import { constraintTest } from './constraint.js';
 import { HollowCluster } from './hollow-cluster.test.js';
+import { mayBeRebalanced } from './rebalance.js';
 
 /**
  * Random services, updates, scalings and node failures, from one seed each. After every pass: one live task a slot
@@ -55,6 +57,7 @@ class Simulation {
       () => cluster.setImage(id, this.#pick(IMAGES)),
       () => id !== 'd' && cluster.scale(id, this.#rng.below(8)),
       () => this.#rollBack(id),
+      () => this.#rebalance(id),
       () => ['a', 'b'].includes(id) && this.#constrain(id, this.#pick([[], [`node.id!=${node}`]])),
     ];
     const toNodes = [
@@ -98,6 +101,12 @@ class Simulation {
     const TaskTemplate = { ...spec.TaskTemplate, Placement: { Constraints } };
     const changed = { ...spec, TaskTemplate };
     this.cluster.commit({ type: 'service-spec', id, spec: changed, previous: 'keep-as-previous' });
+  }
+
+  #rebalance(id: string): void {
+    const { store } = this.cluster;
+    if (!mayBeRebalanced({ view: store }, this.cluster.service(id))) return;
+    this.cluster.commit(...rebalanceService(store, { id, most: 1 + this.#rng.below(2) }).changes);
   }
 
   #rollBack(id: string): void {

@@ -4,6 +4,7 @@ import { notRotated } from '../trust/root-rotation.js';
 import { Draft } from './draft.js';
 import { orchestrate } from './orchestrate.js';
 import type { Dirty, Plan } from './plan-types.js';
+import { rebalance } from './rebalance.js';
 import { schedule } from './schedule.js';
 
 /**
@@ -21,7 +22,9 @@ import { schedule } from './schedule.js';
  */
 export function plan(view: View, dirty: Dirty, nowMs: number, rng: Rng): Plan {
   const draft = new Draft(view, nowMs, rng);
-  const serviceIds = servicesToLookAt(view, dirty);
+  const services = servicesToLookAt(view, dirty);
+  for (const serviceId of rebalance(draft)) services.add(serviceId);
+  const serviceIds = [...services].sort();
   for (const serviceId of serviceIds) orchestrate(draft, serviceId);
   for (const serviceId of serviceIds) draft.allocate(serviceId);
   schedule(draft);
@@ -36,7 +39,7 @@ function finishRootRotation(draft: Draft): void {
   draft.add({ type: 'root-rotation-finish' });
 }
 
-function servicesToLookAt(view: View, dirty: Dirty): string[] {
+function servicesToLookAt(view: View, dirty: Dirty): Set<string> {
   const ids = new Set(dirty.services);
   if (dirty.all) {
     for (const service of view.services()) ids.add(service.id);
@@ -48,5 +51,5 @@ function servicesToLookAt(view: View, dirty: Dirty): string[] {
       if (spec.Mode?.Global !== undefined || spec.Mode?.GlobalJob !== undefined) ids.add(id);
     }
   }
-  return [...ids].sort();
+  return ids;
 }

@@ -88,6 +88,7 @@ export function begin(draft: Draft, rollout: Rollout, slot: Slot): void {
     specVersion: rollout.targetVersion(slot),
     atMs: draft.nowMs,
     restarts: inherits ? old.restarts : NO_RESTARTS,
+    ...(old !== undefined && { instead: old }),
   });
 }
 

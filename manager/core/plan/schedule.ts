@@ -6,7 +6,7 @@ import { waitsFor } from './dependencies.js';
 import type { Draft, NewTask } from './draft.js';
 import { explainRefusals, type Filter, filtersOf, refusing } from './filters.js';
 import { NodeLoads } from './node-load.js';
-import { endedAtMs, endedByItself } from './restart.js';
+import { FAILURES_TO_AVOID, recentFailures } from './recent-failures.js';
 import { SpreadTree } from './spread-tree.js';
 
 /** Tasks of one spec version that need a node: a node that refuses one for its spec refuses them all. */
@@ -17,13 +17,6 @@ interface TaskGroup {
 }
 
 type Waiting = { kind: 'new'; task: NewTask } | { kind: 'pending'; task: TaskRecord };
-
-/**
- * A node where a service failed this often of late is taken only when the others refuse. SwarmKit counts to 5, but in
- * memory; of the failures in a slot the history keeps four at most.
- */
-const FAILURES_TO_AVOID = 3;
-const RECENT_FAILURE_MS = 5 * 60_000;
 
 const ASSIGNED = 'scheduler assigned task to node';
 const CONFIRMED = 'scheduler confirmed task can run on preassigned node';
@@ -104,9 +97,10 @@ function confirmPreassigned(
 }
 
 function spread(draft: Draft, group: TaskGroup, demand: Demand, filters: readonly Filter[], loads: NodeLoads): void {
+  const { serviceId } = group.spec;
+  for (const one of group.tasks) placeWherePreferred(draft, one, group.spec, filters, loads);
   const waiting = group.tasks.filter(({ task }) => task.nodeId === undefined);
   if (waiting.length === 0) return;
-  const { serviceId } = group.spec;
   const failures = recentFailures(draft, serviceId);
   const keys = (group.spec.template.Placement?.Preferences ?? []).map(({ Spread }) => Spread?.SpreadDescriptor ?? '');
   const tree = new SpreadTree(serviceId, keys);
@@ -144,17 +138,28 @@ function spread(draft: Draft, group: TaskGroup, demand: Demand, filters: readonl
   }
 }
 
-function noSuitableNode(refusals: string): string {
-  return refusals === '' ? 'no suitable node' : `no suitable node (${refusals})`;
+/** A task that is moved goes where it was to be moved, if there is still room. */
+function placeWherePreferred(
+  draft: Draft,
+  one: Waiting,
+  spec: SpecVersion,
+  filters: readonly Filter[],
+  loads: NodeLoads,
+): void {
+  const nodeId = one.kind === 'new' && one.task.nodeId === undefined ? draft.preferred.get(one.task.id) : undefined;
+  const node = nodeId === undefined ? undefined : draft.node(nodeId);
+  if (node === undefined) return;
+  const load = loads.of(node);
+  if (refusing(filters, load) !== undefined || draft.allocation.shortageOf(spec) !== undefined) return;
+  assign(draft, one, node.id, {
+    message: ASSIGNED,
+    genericResources: load.add(spec.serviceId, draft.view.demand(spec.serviceId, spec.version)),
+    networks: draft.allocation.take(spec),
+  });
 }
 
-function recentFailures(draft: Draft, serviceId: string): Map<string, number> {
-  const counts = new Map<string, number>();
-  for (const task of draft.view.tasksOfService(serviceId)) {
-    if (task.nodeId === undefined || !endedByItself(task) || task.status.state === 'complete') continue;
-    if (endedAtMs(task) + RECENT_FAILURE_MS > draft.nowMs) counts.set(task.nodeId, (counts.get(task.nodeId) ?? 0) + 1);
-  }
-  return counts;
+function noSuitableNode(refusals: string): string {
+  return refusals === '' ? 'no suitable node' : `no suitable node (${refusals})`;
 }
 
 interface Assignment {

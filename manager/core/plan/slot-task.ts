@@ -8,6 +8,8 @@ export interface Run {
   atMs: number;
   restarts: RestartHistory;
   jobIteration?: number;
+  /** The task in whose place it comes, when that is to move. */
+  instead?: TaskRecord;
 }
 
 /** A replacement stops waiting for its predecessor this long after the predecessor should have ended. */
@@ -16,7 +18,7 @@ const STOP_PATIENCE_MS = 60_000;
 
 /** Makes the slot's next task: one that has to wait is prepared meanwhile. */
 export function place(draft: Draft, service: ServiceRecord, slot: Slot, run: Run): void {
-  const { specVersion, atMs, restarts, jobIteration } = run;
+  const { specVersion, atMs, restarts, jobIteration, instead } = run;
   const later = atMs > draft.nowMs;
   const waits = later || stoppingIn(slot, draft).length > 0;
   if (later) draft.wake(service.id, atMs);
@@ -30,6 +32,7 @@ export function place(draft: Draft, service: ServiceRecord, slot: Slot, run: Run
       ...(jobIteration === undefined ? {} : { jobIteration }),
       restarts,
     },
+    instead,
   );
 }
 
@@ -53,11 +56,15 @@ function stoppingIn(slot: Slot, draft: Draft): TaskRecord[] {
   return [...slot.tasks, ...slot.leaving].filter((task) => !draft.isDeleted(task.id) && isStopping(task, draft));
 }
 
-/** Whether a task may not stay where it is, though its node is up: the node is drained, or is none it may run on. */
+/** Whether a task may not stay where it is, though its node is up: the node is drained or none for it, or it moves. */
 export function mustLeaveNode(draft: Draft, task: TaskRecord): boolean {
   const node = task.nodeId === undefined ? undefined : draft.node(task.nodeId);
   if (node === undefined || !isDispatched(task)) return false;
-  return node.spec.Availability === 'drain' || !draft.satisfiesConstraints(node, draft.specOf(task));
+  return (
+    task.isToMove === true ||
+    node.spec.Availability === 'drain' ||
+    !draft.satisfiesConstraints(node, draft.specOf(task))
+  );
 }
 
 /** Of several live tasks where one should be, keeps one that runs, else the oldest, and stops the others. */

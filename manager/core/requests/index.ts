@@ -20,6 +20,7 @@ export {
 } from './network-requests.js';
 export { addressPoolsOf, DOCKER_SUBNET_LENGTH, dataPathPortOf, readNetworkSettings } from './network-settings.js';
 export * from './node-requests.js';
+export * from './rebalance-requests.js';
 export * from './service-requests.js';
 export { checkConstraints } from './service-spec-check.js';
 export { checkWords } from './spec-words.js';

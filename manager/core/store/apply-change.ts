@@ -44,6 +44,7 @@ export function applyChange(tables: Tables, change: Change, landing: Landing, to
     case 'service-create':
     case 'service-spec':
     case 'service-update':
+    case 'service-rebalance':
     case 'service-delete':
     case 'service-endpoint':
       changeService(tables, change, landing, touched);
@@ -61,6 +62,7 @@ export function applyChange(tables: Tables, change: Change, landing: Landing, to
     case 'task-assign':
     case 'task-status':
     case 'task-restarts':
+    case 'task-move':
     case 'task-delete':
       changeTask(tables, change, landing, touched);
       return;
@@ -75,7 +77,9 @@ export function applyChange(tables: Tables, change: Change, landing: Landing, to
 
 function changeService(
   tables: Tables,
-  change: ChangeOf<'service-create' | 'service-spec' | 'service-update' | 'service-delete' | 'service-endpoint'>,
+  change: ChangeOf<
+    'service-create' | 'service-spec' | 'service-update' | 'service-rebalance' | 'service-delete' | 'service-endpoint'
+  >,
   landing: Landing,
   touched: Touched,
 ): void {
@@ -98,6 +102,10 @@ function changeService(
     return;
   } else if (change.type === 'service-update') {
     tables.putService({ ...service, update: change.update, meta: updated(service.meta, landing) });
+  } else if (change.type === 'service-rebalance') {
+    const { rebalance: _, ...rest } = service;
+    const { rebalance } = change;
+    tables.putService({ ...rest, ...(rebalance && { rebalance }), meta: updated(service.meta, landing) });
   } else {
     if (isNameTaken(tables, change.spec, change.id)) return;
     putServiceSpec(tables, service, change, landing);
@@ -230,7 +238,9 @@ function isNameTaken(tables: Tables, spec: ServiceSpec, exceptId: string): boole
 
 function changeTask(
   tables: Tables,
-  change: ChangeOf<'task-create' | 'task-desired' | 'task-assign' | 'task-status' | 'task-restarts' | 'task-delete'>,
+  change: ChangeOf<
+    'task-create' | 'task-desired' | 'task-assign' | 'task-status' | 'task-restarts' | 'task-move' | 'task-delete'
+  >,
   landing: Landing,
   touched: Touched,
 ): void {
@@ -269,7 +279,7 @@ function createdTask(tables: Tables, change: ChangeOf<'task-create'>, landing: L
 function taskFieldsOf(
   tables: Tables,
   task: TaskRecord,
-  change: ChangeOf<'task-desired' | 'task-assign' | 'task-status' | 'task-restarts'>,
+  change: ChangeOf<'task-desired' | 'task-assign' | 'task-status' | 'task-restarts' | 'task-move'>,
   landing: Landing,
 ): Partial<TaskRecord> | undefined {
   switch (change.type) {
@@ -302,6 +312,8 @@ function taskFieldsOf(
     }
     case 'task-restarts':
       return { restarts: change.restarts };
+    case 'task-move':
+      return task.isToMove ? undefined : { isToMove: true };
     default:
       return unreachable(change);
   }

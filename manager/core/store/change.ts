@@ -19,6 +19,7 @@ import type {
   NetworkAddress,
   NetworkRecord,
   NodeRecord,
+  Rebalance,
   RestartHistory,
   RootRotation,
   ServiceEndpoint,
@@ -108,6 +109,8 @@ export type Change =
    * by this very entry: what was planned on one spec must not undo what a user asked for meanwhile.
    */
   | { type: 'service-update'; id: string; update: UpdateProgress; ifVersion?: number }
+  /** Begins to spread the service's tasks anew; without `rebalance`, ends that. `ifVersion` as above. */
+  | { type: 'service-rebalance'; id: string; rebalance?: Rebalance; ifVersion?: number }
   | { type: 'service-delete'; id: string }
   /** Changes nothing when somebody else has one of the addresses. */
   | { type: 'service-endpoint'; id: string; endpoint: ServiceEndpoint }
@@ -139,6 +142,7 @@ export type Change =
    */
   | { type: 'task-status'; id: string; status: TaskStatus }
   | { type: 'task-restarts'; id: string; restarts: RestartHistory }
+  | { type: 'task-move'; id: string }
   | { type: 'task-delete'; id: string }
   /** Does nothing when the name is taken. */
   | { type: 'network-create'; network: Omit<NetworkRecord, 'meta'> }

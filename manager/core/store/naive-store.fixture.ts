@@ -254,6 +254,13 @@ export class NaiveStore {
       case 'service-update':
         if (!this.isLate(change, created)) this.services = put(this.services, change.id, { update: change.update });
         return;
+      case 'service-rebalance': {
+        if (this.isLate(change, created)) return;
+        const { rebalance } = change;
+        for (const service of this.services) if (service.id === change.id) delete service.rebalance;
+        this.services = put(this.services, change.id, { ...(rebalance && { rebalance }) });
+        return;
+      }
       case 'service-delete':
         this.services = this.services.filter(({ id }) => id !== change.id);
         this.versionsMade = this.versionsMade.filter(({ serviceId }) => serviceId !== change.id);
@@ -292,6 +299,10 @@ export class NaiveStore {
       }
       case 'task-restarts':
         this.tasks = put(this.tasks, change.id, { restarts: change.restarts });
+        return;
+      case 'task-move':
+        if (this.tasks.some(({ id, isToMove }) => id === change.id && isToMove === true)) return;
+        this.tasks = put(this.tasks, change.id, { isToMove: true });
         return;
       case 'task-delete':
         this.tasks = this.tasks.filter(({ id }) => id !== change.id);

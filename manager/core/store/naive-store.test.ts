@@ -15,6 +15,7 @@ function check(store: Store, naive: NaiveStore): void {
   assert.deepEqual(store.cluster(), naive.cluster, 'cluster');
   assert.deepEqual(store.nodes(), byId(naive.nodes), 'nodes');
   assert.deepEqual(store.services(), byId(naive.services), 'services');
+  assert.deepEqual(store.rebalancing(), byId(naive.services.filter(({ rebalance }) => rebalance)), 'rebalancing');
   assert.deepEqual(store.tasks(), byId(tasks), 'tasks');
   for (const id of SERVICE_IDS) {
     assert.deepEqual(store.tasksOfService(id), byId(tasks.filter((task) => task.serviceId === id)), 'tasks of service');
@@ -263,12 +264,22 @@ const change: fc.Arbitrary<Change> = fc.oneof(
     { type: type('service-update'), id: serviceId, update, ifVersion: fc.integer({ min: 1, max: 6 }) },
     { requiredKeys: ['type', 'id', 'update'] },
   ),
+  fc.record(
+    {
+      type: type('service-rebalance'),
+      id: serviceId,
+      rebalance: fc.record({ most: fc.nat(2), isOfCluster: fc.boolean() }),
+      ifVersion: fc.integer({ min: 1, max: 6 }),
+    },
+    { requiredKeys: ['type', 'id'] },
+  ),
   fc.record({ type: type('service-delete'), id: serviceId }),
   { weight: 6, arbitrary: fc.record({ type: type('task-create'), task }) },
   { weight: 2, arbitrary: fc.record({ type: type('task-desired'), id: taskId, desiredState }) },
   { weight: 2, arbitrary: fc.record({ type: type('task-assign'), id: taskId, nodeId, status }) },
   { weight: 4, arbitrary: fc.record({ type: type('task-status'), id: taskId, status }) },
   fc.record({ type: type('task-restarts'), id: taskId, restarts }),
+  fc.record({ type: type('task-move'), id: taskId }),
   { weight: 2, arbitrary: fc.record({ type: type('task-delete'), id: taskId }) },
 );
 const guard: fc.Arbitrary<Guard> = fc.oneof(

@@ -126,6 +126,8 @@ export interface ServiceRecord {
   update?: UpdateProgress;
   /** Of a job only. */
   job?: JobRun;
+  /** While its tasks are being spread anew over the nodes, because somebody asked for it. */
+  rebalance?: Rebalance;
   /** What the leader gave it; no change of it is a new version of the service. */
   endpoint?: ServiceEndpoint;
 }
@@ -158,6 +160,14 @@ export interface NetworkRecord {
   vni: number;
   /** At most one of each family, IPv4 first; none for one of the engine's. */
   subnets: NetworkSubnet[];
+}
+
+/** Tasks move from fuller nodes to emptier ones until no move makes it better. Ends with the next change of the spec. */
+export interface Rebalance {
+  /** How many tasks may be on the way at once. */
+  most: number;
+  /** It is one of all that are rebalanced together: one service after the other, so that `most` holds for all of them. */
+  isOfCluster: boolean;
 }
 
 /** How often a job has been run, and since when it does: Docker's `JobStatus`. Every update runs it again. */
@@ -211,6 +221,8 @@ export interface TaskRecord {
   restarts: RestartHistory;
   /** Its addresses on its networks, from its assignment on; they are free again once it has ended. */
   networks?: NetworkAddress[];
+  /** A rebalance wants it elsewhere: it has to leave its node, as it would a drained one. */
+  isToMove?: true;
   /** What of its node's generic resources was claimed for it, with its node. */
   genericResources?: GenericResource[];
 }

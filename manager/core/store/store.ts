@@ -143,6 +143,10 @@ export class Store implements View {
     return this.#tables.networks.list();
   }
 
+  rebalancing(): ServiceRecord[] {
+    return this.#tables.rebalancing.list();
+  }
+
   task(id: string): TaskRecord | undefined {
     return this.#tables.tasks.get(id);
   }

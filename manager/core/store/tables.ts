@@ -29,6 +29,7 @@ export class Tables {
   readonly usageOfNode = new Map<string, NodeUsageSum>();
   readonly addresses = new AddressBook();
   readonly pendingTasks = new RecordIndex<TaskRecord>();
+  readonly rebalancing = new RecordIndex<ServiceRecord>();
   readonly contents: Record<ContentKind, Contents> = { secret: new Contents(), config: new Contents() };
   readonly specs = new SpecVersions((spec, change) => {
     for (const { kind, id } of contentPins(spec)) {
@@ -53,6 +54,8 @@ export class Tables {
     this.#forgetService(before);
     this.#moveVips(service.id, before, service);
     this.services.put(service);
+    if (service.rebalance === undefined) this.rebalancing.delete(service.id);
+    else this.rebalancing.put(service);
     if (service.spec.Name !== undefined) this.#serviceIdByName.set(service.spec.Name.toLowerCase(), service.id);
   }
 
@@ -60,6 +63,7 @@ export class Tables {
     this.#forgetService(service);
     this.#moveVips(service.id, service, undefined);
     this.services.delete(service.id);
+    this.rebalancing.delete(service.id);
     this.lastSpecVersions.delete(service.id);
   }
 

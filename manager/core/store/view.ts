@@ -26,6 +26,8 @@ export interface View {
   /** Names are one whatever their case. */
   serviceByName(name: string): ServiceRecord | undefined;
   services(): ServiceRecord[];
+  /** Services whose tasks are being spread anew. */
+  rebalancing(): ServiceRecord[];
   /** A version of a secret or a config, also one that its name has no more. */
   content(kind: ContentKind, id: string): ContentRecord | undefined;
   /** The version that the name has. Names are one whatever their case. */

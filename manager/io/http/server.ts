@@ -24,6 +24,7 @@ import { logRoutes } from './log-routes.js';
 import { LogStreams } from './log-stream.js';
 import { networkRoutes } from './network-routes.js';
 import { nodeRoutes } from './node-routes.js';
+import { rebalanceRoutes } from './rebalance-routes.js';
 import { serviceRoutes } from './service-routes.js';
 import { ServiceWatches } from './service-watch.js';
 import { checkScope, inScope } from './stack-scope.js';
@@ -261,6 +262,7 @@ function routesOf(
   swarmRoutes(app, context, clock);
   nodeRoutes(app, context);
   serviceRoutes(app, context, watches);
+  rebalanceRoutes(app, context);
   taskRoutes(app, context);
   logRoutes(app, context, logStreams);
   eventRoutes(app, context, eventStreams, clock);
