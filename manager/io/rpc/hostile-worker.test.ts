@@ -1,0 +1,154 @@
+import { X509Certificate } from 'node:crypto';
+import { createKeyAndCsr, fromRpcError } from '@apiary/api/client';
+import { LogReaderClient, RaftClient } from '@apiary/api/rpc';
+import { SeededRng } from '@apiary/std';
+import type { ServiceError } from '@grpc/grpc-js';
+import t from 'tap';
+import { LogBroker } from '../logs/index.js';
+import { RaftTransport } from '../raft-transport/index.js';
+import {
+  CHANNEL,
+  credentialsOf,
+  DESCRIPTION,
+  identityOf,
+  issue,
+  log,
+  openCluster,
+  roundTrip,
+  serviceWithTasks,
+  TestAgent,
+} from './test-cluster.js';
+
+/** Whoever has the certificate and key of a worker, and is not one: everything that it must not. */
+
+async function attacked(t: Parameters<typeof openCluster>[0]) {
+  const cluster = await openCluster(t, ({ replica, clock, dispatcher }) => {
+    const broker = new LogBroker({ replica, agents: dispatcher, clock, rng: new SeededRng(1) });
+    const transport = new RaftTransport({
+      identity: () => ({ ...identityOf(rootCaOf(), 'm1', 'manager'), nodeId: 'm1', clusterId: 'c1' }),
+      addressOf: () => undefined,
+      ownAddr: () => '127.0.0.1:1',
+      onAddress: () => undefined,
+      onRefused: () => undefined,
+      clock,
+      rng: new SeededRng(1),
+      logger: log,
+    });
+    t.teardown(() => broker.close());
+    t.teardown(() => transport.close());
+    return [transport.service, ...broker.services];
+  });
+  function rootCaOf() {
+    return cluster.rootCa;
+  }
+  const identity = identityOf(cluster.rootCa, 'w1', 'worker');
+  serviceWithTasks(cluster.replica, ['own', 'w1'], ['foreign', 'w2']);
+  return { ...cluster, identity };
+}
+
+t.test('it cannot say what became of the tasks of other nodes', async (t) => {
+  const { server, replica, identity } = await attacked(t);
+  const agent = new TestAgent(t, server, identity);
+  await agent.open();
+  agent.report(1, { foreign: { state: 'failed', err: 'so I say' }, unknown: { state: 'running' } });
+  await agent.take('statusAck');
+  t.match(replica.view.task('foreign')?.status, { state: 'assigned', err: undefined });
+  t.equal(replica.view.task('unknown'), undefined);
+});
+
+t.test('it cannot take back what became of its own tasks, by saying old things again', async (t) => {
+  const { server, replica, identity } = await attacked(t);
+  const agent = new TestAgent(t, server, identity);
+  await agent.open();
+  agent.report(1, { own: { state: 'running' } });
+  agent.report(2, { own: { state: 'failed', err: 'it ended' } });
+  agent.report(2, { own: { state: 'running' } });
+  agent.report(1, { own: { state: 'starting' } });
+  await agent.take('statusAck');
+  await roundTrip(agent);
+  t.match(replica.view.task('own')?.status, { state: 'failed', err: 'it ended' });
+});
+
+t.test('it sees its own tasks only, whatever it says of itself', async (t) => {
+  const { server, replica, identity } = await attacked(t);
+  const agent = new TestAgent(t, server, identity);
+  const claims = JSON.parse(DESCRIPTION);
+  agent.say({
+    $case: 'hello',
+    value: {
+      contentKey: agent.contents.contentKey,
+      description: {
+        descriptionJson: JSON.stringify({ ...claims, ID: 'w2', Role: 'manager', Hostname: 'w2' }),
+        advertiseAddr: '192.0.2.2',
+        engineError: '',
+        managerAddr: '192.0.2.2:2377',
+        wireguardKey: '',
+      },
+    },
+  });
+  const { value } = await agent.take('assignments');
+  t.same(
+    value.tasks.map(({ taskId }) => taskId),
+    ['own'],
+  );
+  t.match(replica.view.node('w1'), { role: 'worker' });
+  t.match(replica.view.node('w2'), { status: { state: 'unknown' } }, 'nothing was said in the name of another');
+});
+
+t.test('calls for managers are refused, whatever is in them', async (t) => {
+  const { server, replica, identity } = await attacked(t);
+  const denied = { code: 'permission-denied', message: /node w1 is a worker: this call is for managers only/ };
+  const before = replica.entries.length;
+  const raft = new RaftClient(server.addr, credentialsOf(identity), CHANNEL);
+  const logs = new LogReaderClient(server.addr, credentialsOf(identity), CHANNEL);
+  t.teardown(() => {
+    raft.close();
+    logs.close();
+  });
+  const failureOf = (stream: {
+    on(event: 'error', listener: (error: ServiceError) => void): unknown;
+    resume?(): unknown;
+  }) =>
+    new Promise((resolve) => {
+      stream.on('error', (error) => resolve(fromRpcError(error)));
+      stream.resume?.();
+    });
+  const refusals = await Promise.all(
+    (['messages', 'snapshots'] as const).map(
+      (method) => new Promise((resolve) => raft[method]((error) => resolve(error && fromRpcError(error)))),
+    ),
+  );
+  t.match(refusals, [denied, denied]);
+  t.match(await failureOf(raft.forward()), denied);
+  t.match(await failureOf(logs.read({ serviceId: 's1', taskId: '', options: undefined, after: [] })), denied);
+  t.equal(replica.entries.length, before);
+});
+
+t.test('a renewal makes it no more than it is', async (t) => {
+  const { server, identity, rootCa } = await attacked(t);
+  const answer = await issue(t, server, identity, { managerAddr: '192.0.2.1:2377', csrPem: createKeyAndCsr().csrPem });
+  t.match(answer, { nodeId: 'w1', role: 'worker' });
+  t.match(new X509Certificate(answer.certificateChainPem).subject, /OU=swarm-worker/);
+  const other = identityOf(rootCa, 'w9', 'worker');
+  await t.rejects(issue(t, server, other, {}), { code: 'not-found' }, 'with a certificate of a node that is gone');
+});
+
+t.test('what is too large, or nonsense, ends its own session and nobody else', async (t) => {
+  const { server, replica, identity, rootCa } = await attacked(t);
+  const honest = new TestAgent(t, server, identityOf(rootCa, 'w2', 'worker'));
+  await honest.open();
+  const agent = new TestAgent(t, server, identity);
+  await agent.open();
+  agent.report(1, { own: { state: 'running', message: 'x'.repeat(5 * 1024 * 1024) } });
+  t.match(await agent.ended, { code: 'resource-exhausted' });
+  for (const descriptionJson of ['{"Hostname":1}', `{"Hostname":"${'x'.repeat(70_000)}"}`, '['.repeat(60_000)]) {
+    const next = new TestAgent(t, server, identity);
+    const description = { descriptionJson, advertiseAddr: '', engineError: '', managerAddr: '', wireguardKey: '' };
+    next.say({ $case: 'hello', value: { contentKey: next.contents.contentKey, description } });
+    t.match(await next.ended, { code: 'invalid-argument' });
+  }
+  honest.report(1, { foreign: { state: 'running' } });
+  await honest.take('statusAck');
+  t.equal(replica.view.task('foreign')?.status.state, 'running');
+  t.equal(replica.view.task('own')?.status.state, 'assigned');
+});
