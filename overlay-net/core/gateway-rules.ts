@@ -113,6 +113,8 @@ function chains({ bridge, tunnel, hairpin, subnet: { subnet, gateway } }: Gatewa
     // would be delivered as it is, before anything could translate it.
     'chain arriving {',
     '  type nat hook prerouting priority dstnat; policy accept;',
+    // Tasks ask their host for names, whatever is published.
+    `  iifname "${bridge}" ip daddr ${gateway} meta l4proto { tcp, udp } th dport 53 accept`,
     '  fib daddr type local jump published',
     '  ip daddr @entries jump published',
     '}',

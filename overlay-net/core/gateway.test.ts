@@ -88,7 +88,7 @@ const peer = fc.integer({ min: 1, max: 6 }).map((index): GatewayPeer => {
     subnet,
     gateway,
     mac: `02:${index}`,
-    mark: ENTRY_MARK + index,
+    mark: ENTRY_MARK + 0xe000 + index,
   };
 });
 const peers = fc.uniqueArray(peer, { selector: ({ nodeId }) => nodeId });

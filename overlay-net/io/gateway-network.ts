@@ -11,6 +11,7 @@ import {
 import { ApiaryError, type Clock, messageOf, systemCodeOf } from '@apiary/std';
 import {
   confinedTasks,
+  type GatewayFilter,
   type GatewayPeer,
   type GatewaySubnet,
   gatewayPeers,
@@ -20,10 +21,10 @@ import {
   macOf,
   type NetworkState,
   overlap,
-  type PortRow,
   parseIpv4Prefix,
   portRows,
   readGatewaySubnet,
+  type TunnelEnd,
   tunnelEnd,
 } from '../core/index.js';
 import { GATEWAY_HAIRPIN, GATEWAY_PROTOCOL, GATEWAY_TUNNEL, GatewayTunnel } from './gateway-tunnel.js';
@@ -78,8 +79,11 @@ export class GatewayNetwork {
   #mtu = LONGEST_MTU;
   #state: NetworkState | undefined;
   #hostPorts: readonly HostPort[] | undefined;
-  #peers: GatewayPeer[] = [];
-  #rows: PortRow[] = [];
+  /** What was made of these. */
+  #wanted: { ways: { end: TunnelEnd | undefined; peers: GatewayPeer[] }; filter: GatewayFilter } | undefined;
+  #arranging: Promise<void> = Promise.resolve();
+  /** The last attempt failed: it is not to wait for the next change. */
+  #isFilterBehind = false;
 
   /**
    * Resolves when tasks can be attached.
@@ -131,7 +135,6 @@ export class GatewayNetwork {
    */
   async apply(state: NetworkState): Promise<void> {
     this.#state = state;
-    this.#peers = gatewayPeers(state);
     await this.#arrange();
   }
 
@@ -191,26 +194,42 @@ export class GatewayNetwork {
     await this.#netlink.close();
   }
 
-  async #arrange(): Promise<void> {
-    // Half of it would take away what an earlier process made of the other half.
-    if (this.#state === undefined || this.#hostPorts === undefined) return;
-    const { selfId, publishedPorts } = this.#state;
-    this.#rows = portRows({ selfId, publishedPorts }, this.#peers, this.#hostPorts);
-    this.#filter.want({ peers: this.#peers, ports: this.#rows, confined: confinedTasks(this.#state) });
-    // The way there is before what leads to it.
-    await this.#linkUpkeep.now();
-    await this.#filterUpkeep.now();
+  /** One after the other, and only what differs from the last time. */
+  #arrange(): Promise<void> {
+    this.#arranging = this.#arranging.then(async () => {
+      // Half of it would take away what an earlier process made of the other half.
+      if (this.#state === undefined || this.#hostPorts === undefined) return;
+      const { selfId, publishedPorts } = this.#state;
+      const peers = gatewayPeers(this.#state);
+      const rows = portRows({ selfId, publishedPorts }, peers, this.#hostPorts);
+      const wanted = {
+        ways: { end: tunnelEnd(this.#state), peers },
+        filter: { peers, ports: rows, confined: confinedTasks(this.#state) },
+      };
+      const before = this.#wanted;
+      this.#wanted = wanted;
+      // The way there is before what leads to it.
+      if (!isSame(wanted.ways, before?.ways)) await this.#linkUpkeep.now();
+      if (isSame(wanted.filter, before?.filter)) return;
+      this.#filter.want(wanted.filter);
+      await this.#filterUpkeep.now();
+    });
+    return this.#arranging;
   }
 
   async #ensureAllLinks(): Promise<string[]> {
+    if (this.#isFilterBehind) this.#filterUpkeep.ask();
     const repaired = await this.#ensureLinks();
-    if (this.#state === undefined || this.#hostPorts === undefined) return repaired;
-    return [...repaired, ...(await this.#tunnel.ensure(tunnelEnd(this.#state), this.#peers))];
+    if (this.#wanted === undefined) return repaired;
+    const { end, peers } = this.#wanted.ways;
+    return [...repaired, ...(await this.#tunnel.ensure(end, peers))];
   }
 
   async #ensureFilter(): Promise<string[]> {
+    this.#isFilterBehind = true;
     const repaired = await this.#filter.ensure();
-    if (this.#state !== undefined && this.#hostPorts !== undefined) await this.#flows.redirect(this.#rows, this.#peers);
+    if (this.#wanted !== undefined) await this.#flows.redirect(this.#wanted.filter.ports, this.#wanted.ways.peers);
+    this.#isFilterBehind = false;
     return repaired;
   }
 
@@ -378,4 +397,8 @@ async function deleteLink(netlink: Netlink, name: string): Promise<void> {
 
 function portName(address: string): string {
   return `${PORT_PREFIX}${hexadecimal(address)}`;
+}
+
+function isSame(a: unknown, b: unknown): boolean {
+  return JSON.stringify(a) === JSON.stringify(b);
 }

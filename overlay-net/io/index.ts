@@ -3,6 +3,6 @@
  * the namespaces of containers.
  */
 export * from './gateway-network.js';
+export { HostVips, type HostVipsOptions, removeHostVips } from './host-vips.js';
 export { type Asker, NameServer, type NameServerOptions } from './name-server.js';
 export { OverlayNetwork, type OverlayNetworkOptions, removeOverlayNetwork } from './overlay-network.js';
-export * from './vip-balancer.js';

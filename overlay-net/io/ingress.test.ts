@@ -261,6 +261,17 @@ t.test('published ports', { skip }, async (t) => {
     }
   });
 
+  await t.test('but for names, which tasks ask their host for', async (t) => {
+    const names = await one.talk(
+      t,
+      `require('net').createServer((s) => s.end('names\\n')).listen(53, '${one.gateway}', () => console.log('up'))`,
+    );
+    t.equal(await names.hear(), 'up');
+    await publish(http, dns, port('tcp', 8081, 80, 'a'), port('tcp', 53, 80, 'a'));
+    t.equal(task('idle').ask(one.gateway, 53), 'names');
+    t.equal(client.ask(one.address, 53), `a ${OUTSIDE}`);
+  });
+
   await t.test('and are the only way to a task, but from the hosts', async (t) => {
     const [a, b, idle] = [task('a'), task('b'), task('idle')];
     for (const from of [b, idle]) t.equal(from.ask(a.address, 80), '', 'from another task');

@@ -6,14 +6,17 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import {
   attachedPrograms,
+  BpfMap,
   BpfProgram,
   bpfIds,
   createNetworkNamespace,
   deleteNetworkNamespace,
   networkNamespaceCookie,
 } from '@apiary/agent-native';
+import { VirtualClock } from '@apiary/std';
 import t, { type Test } from 'tap';
-import type { VipMember, VipRow } from '../core/index.js';
+import type { NetworkState, VipMember, VipRow } from '../core/index.js';
+import { HostVips } from './host-vips.js';
 import { VipBalancer } from './vip-balancer.js';
 
 /** This file runs in a network namespace of its own. */
@@ -110,6 +113,32 @@ const asking = (times: number) => `
 
 const distinct = (output: string): string[] => [...new Set(output.split('\n'))].sort();
 
+/** A network whose one service runs as one task, and another task of this host. */
+function networkState(asker: Task, backend: Task): NetworkState {
+  const networkId = 'n';
+  const network = { networkId, name: 'n', vni: VNI, subnet: '', gateway: '', internal: false };
+  const endpoint = { taskId: 't', serviceId: 's', nodeId: 'self', address: backend.address, taskName: '', aliases: [] };
+  const task = { taskId: 'a', serviceId: 'x', gatewayAddress: '', namespace: 1, namespaceCookie: asker.cookie };
+  return {
+    selfId: 'self',
+    dataPathPort: 4789,
+    networks: new Map([[networkId, { ...network, attachable: false, encrypted: false, mtu: 0, engineNetwork: '' }]]),
+    endpointSets: new Map([
+      [
+        networkId,
+        {
+          version: 1,
+          endpoints: new Map([['t', { ...endpoint, live: true }]]),
+          services: new Map([['s', { serviceId: 's', name: 's', vip: VIP, aliases: [] }]]),
+        },
+      ],
+    ]),
+    nodes: new Map(),
+    publishedPorts: new Map(),
+    tasks: new Map([['a', { ...task, attachments: [{ networkId, address: asker.address, aliases: [] }] }]]),
+  };
+}
+
 t.test('sockets that connect to a VIP', { skip }, async (t) => {
   const cgroup = cgroupOf(t);
   const directory = mkdtempSync(join(tmpdir(), 'apiary-vip-'));
@@ -194,6 +223,30 @@ t.test('sockets that connect to a VIP', { skip }, async (t) => {
     await balancer.ensure(row(one), members);
     t.same(await balancer.ensure(row(one), members.slice(1)), ['who may use VIPs']);
     t.same(await balancer.ensure(row(one), members), ['who may use VIPs']);
+  });
+
+  await t.test('are looked after by a host that is told of its networks', async (t) => {
+    balancer.close();
+    const clock = new VirtualClock();
+    const heard: string[] = [];
+    const logger = { info: (fields: object) => heard.push(JSON.stringify(fields)), warn: () => t.fail() };
+    const vips = await HostVips.open({ ...options, clock, logger });
+    t.teardown(() => vips.close());
+    t.same(distinct(await runIn(cgroup, asker, connecting(2))), [`${one.address} ${VIP}`], 'it has not been told yet');
+    await vips.apply(networkState(asker, two));
+    t.same(distinct(await runIn(cgroup, asker, connecting(2))), [`${two.address} ${VIP}`]);
+    const vipsMap = await BpfMap.openPinned(join(options.directory, 'vip-1', 'vips'));
+    t.teardown(() => vipsMap.close());
+    await vipsMap.deleteMany((await vipsMap.entries()).map(({ key }) => key));
+    while (heard.length === 0) {
+      clock.advance(1_000);
+      await new Promise<void>((resolve) => setImmediate(resolve));
+    }
+    t.same(distinct(await runIn(cgroup, asker, connecting(2))), [`${two.address} ${VIP}`]);
+    await vips.close();
+    vipsMap.close();
+    balancer = new VipBalancer(options);
+    await balancer.ensure(row(one), members);
   });
 
   await t.test('leave nothing once the last VIP is gone', async (t) => {

@@ -48,6 +48,25 @@ export class VipBalancer {
   readonly #cgroup: string | undefined;
   #held: { maps: VipMaps; links: Map<BpfAttachType, BpfLink> } | undefined;
 
+  /** Whether this host's kernel can have VIPs. @throws Error that says why not */
+  static async probe(): Promise<void> {
+    await cgroupRoot();
+    const make = (type: 'hash' | 'lru-hash', bytes: { key: number; value: number }) =>
+      BpfMap.create({ type, keyBytes: bytes.key, valueBytes: bytes.value, maxEntries: 1 });
+    const maps = {
+      vips: await make('hash', VIP_BYTES),
+      members: await make('hash', MEMBER_BYTES),
+      origins: await make('lru-hash', ORIGIN_BYTES),
+    };
+    try {
+      for (const [attachType, instructions] of vipPrograms(maps)) {
+        (await BpfProgram.load({ type: 'cgroup-sock-addr', attachType, instructions })).close();
+      }
+    } finally {
+      for (const map of Object.values(maps)) map.close();
+    }
+  }
+
   constructor({ directory, cgroup }: VipBalancerOptions) {
     this.#directory = directory;
     this.#cgroup = cgroup;

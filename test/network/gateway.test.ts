@@ -3,6 +3,10 @@ import t, { type Test } from 'tap';
 import { Cluster, type PlacedContainer, serviceSpec, skipWithoutHosts } from '../cluster/cluster.js';
 import { type Host, type LongRunning, unixRequest, until } from '../hosts/index.js';
 
+/** A task that says on port 80, as a web page, who asks. */
+const WHO = `mkdir -p /www/cgi-bin && printf '#!/bin/sh\\necho; echo $REMOTE_ADDR | tr -d []f | sed s/^:*//' > /www/cgi-bin/who
+  chmod +x /www/cgi-bin/who && exec httpd -f -p 80 -h /www`;
+
 t.setTimeout(400_000);
 t.test('the gateway network', { skip: skipWithoutHosts }, async (t) => {
   const cluster = await Cluster.up(t, 3);
@@ -199,12 +203,44 @@ t.test('the gateway network', { skip: skipWithoutHosts }, async (t) => {
     await run(t, 'web');
   });
 
-  await t.test('is left to the engine for tasks with ports of the host', async (t) => {
-    const Ports = [{ TargetPort: 80, PublishedPort: 8080, PublishMode: 'host' as const, Protocol: 'tcp' as const }];
-    const script = 'while :; do echo hello | nc -l -p 80; done';
-    const [container] = await run(t, 'web', { endpoint: { Ports }, script });
-    t.equal(addressOf(container as PlacedContainer), '');
-    t.equal(await on(other, `busybox nc -w2 ${entry.address} 8080 </dev/null`), 'hello');
+  await t.test('leads from ports of the host to its tasks, which see who connects', async (t) => {
+    const Ports = [
+      { TargetPort: 80, PublishedPort: 8080, PublishMode: 'host' as const, Protocol: 'tcp' as const },
+      { TargetPort: 80, PublishMode: 'host' as const, Protocol: 'tcp' as const },
+    ];
+    const [container] = await run(t, 'web', { endpoint: { Ports }, script: WHO });
+    t.not(addressOf(container as PlacedContainer), '');
+    const asks = (host: Host, address: string, port = 8080) =>
+      on(host, `curl -sm5 http://${address}:${port}/cgi-bin/who`);
+    await until('an answer', () => asks(entry, entry.address).catch(() => ''));
+    t.equal(await asks(other, entry.address), other.address, 'from another host');
+    t.equal(await asks(entry, entry.address), entry.address, 'from the host itself');
+    t.match(await asks(entry, '127.0.0.1'), /^10\.224\.\d+\.1$/, 'by localhost');
+    const [task] = await cluster.tasks('web');
+    const bound = task?.Status.PortStatus?.Ports?.map(({ PublishedPort = 0 }) => PublishedPort) ?? [];
+    t.same(bound[0], 8080);
+    t.ok((bound[1] ?? 0) >= 30_000);
+    t.equal(await asks(other, entry.address, bound[1]), other.address, 'also by the port that was found');
+
+    await entry.killSwarmd();
+    t.equal(await asks(other, entry.address), other.address, 'while swarmd is away');
+    await entry.startSwarmd();
+    await cluster.nodeIs(1, 'ready');
+    t.equal(await asks(other, entry.address), other.address, 'and when it is back');
+    await on(entry, 'nft flush chain inet apiary tcp_8080');
+    await until('the port to be back', () => asks(other, entry.address).catch(() => ''));
+
+    await cluster.remove('web');
+    await listener(t, entry, 8080);
+    await create(t, 'taken', { endpoint: { Ports: Ports.slice(0, 1) }, maxAttempts: 0 });
+    const [failed] = await until('the task to fail', async () => {
+      const tasks = (await cluster.tasks('taken')).filter(({ Status }) => Status.Err !== undefined);
+      return tasks.length > 0 && tasks;
+    });
+    t.match(
+      failed?.Status.Err,
+      /^starting container failed: listen tcp4 0\.0\.0\.0:8080: bind: address already in use$/,
+    );
   });
 
   await t.test('goes with the node’s membership', async (t) => {

@@ -212,11 +212,6 @@ t.test('networks: overlay networks are asked of the host, those of the engine by
   }
   const both = task(template, { networks: [at('front'), at('host', 'host')] });
   t.throws(() => containerConfigOf(both, NODE), { message: /network "host" is the engine's/ });
-  const Ports = [{ TargetPort: 80, PublishMode: 'host' as const }];
-  const published = task(template, { networks: [at('front')], endpoint: { Ports } });
-  t.throws(() => containerConfigOf(published, NODE), {
-    message: /has ports in host mode cannot be on network "front"/,
-  });
 });
 
 t.test('secrets and configs are files, each bound for reading at its place', async (t) => {
@@ -322,7 +317,8 @@ t.test('a task is for the gateway network unless only the engine’s own will do
   const wish = (spec: object, endpoint?: object) =>
     containerConfigOf({ ...task({ ContainerSpec: spec }), ...(endpoint && { endpoint }) }, NODE).gateway;
   const dns = { nameservers: [], search: [], options: [] };
-  t.same(wish({}), { hostname: '', hosts: [], dns, networks: [], files: ['hosts', 'resolvConf'] });
+  const files = ['hosts', 'resolvConf'];
+  t.same(wish({}), { hostname: '', hosts: [], dns, networks: [], ports: [], isPublished: false, files });
   const asked = wish({
     Hostname: '{{.Service.Name}}-1',
     Hosts: ['192.0.2.9 db db.lan', 'host-gateway up'],
@@ -342,24 +338,32 @@ t.test('a task is for the gateway network unless only the engine’s own will do
   });
   t.same(wish(mounts('/etc/hosts/'))?.files, ['resolvConf'], 'what it mounts itself is left to it');
   t.equal(wish(mounts('/etc/hosts', '/etc/resolv.conf')), undefined, 'with nothing to mount there is no gate');
-  t.ok(wish({}, { Ports: [{ TargetPort: 80, PublishedPort: 80, PublishMode: 'ingress' }] }));
-  t.equal(
-    wish({}, { Ports: [{ TargetPort: 80, PublishMode: 'host' }] }),
-    undefined,
-    'its port mapping is the engine’s',
-  );
+  const everywhere = { TargetPort: 80, PublishedPort: 80, PublishMode: 'ingress' };
+  t.match(wish({}, { Ports: [everywhere] }), { ports: [], isPublished: true });
+  t.match(wish({}, { Ports: [everywhere, { TargetPort: 81, PublishMode: 'host' }] }), {
+    ports: [{ protocol: 'tcp', targetPort: 81, publishedPort: 0 }],
+    isPublished: true,
+  });
 });
 
 t.test('what is for the gateway network has no other, and its files', async (t) => {
-  const config = containerConfigOf(task({ ContainerSpec: { Hosts: ['192.0.2.9 db'], Labels: { a: 'b' } } }), NODE);
-  const place = { address: '10.224.3.2', gatePath: '/gate/t4sk', pathOf: (file: string) => `/files/${file}` };
+  const endpoint = { Ports: [{ TargetPort: 80, PublishMode: 'host' as const }] };
+  const template = { ContainerSpec: { Hosts: ['192.0.2.9 db'], Labels: { a: 'b' } } };
+  const config = containerConfigOf({ ...task(template), endpoint }, NODE);
+  const place = {
+    address: '10.224.3.2',
+    ports: [{ protocol: 'tcp', publishedPort: 32_767, targetPort: 80 }],
+    gatePath: '/gate/t4sk',
+    pathOf: (file: string) => `/files/${file}`,
+  };
   const { body } = withGateway(config, place);
   t.match(body, {
     NetworkDisabled: true,
-    Labels: { a: 'b', 'apiary.gateway.address': '10.224.3.2' },
+    Labels: { a: 'b', 'apiary.gateway.address': '10.224.3.2', 'apiary.gateway.ports': 'tcp/32767:80' },
     HostConfig: {
       ExtraHosts: ['db:192.0.2.9'],
       Binds: ['/gate/t4sk:/etc/hosts', '/files/resolvConf:/etc/resolv.conf'],
+      PortBindings: {},
     },
   });
   const own = containerConfigOf(task({ ContainerSpec: { Mounts: [{ Source: '/x', Target: '/etc/hosts' }] } }), NODE);

@@ -2,7 +2,6 @@ import {
   type ContainerSpec,
   contentKey,
   contentReferences,
-  type EndpointSpec,
   expandContainerSpec,
   genericResourceEnv,
   type TaskTemplate,
@@ -20,6 +19,7 @@ import {
   type GatewayWish,
   TASK_LABELS,
 } from './container.js';
+import { hostPortsOf } from './host-ports.js';
 import { familiarReference } from './image-reference.js';
 
 /** What a task's templates may ask of the node that runs it. */
@@ -52,7 +52,11 @@ export function containerConfigOf(task: AssignedTask, node: NodeFacts): Containe
   };
   const spec = expandContainerSpec(given, facts);
   const files = contentFiles(given, task.contentIds);
-  const ports = hostPorts(task.endpoint);
+  const ports = hostPortsOf(task.endpoint).map(({ protocol, targetPort, publishedPort }) => ({
+    key: `${targetPort}/${protocol}`,
+    // Empty: the engine picks one.
+    hostPort: publishedPort > 0 ? String(publishedPort) : '',
+  }));
   const body = {
     ...only({
       Hostname: spec.Hostname,
@@ -71,7 +75,7 @@ export function containerConfigOf(task: AssignedTask, node: NodeFacts): Containe
     ...(ports.length > 0 && { ExposedPorts: Object.fromEntries(ports.map(({ key }) => [key, {}])) }),
     HostConfig: { ...hostConfig(task.template, spec, ports), ...engineNetwork(task) },
   };
-  const gateway = gatewayWish(task, spec, files, ports.length > 0);
+  const gateway = gatewayWish(task, spec, files);
   return {
     name,
     taskId: task.id,
@@ -89,23 +93,22 @@ function engineNetwork({ networks = [] }: AssignedTask): { NetworkMode: string }
   throw new ApiaryError('unimplemented', `network "${named.name}" is the engine's: a task on it can be on no other`);
 }
 
-/** Undefined for what only the engine's own network can give: its ports on the host, or a place that is ours to mount at. */
+/** Undefined for one on a network of the engine's, or without a place for us to mount at. */
 function gatewayWish(
   task: AssignedTask,
   spec: ContainerSpec,
   contentFiles: readonly ContentFile[],
-  hasHostPorts: boolean,
 ): GatewayWish | undefined {
   const networks = task.networks ?? [];
   if (networks.some((network) => network.engineNetwork !== '')) return undefined;
   const mounted = new Set(spec.Mounts?.map(({ Target = '' }) => Target.replace(/\/+$/, '')));
   for (const { path } of contentFiles) mounted.add(path);
   const files = (Object.keys(GATEWAY_FILES) as GatewayFile[]).filter((file) => !mounted.has(GATEWAY_FILES[file]));
-  if (hasHostPorts || files.length === 0) {
+  if (files.length === 0) {
     const [overlay] = networks;
     if (overlay === undefined) return undefined;
-    const reason = hasHostPorts ? 'has ports in host mode' : 'mounts both /etc/hosts and /etc/resolv.conf itself';
-    throw new ApiaryError('unimplemented', `a task that ${reason} cannot be on network "${overlay.name}"`);
+    const what = 'a task that mounts both /etc/hosts and /etc/resolv.conf itself';
+    throw new ApiaryError('unimplemented', `${what} cannot be on network "${overlay.name}"`);
   }
   const { Nameservers = [], Search = [], Options = [] } = spec.DNSConfig ?? {};
   return {
@@ -113,6 +116,8 @@ function gatewayWish(
     hosts: spec.Hosts?.flatMap(hostEntries) ?? [],
     dns: { nameservers: Nameservers, search: Search, options: Options },
     networks: networks.map(({ networkId, address, aliases }) => ({ networkId, address, aliases })),
+    ports: hostPortsOf(task.endpoint),
+    isPublished: (task.endpoint?.Ports ?? []).length > 0,
     files,
   };
 }
@@ -199,16 +204,6 @@ function refuseUnsupported({ template, networks = [] }: AssignedTask, spec: Cont
 function hostEntries(entry: string): HostEntry[] {
   const [address = '', ...names] = entry.trim().split(/\s+/);
   return names.map((name) => ({ name, address }));
-}
-
-function hostPorts(endpoint: EndpointSpec | undefined): { key: string; hostPort: string }[] {
-  return (endpoint?.Ports ?? [])
-    .filter((port) => port.PublishMode === 'host')
-    .map(({ TargetPort = 0, PublishedPort = 0, Protocol }) => ({
-      key: `${TargetPort}/${Protocol || 'tcp'}`,
-      // Empty: the engine picks one.
-      hostPort: PublishedPort > 0 ? String(PublishedPort) : '',
-    }));
 }
 
 function securityOptions(privileges: ContainerSpec['Privileges']): string[] {

@@ -1,5 +1,6 @@
 import type { ContentKind, TemplateFacts } from '@apiary/api/model';
 import type { DnsWishes, HostEntry, TaskAttachment } from '@apiary/overlay-net/core';
+import type { TaskPort } from './host-ports.js';
 
 /** What the engine is told: its own words, made from a task's spec. */
 export interface ContainerConfig {
@@ -44,6 +45,10 @@ export interface GatewayWish {
   dns: DnsWishes;
   /** The overlay networks that it is on beside, in the order of its interfaces. */
   networks: TaskAttachment[];
+  /** Of the host, in host mode. */
+  ports: TaskPort[];
+  /** Something of it is published, on its host or on every one. */
+  isPublished: boolean;
   /** Which of the files it does not bring itself, by a mount of its own: at least one. */
   files: GatewayFile[];
 }
@@ -86,6 +91,9 @@ export const TASK_LABELS = {
 
 /** Says which address on the gateway network a container was created with. */
 export const GATEWAY_ADDRESS_LABEL = 'apiary.gateway.address';
+
+/** Says which ports of its host lead to it: see `readPortsLabel`. */
+export const GATEWAY_PORTS_LABEL = 'apiary.gateway.ports';
 
 /** Says which overlay networks it was created for: JSON, the networks' ids and its addresses on them in order. */
 export const NETWORKS_LABEL = 'apiary.networks';

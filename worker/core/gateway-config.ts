@@ -2,14 +2,18 @@ import {
   type ContainerConfig,
   GATEWAY_ADDRESS_LABEL,
   GATEWAY_FILES,
+  GATEWAY_PORTS_LABEL,
   type GatewayFile,
   type GatewayWish,
   NETWORKS_LABEL,
 } from './container.js';
+import { type TaskPort, writePortsLabel } from './host-ports.js';
 
 /** Where on the host the files of a container on the gateway network are. */
 export interface GatewayPlace {
   address: string;
+  /** Of the host, each with its number. */
+  ports: readonly TaskPort[];
   /** The path that leads to the first of the files, and that holds up whoever goes along it until the network is there. */
   gatePath: string;
   pathOf: (file: GatewayFile) => string;
@@ -30,8 +34,14 @@ export function withGateway(config: ContainerConfig, place: GatewayPlace): Conta
     body: {
       ...body,
       NetworkDisabled: true,
-      Labels: { ...objectOf(body['Labels']), [GATEWAY_ADDRESS_LABEL]: place.address, ...networksLabel(gateway) },
-      HostConfig: { ...objectOf(body['HostConfig']), Binds: binds },
+      Labels: {
+        ...objectOf(body['Labels']),
+        [GATEWAY_ADDRESS_LABEL]: place.address,
+        ...(place.ports.length > 0 && { [GATEWAY_PORTS_LABEL]: writePortsLabel(place.ports) }),
+        ...networksLabel(gateway),
+      },
+      // The engine would bind no port for a container without a network.
+      HostConfig: { ...objectOf(body['HostConfig']), Binds: binds, PortBindings: {} },
     },
   };
 }

@@ -31,6 +31,7 @@ const ENGINE_PATIENCE_MS = 1_000;
 /** Until the engine has answered, or failed to. */
 const NOT_HEARD_OF = 'no answer yet';
 const GATEWAY_TROUBLE_LABEL = 'apiary.gateway.trouble';
+const VIP_TROUBLE_LABEL = 'apiary.vips.trouble';
 
 export interface AgentOptions {
   /** Who this node is; asked anew at each attempt, since certificates are renewed. Always of the same node. */
@@ -335,16 +336,21 @@ class WorkerAgent implements Agent {
     return update;
   }
 
-  /** Where tasks are not on the gateway network, a label among the engine's own says why. */
+  /** Where tasks are not on the gateway network, or VIPs lead nowhere, a label among the engine's own says why. */
   #describedHost(): HostDescription {
     const host = {
       ...withGenericResources(this.#host, this.#options.genericResources ?? []),
       ...this.#trusted(),
     };
-    const trouble = this.#network?.trouble ?? '';
-    if (trouble === '') return host;
+    const { trouble = '', vipTrouble = '' } = this.#network ?? {};
+    if (trouble === '' && vipTrouble === '') return host;
     const { Engine } = host;
-    return { ...host, Engine: { ...Engine, Labels: { ...Engine.Labels, [GATEWAY_TROUBLE_LABEL]: trouble } } };
+    const Labels = {
+      ...Engine.Labels,
+      ...(trouble !== '' && { [GATEWAY_TROUBLE_LABEL]: trouble }),
+      ...(vipTrouble !== '' && { [VIP_TROUBLE_LABEL]: vipTrouble }),
+    };
+    return { ...host, Engine: { ...Engine, Labels } };
   }
 
   /** Whom this node trusts, and who signed its certificate. */

@@ -4,10 +4,13 @@ import {
   type ContainerConfig,
   type EngineContainer,
   GATEWAY_ADDRESS_LABEL,
+  GATEWAY_PORTS_LABEL,
   LogFrames,
   NETWORKS_LABEL,
   networksOfLabel,
+  readPortsLabel,
   TASK_LABELS,
+  writePortsLabel,
 } from '../core/index.js';
 import type { Engine, EngineEvent, HostDescription, LogsOptions, OutputLine } from './engine.js';
 import { EngineHttp } from './engine-http.js';
@@ -280,9 +283,11 @@ function containerRootOf({ SecurityOptions, DockerRootDir = '' }: EngineInfo): {
 }
 
 /** One made for an agent that was killed may have an address that is another's by now; one that was started has it. */
-function isAsAsked({ state, gatewayAddress }: EngineContainer, body: ContainerConfig['body']): boolean {
+function isAsAsked({ state, gatewayAddress, ports }: EngineContainer, body: ContainerConfig['body']): boolean {
   const labels = body['Labels'] as Record<string, string> | undefined;
-  return state !== 'created' || gatewayAddress === labels?.[GATEWAY_ADDRESS_LABEL];
+  if (state !== 'created') return true;
+  const isSame = gatewayAddress === labels?.[GATEWAY_ADDRESS_LABEL];
+  return isSame && writePortsLabel(ports) === (labels?.[GATEWAY_PORTS_LABEL] ?? '');
 }
 
 function readContainer({ Id, Config, State = {}, NetworkSettings }: ContainerInspection): EngineContainer | undefined {
@@ -291,6 +296,7 @@ function readContainer({ Id, Config, State = {}, NetworkSettings }: ContainerIns
   if (taskId === undefined) return undefined;
   const state = stateOf(State.Status);
   const gatewayAddress = labels[GATEWAY_ADDRESS_LABEL];
+  const portsLabel = labels[GATEWAY_PORTS_LABEL];
   // The engine calls every container that has ended unhealthy.
   const health = state === 'running' ? State.Health?.Status : undefined;
   return {
@@ -304,7 +310,7 @@ function readContainer({ Id, Config, State = {}, NetworkSettings }: ContainerIns
     error: State.Error ?? '',
     ...((health === 'starting' || health === 'healthy' || health === 'unhealthy') && { health }),
     ...(gatewayAddress !== undefined && { gatewayAddress, networks: networksOfLabel(labels[NETWORKS_LABEL]) }),
-    ports: readPorts(NetworkSettings?.Ports ?? {}),
+    ports: portsLabel === undefined ? readPorts(NetworkSettings?.Ports ?? {}) : readPortsLabel(portsLabel),
   };
 }
 

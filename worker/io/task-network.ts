@@ -4,6 +4,8 @@ import type { AssignedNetworks, ContainerConfig, EngineContainer } from '../core
 export interface TaskNetwork {
   /** Empty while it works; else why tasks that are created from now on are on the engine's own bridge. */
   readonly trouble: string;
+  /** Empty while VIPs lead to tasks; else why names stand for tasks themselves on this node. */
+  readonly vipTrouble: string;
   /** The managers say which addresses this node's tasks have; empty: none. */
   use(subnet: string): void;
   /**
@@ -33,6 +35,8 @@ export interface TaskNetwork {
   start(config: ContainerConfig, containerId: string, start: () => Promise<void>): Promise<'started' | 'unreached'>;
   /** What the managers know of the cluster's networks, and which tasks of this node are on them. */
   apply(state: AssignedNetworks): void;
+  /** Resolves when a task may be stopped: nobody is led to it any more, or should have been by now. */
+  withdrawn(taskId: string, serviceId: string): Promise<void>;
   /** Ends it. What runs keeps its network. */
   close(): Promise<void>;
   /** Ends it and takes away all of it: no task of this node is left. */

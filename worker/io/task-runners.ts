@@ -318,6 +318,7 @@ export class TaskRunners {
         run.stale = true;
         break;
       case 'stop':
+        await this.#options.network?.withdrawn(run.id, task?.serviceId ?? '');
         await this.#stops.run(() => engine.stop(containerId, stopGraceMs(task)));
         run.stale = true;
         break;

@@ -2,13 +2,13 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync }
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { GateOptions, NamespaceRef } from '@apiary/agent-native';
-import type { AssignedNetwork, LocalTask, NetworkState, TaskAttachment } from '@apiary/overlay-net/core';
+import type { AssignedNetwork, HostPort, LocalTask, NetworkState, TaskAttachment } from '@apiary/overlay-net/core';
 import type { Asker, NameServerOptions } from '@apiary/overlay-net/io';
 import { ApiaryError, type Clock, SeededRng, VirtualClock } from '@apiary/std';
 import { ChannelCredentials } from '@grpc/grpc-js';
 import { pino } from 'pino';
 import t, { type Test } from 'tap';
-import type { AssignedNetworks, ContainerConfig, EngineContainer } from '../../core/index.js';
+import type { AssignedNetworks, ContainerConfig, EngineContainer, TaskPort } from '../../core/index.js';
 import { startAgent } from '../agent.js';
 import { FakeEngine } from '../fake-engine.js';
 import { FakeManager } from '../fake-manager.js';
@@ -29,6 +29,10 @@ class FakeSystem implements GatewaySystem {
   /** What was done to overlay networks and names. */
   readonly overlay: string[] = [];
   local: LocalTask[] = [];
+  published: string[] = [];
+  hostPorts: string[] = [];
+  readonly reserved = new Set<number>();
+  cookies: (bigint | undefined)[] = [];
   readonly askers = new Map<string, readonly string[]>();
 
   async openGate(options: GateOptions) {
@@ -48,6 +52,12 @@ class FakeSystem implements GatewaySystem {
       isAttached: async (address: string) => this.attached.some((each) => each.endsWith(` ${address}`)),
       look: () => {
         this.looks++;
+      },
+      apply: async ({ publishedPorts }: NetworkState) => {
+        this.published = [...publishedPorts.keys()];
+      },
+      publish: async (ports: readonly HostPort[]) => {
+        this.hostPorts = ports.map(({ publishedPort, gatewayAddress }) => `${publishedPort} ${gatewayAddress}`);
       },
       close: async () => {},
     };
@@ -71,6 +81,30 @@ class FakeSystem implements GatewaySystem {
       close: async () => {},
     };
   }
+
+  async openVips() {
+    if (this.refuse === 'vips') throw new Error('no BPF here');
+    return {
+      apply: async ({ tasks }: NetworkState) => {
+        this.cookies = Array.from(tasks.values(), ({ namespaceCookie }) => namespaceCookie);
+      },
+      close: async () => {},
+    };
+  }
+
+  async removeVips() {
+    this.isRemoved = true;
+  }
+
+  async cookieOf(pid: number) {
+    return BigInt(pid);
+  }
+
+  readonly reserve = async (_protocol: string, port: number) => {
+    if (this.reserved.has(port)) throw Object.assign(new Error('in use'), { code: 'EADDRINUSE' });
+    this.reserved.add(port);
+    return { release: () => void this.reserved.delete(port) };
+  };
 
   async openNames({ address }: NameServerOptions) {
     this.overlay.push(`names at ${address}`);
@@ -123,7 +157,7 @@ function setting(t: Test, refuse = '') {
   return { directory, system, troubles, clock, network: make(), make };
 }
 
-function config(taskId: string, networks: TaskAttachment[] = []): ContainerConfig {
+function config(taskId: string, networks: TaskAttachment[] = [], ports: TaskPort[] = []): ContainerConfig {
   return {
     name: `web.1.${taskId}`,
     taskId,
@@ -133,6 +167,8 @@ function config(taskId: string, networks: TaskAttachment[] = []): ContainerConfi
       hosts: [{ name: 'db', address: '192.0.2.9' }],
       dns: { nameservers: ['192.0.2.1'], search: [], options: [] },
       networks,
+      ports,
+      isPublished: ports.length > 0,
       files: ['hosts', 'resolvConf'],
     },
   };
@@ -367,6 +403,7 @@ t.test('an agent runs a task on the engine’s own network when nobody came thro
 });
 
 const FRONT: TaskAttachment = { networkId: 'front', address: '10.0.0.3', aliases: [] };
+const PUBLISHED = { protocol: 'tcp', publishedPort: 80, targetPort: 80, serviceId: 's', backends: [] };
 const SEALED: TaskAttachment = { networkId: 'sealed', address: '10.0.1.3', aliases: [] };
 
 function networks(tasks: Record<string, TaskAttachment[]>): AssignedNetworks {
@@ -505,3 +542,74 @@ t.test('what an earlier process attached is known again by what its container sa
 async function until(isSo: () => boolean): Promise<void> {
   while (!isSo()) await new Promise((resolve) => setImmediate(resolve));
 }
+
+t.test('ports of the host lead to a task from before it starts until it has ended', async (t) => {
+  const { network, system, make } = setting(t);
+  network.use(SUBNET);
+  network.adopt([], () => true);
+  const wanted = (...numbers: number[]): TaskPort[] =>
+    numbers.map((publishedPort) => ({ protocol: 'tcp', publishedPort, targetPort: 80 }));
+  network.apply({ ...networks({ a: [] }), publishedPorts: new Map([['tcp/32767', PUBLISHED]]) });
+  const asked = config('a', [], wanted(0, 8080));
+  const created = await network.prepare(asked);
+  t.equal(labelsOf(created)['apiary.gateway.ports'], 'tcp/32766:80,tcp/8080:80');
+  let early: string[] = [];
+  await network.start(asked, 'c', async () => {
+    early = system.hostPorts;
+    await system.walk('a', 77);
+  });
+  t.same(early, ['32766 10.224.3.2', '8080 10.224.3.2']);
+  t.same(system.published, ['tcp/32767']);
+  t.same(system.cookies, [77n]);
+
+  const rival = config('b', [], wanted(8080));
+  await network.prepare(rival);
+  await t.rejects(
+    network.start(rival, 'c', async () => void t.fail('it is not started')),
+    { code: 'failed-precondition', message: 'Bind for 0.0.0.0:8080 failed: port is already allocated' },
+  );
+  await network.close();
+
+  const later = make();
+  t.teardown(() => later.close());
+  later.use(SUBNET);
+  system.hostPorts = [];
+  const ports = wanted(32_766);
+  later.adopt([{ ...container('a', 'running', '10.224.3.2'), ports, pid: 77 }], () => true);
+  await until(() => system.hostPorts.length === 1);
+  t.same(system.hostPorts, ['32766 10.224.3.2']);
+  later.observe({ ...container('a', 'exited', '10.224.3.2'), ports });
+  await until(() => system.hostPorts.length === 0);
+});
+
+t.test(
+  'a task that is published has a way for answers, also on internal networks; and leaves before it ends',
+  async (t) => {
+    const { network, system, clock } = setting(t);
+    network.use(SUBNET);
+    const backend = { taskId: 'a', nodeId: 'n1', gatewayAddress: '10.224.3.2' };
+    const others = [{ ...backend, taskId: 'z' }];
+    const state = (backends: (typeof backend)[]): AssignedNetworks => ({
+      ...networks({ a: [SEALED] }),
+      publishedPorts: new Map([['tcp/80', { ...PUBLISHED, backends }]]),
+    });
+    network.apply(state([backend, ...others]));
+    const asked = config('a', [SEALED]);
+    if (asked.gateway !== undefined) asked.gateway.isPublished = true;
+    await network.prepare(asked);
+    await network.start(asked, 'c', async () => void (await system.walk('a', 77)));
+    t.notMatch(system.overlay.join(), 'no way out');
+    const gone = network.withdrawn('a', 's');
+    t.notOk(await settledWithin(gone));
+    network.apply(state(others));
+    while (!(await settledWithin(gone))) clock.advance(100);
+  },
+);
+
+t.test('a node that cannot have VIPs says why', async (t) => {
+  const { network, troubles } = setting(t, 'vips');
+  network.use(SUBNET);
+  await until(() => troubles.length > 0);
+  t.equal(network.vipTrouble, 'no BPF here');
+  t.equal(network.trouble, '');
+});

@@ -16,9 +16,11 @@ import {
   type ContainerConfig,
   type EngineContainer,
   type GatewayFile,
+  type TaskPort,
   withGateway,
 } from '../../core/index.js';
 import type { TaskNetwork } from '../task-network.js';
+import { Entrances } from './entrances.js';
 import { type Gateway, type GatewaySystem, LINUX } from './gateway-system.js';
 import { OverlayAttachments } from './overlay-attachments.js';
 import { TaskFiles } from './task-files.js';
@@ -43,6 +45,10 @@ interface Lease {
   readonly networks: readonly TaskAttachment[];
   /** Resolvers of its own; undefined: an earlier process knew. */
   readonly nameservers?: readonly string[];
+  /** Of this host, that lead to it. */
+  readonly ports: readonly TaskPort[];
+  /** Something of it is published: who connects may be anywhere. */
+  readonly isPublished?: boolean;
   /** Its container runs, or is about to: nobody else may have the address. */
   isHeld: boolean;
   /** Who went through the gate since the container was last to start. */
@@ -58,6 +64,7 @@ export class GateNetwork implements TaskNetwork {
   readonly #files: TaskFiles;
   readonly #gatePoint: string;
   readonly #overlays: OverlayAttachments;
+  readonly #entrances: Entrances;
   readonly #leases = new Map<string, Lease>();
   #subnet: GatewaySubnet | undefined;
   #pool: AddressPool | undefined;
@@ -76,7 +83,16 @@ export class GateNetwork implements TaskNetwork {
     this.#files = new TaskFiles(join(options.directory, 'tasks'));
     this.#gatePoint = join(options.directory, 'gate');
     const { clock, rng, logger } = options;
-    this.#overlays = new OverlayAttachments({ system: this.#system, clock, rng, logger });
+    const system = this.#system;
+    this.#entrances = new Entrances({ system, directory: options.directory, clock, logger });
+    this.#overlays = new OverlayAttachments({
+      system,
+      clock,
+      rng,
+      logger,
+      hasVips: () => this.#entrances.hasVips,
+      onState: (state) => this.#entrances.apply(state),
+    });
     this.#ready = new Promise((resolve) => {
       this.#onReady = resolve;
     });
@@ -85,6 +101,10 @@ export class GateNetwork implements TaskNetwork {
 
   get trouble(): string {
     return this.#trouble;
+  }
+
+  get vipTrouble(): string {
+    return this.#entrances.vipTrouble;
   }
 
   use(text: string): void {
@@ -109,6 +129,7 @@ export class GateNetwork implements TaskNetwork {
   adopt(containers: readonly EngineContainer[], isKnown: (taskId: string) => boolean): void {
     for (const container of containers) this.observe(container);
     this.#gateway?.look();
+    this.#entrances.complete();
     const found = new Set(containers.map(({ taskId }) => taskId));
     for (const taskId of this.#leases.keys()) if (!found.has(taskId) && !isKnown(taskId)) this.forget(taskId);
     void this.#files.list().then((taskIds) => {
@@ -117,19 +138,21 @@ export class GateNetwork implements TaskNetwork {
     });
   }
 
-  observe({ taskId, gatewayAddress, networks = [], state, pid }: EngineContainer): void {
+  observe({ taskId, gatewayAddress, networks = [], ports, state, pid }: EngineContainer): void {
     if (gatewayAddress === undefined) return;
     let lease = this.#leases.get(taskId);
     // It is the engine's word that counts for one that was started before this process knew of it.
     if (lease === undefined || (lease.address !== gatewayAddress && lease.seen !== 'runtime')) {
       if (lease !== undefined) this.#release(taskId, lease);
       const target = this.#files.pathOf(taskId, 'hosts');
-      lease = { address: gatewayAddress, target, networks, isHeld: false, seen: 'nobody' };
+      lease = { address: gatewayAddress, target, networks, ports, isHeld: false, seen: 'nobody' };
       this.#leases.set(taskId, lease);
     }
     if (state === 'exited') this.#release(taskId, lease);
     else this.#hold(taskId, lease);
-    if (state === 'running' && lease.attached === undefined) void this.#find(taskId, lease, pid);
+    if (state !== 'running') return;
+    this.#entrances.adopt(taskId, lease.address, lease.ports);
+    if (lease.attached === undefined) void this.#find(taskId, lease, pid);
   }
 
   forget(taskId: string): void {
@@ -151,11 +174,17 @@ export class GateNetwork implements TaskNetwork {
     const [first = 'hosts'] = gateway.files;
     const address = this.#pool.take(taskId);
     const target = this.#files.pathOf(taskId, first);
-    const { networks, dns } = gateway;
-    this.#leases.set(taskId, { address, target, networks, nameservers: dns.nameservers, isHeld: true, seen: 'nobody' });
+    const { networks, dns, isPublished } = gateway;
+    // Those without a number get one with which the container can be labelled; the others are claimed when it starts.
+    const open = gateway.ports.filter(({ publishedPort }) => publishedPort === 0);
+    const found = await this.#entrances.claim(taskId, address, open);
+    const ports = gateway.ports.map((port) => (port.publishedPort === 0 ? (found.shift() ?? port) : port));
+    const lease = { address, target, networks, nameservers: dns.nameservers, ports, isPublished };
+    this.#leases.set(taskId, { ...lease, isHeld: true, seen: 'nobody' });
     await this.#files.write(taskId, { hosts: '', resolvConf: '' });
     return withGateway(config, {
       address,
+      ports,
       gatePath: join(this.#gatePoint, taskId),
       pathOf: (file) => this.#files.pathOf(taskId, file),
     });
@@ -175,10 +204,12 @@ export class GateNetwork implements TaskNetwork {
     await this.#ready;
     if (this.#trouble !== '' || this.#gateway === undefined) return 'unreached';
     await this.#files.write(taskId, await this.#contents(config, containerId, lease));
+    await this.#entrances.claim(taskId, lease.address, lease.ports);
     this.#awaitVisit(lease);
     try {
       await start();
     } catch (error) {
+      this.#entrances.release(taskId);
       if (error instanceof ApiaryError && error.code === 'unavailable') throw error;
       if (lease.failure !== undefined) {
         throw new ApiaryError('failed-precondition', `attaching its network failed: ${lease.failure}`, {
@@ -197,12 +228,17 @@ export class GateNetwork implements TaskNetwork {
     return 'unreached';
   }
 
+  async withdrawn(taskId: string, serviceId: string): Promise<void> {
+    await this.#entrances.withdrawn(taskId, serviceId);
+  }
+
   async close(): Promise<void> {
     this.#isOver = true;
     const gate = await this.#gate;
     await this.#opening;
     gate?.close();
     await this.#overlays.close();
+    await this.#entrances.close();
     await this.#gateway?.close();
     this.#gateway = undefined;
   }
@@ -210,6 +246,7 @@ export class GateNetwork implements TaskNetwork {
   async remove(): Promise<void> {
     await this.close();
     try {
+      await this.#entrances.remove();
       await this.#system.removeGateway();
       await rm(this.#options.directory, { recursive: true, force: true });
     } catch (error) {
@@ -247,6 +284,8 @@ export class GateNetwork implements TaskNetwork {
     if ((await this.#gate) === undefined || this.#isOver) return;
     try {
       this.#gateway = await this.#system.openGateway({ subnet, clock, logger });
+      await this.#entrances.open(this.#gateway);
+      if (this.vipTrouble !== '') this.#options.onTrouble();
       await this.#overlays.open(readGatewaySubnet(subnet).gateway);
       this.#onReady();
     } catch (error) {
@@ -295,10 +334,13 @@ export class GateNetwork implements TaskNetwork {
   }
 
   async #attach(gateway: Gateway, taskId: string, lease: Lease, namespace: number, pid: number): Promise<void> {
-    const { address: gatewayAddress, nameservers, networks: attachments } = lease;
+    const { address: gatewayAddress, nameservers, networks: attachments, isPublished = false } = lease;
     const isConfined = await this.#overlays.isConfined(attachments);
-    await gateway.attach({ pid }, gatewayAddress, { hasWayOut: !isConfined });
-    await this.#overlays.attach(taskId, { pid, gatewayAddress, namespace, nameservers, attachments });
+    // Answers to clients that came by what is published need a route; what it sends of its own is not let through.
+    await gateway.attach({ pid }, gatewayAddress, { hasWayOut: !isConfined || isPublished });
+    const namespaceCookie = await this.#system.cookieOf(pid);
+    const attached = { pid, gatewayAddress, namespace, namespaceCookie, nameservers, attachments };
+    await this.#overlays.attach(taskId, attached);
   }
 
   /** A container runs that an earlier process attached. */
@@ -306,7 +348,9 @@ export class GateNetwork implements TaskNetwork {
     // It may have ended meanwhile.
     const namespace = await this.#system.namespaceOf(pid).catch(() => undefined);
     if (namespace === undefined) return;
-    this.#overlays.found(taskId, { pid, gatewayAddress: address, namespace, nameservers, attachments: networks });
+    const namespaceCookie = await this.#system.cookieOf(pid);
+    const attached = { pid, gatewayAddress: address, namespace, namespaceCookie, nameservers, attachments: networks };
+    this.#overlays.found(taskId, attached);
   }
 
   async #contents(
@@ -347,6 +391,7 @@ export class GateNetwork implements TaskNetwork {
     lease.isHeld = false;
     delete lease.attached;
     this.#overlays.forget(taskId);
+    this.#entrances.release(taskId);
     this.#pool?.release(taskId);
   }
 

@@ -3,17 +3,23 @@ import type { Gate, GateOptions } from '@apiary/agent-native';
 import type {
   GatewayNetwork,
   GatewayNetworkOptions,
+  HostVips,
+  HostVipsOptions,
   NameServer,
   NameServerOptions,
   OverlayNetwork,
   OverlayNetworkOptions,
 } from '@apiary/overlay-net/io';
 
+import { type Reservation, reserveOnHost } from './host-ports.js';
+
 /** A gateway network, as far as tasks are concerned. */
-export type Gateway = Pick<GatewayNetwork, 'attach' | 'isAttached' | 'look' | 'close'>;
+export type Gateway = Pick<GatewayNetwork, 'attach' | 'isAttached' | 'look' | 'apply' | 'publish' | 'close'>;
 /** The overlay networks. */
 export type Overlay = Pick<OverlayNetwork, 'apply' | 'attach' | 'found' | 'forget' | 'close'>;
 export type Names = Pick<NameServer, 'apply' | 'know' | 'forget' | 'close'>;
+
+export type Vips = Pick<HostVips, 'apply' | 'close'>;
 
 /** What is asked of the kernel. */
 export interface GatewaySystem {
@@ -23,10 +29,18 @@ export interface GatewaySystem {
   openOverlay(options: OverlayNetworkOptions): Promise<Overlay>;
   /** @throws Error when the port is somebody else's */
   openNames(options: NameServerOptions): Promise<Names>;
+  /** @throws Error that says why this host has none */
+  openVips(options: HostVipsOptions): Promise<Vips>;
+  /** Takes away whatever of VIPs is on this host. */
+  removeVips(directory: string): Promise<void>;
   /** Takes away whatever of a gateway network and of overlay networks is on this host. */
   removeGateway(): Promise<void>;
   /** Which network namespace a process is in, undefined: our own. @throws Error when there is no such process */
   namespaceOf(pid: number): Promise<number | undefined>;
+  /** By which BPF programs know the network namespace of a process; undefined where the kernel does not tell. */
+  cookieOf(pid: number): Promise<bigint | undefined>;
+  /** Keeps a port of this host from others. @throws Error with the code `EADDRINUSE` when somebody has it */
+  reserve(protocol: string, port: number): Promise<Reservation>;
   /** The name servers of this host's own /etc/resolv.conf. */
   resolvers(): Promise<string[]>;
 }
@@ -49,6 +63,14 @@ export const LINUX: GatewaySystem = {
     const { NameServer } = await import('@apiary/overlay-net/io');
     return NameServer.listen(options);
   },
+  async openVips(options) {
+    const { HostVips } = await import('@apiary/overlay-net/io');
+    return HostVips.open(options);
+  },
+  async removeVips(directory) {
+    const { removeHostVips } = await import('@apiary/overlay-net/io');
+    await removeHostVips(directory);
+  },
   async removeGateway() {
     const { removeGatewayNetwork, removeOverlayNetwork } = await import('@apiary/overlay-net/io');
     await removeOverlayNetwork();
@@ -60,6 +82,11 @@ export const LINUX: GatewaySystem = {
     const [own, theirs] = await Promise.all([stat('/proc/self/ns/net'), stat(`/proc/${pid}/ns/net`)]);
     return own.ino === theirs.ino ? undefined : theirs.ino;
   },
+  async cookieOf(pid) {
+    const { networkNamespaceCookie } = await import('@apiary/agent-native');
+    return networkNamespaceCookie({ pid }).catch(() => undefined);
+  },
+  reserve: reserveOnHost,
   async resolvers() {
     // Read anew each time: it is what counts for the host's own processes too.
     const text = await readFile('/etc/resolv.conf', 'utf8').catch(() => '');

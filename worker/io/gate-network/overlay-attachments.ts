@@ -1,4 +1,4 @@
-import type { LocalTask, TaskAttachment } from '@apiary/overlay-net/core';
+import type { LocalTask, NetworkState, TaskAttachment } from '@apiary/overlay-net/core';
 import type { GatewayNetworkOptions } from '@apiary/overlay-net/io';
 import { ApiaryError, type Clock, messageOf, type Rng } from '@apiary/std';
 import type { AssignedNetworks } from '../../core/index.js';
@@ -14,6 +14,10 @@ export interface OverlayAttachmentsOptions {
   clock: Clock;
   rng: Rng;
   logger: GatewayNetworkOptions['logger'];
+  /** Whether connections to VIPs lead somewhere: then names stand for them. */
+  hasVips: () => boolean;
+  /** How the networks are, and which tasks are on them here. @returns when the kernel knows */
+  onState: (state: NetworkState) => Promise<void>;
 }
 
 /** A task whose container has its interface on the gateway network, or is getting it. */
@@ -22,6 +26,7 @@ interface Attached {
   gatewayAddress: string;
   /** Inode of its network namespace. */
   namespace: number;
+  namespaceCookie: bigint | undefined;
   /** Of its own; undefined for one that an earlier process attached: the managers know. */
   nameservers: readonly string[] | undefined;
   attachments: readonly TaskAttachment[];
@@ -47,14 +52,14 @@ export class OverlayAttachments {
     this.#overlay = await system.openOverlay({ clock, logger });
     for (const [taskId, { pid }] of this.#tasks) this.#lookAfter(taskId, pid);
     await this.#listen(gateway);
-    this.#tell();
+    void this.#tell();
   }
 
   /** What the managers know of the cluster's networks. */
   apply(state: AssignedNetworks): void {
     this.#state = state;
     for (const wake of this.#waiting) wake();
-    this.#tell();
+    void this.#tell();
   }
 
   /**
@@ -72,13 +77,13 @@ export class OverlayAttachments {
     for (const { networkId } of task.attachments) await this.#network(networkId);
     if (this.#overlay === undefined) throw new ApiaryError('unavailable', 'the overlay networks are not there yet');
     if (task.attachments.length > 0) await this.#overlay.attach(taskId, { pid: task.pid }, task.attachments);
-    this.#know(taskId, task);
+    await this.#know(taskId, task);
   }
 
   /** A container runs that an earlier process gave its interfaces. */
   found(taskId: string, task: Attached): void {
     if (this.#tasks.has(taskId)) return;
-    this.#know(taskId, task);
+    void this.#know(taskId, task);
     this.#lookAfter(taskId, task.pid);
   }
 
@@ -89,7 +94,7 @@ export class OverlayAttachments {
     this.#tasks.delete(taskId);
     this.#overlay?.forget(taskId);
     this.#names?.forget(task.gatewayAddress);
-    this.#tell();
+    void this.#tell();
   }
 
   async close(): Promise<void> {
@@ -111,7 +116,7 @@ export class OverlayAttachments {
         logger,
         upstream: () => system.resolvers(),
       });
-      this.#tell();
+      void this.#tell();
     } catch (error) {
       logger.warn({ reason: messageOf(error) }, `tasks cannot ask for names: no name server on ${gateway}, port 53`);
       clock.after(RETRY_MS, () => {
@@ -126,32 +131,34 @@ export class OverlayAttachments {
     });
   }
 
-  #know(taskId: string, task: Attached): void {
+  async #know(taskId: string, task: Attached): Promise<void> {
     this.#tasks.set(taskId, task);
-    this.#tell();
+    await this.#tell();
   }
 
   /** Tells those who make it so how the networks are, and which tasks are on them here. */
-  #tell(): void {
+  async #tell(): Promise<void> {
     const state = this.#state;
     if (state === undefined) return;
     const tasks = new Map<string, LocalTask>();
-    for (const [taskId, { gatewayAddress, namespace, nameservers, attachments }] of this.#tasks) {
+    for (const [taskId, { nameservers, attachments, ...attached }] of this.#tasks) {
       const assigned = state.tasks.get(taskId);
       if (assigned === undefined) continue;
       tasks.set(taskId, {
         ...assigned,
         nameservers: nameservers ?? assigned.nameservers ?? [],
         attachments,
-        gatewayAddress,
-        namespace,
+        gatewayAddress: attached.gatewayAddress,
+        namespace: attached.namespace,
+        ...(attached.namespaceCookie !== undefined && { namespaceCookie: attached.namespaceCookie }),
       });
     }
     this.#overlay?.apply({ ...state, tasks });
-    this.#names?.apply({ ...state, tasks }, { hasVips: false });
+    this.#names?.apply({ ...state, tasks }, { hasVips: this.#options.hasVips() });
     for (const { gatewayAddress, attachments, nameservers = [] } of tasks.values()) {
       this.#names?.know(gatewayAddress, { attachments, nameservers });
     }
+    await this.#options.onState({ ...state, tasks });
   }
 
   #network(networkId: string): Promise<{ internal: boolean }> {
