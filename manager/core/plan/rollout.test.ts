@@ -1,4 +1,5 @@
 import type { ServiceSpec } from '@apiary/api/model';
+import fc from 'fast-check';
 import t from 'tap';
 import type { TaskRecord } from '../store/records.js';
 import { HollowCluster } from './hollow-cluster.test.js';
@@ -318,3 +319,46 @@ t.test('constraints that change move only the tasks that may not stay, as an upd
     t.equal(ids(cluster).filter((id) => before.has(id)).length, 0);
   });
 });
+
+t.test(
+  'whatever supersedes what, and whoever leads, what runs is never less than the order and the places allow',
+  async () => {
+    const step = fc.record({
+      image: fc.constantFrom('app:2', 'app:3', 'app:4'),
+      forgets: fc.boolean(),
+      runMs: fc.integer({ min: 100, max: 4_000 }),
+    });
+    const policy = fc.record({
+      Order: fc.constantFrom('stop-first', 'start-first'),
+      Parallelism: fc.integer({ min: 1, max: 3 }),
+      Delay: fc.constantFrom(0, SECOND),
+    });
+    const steps = fc.array(step, { minLength: 1, maxLength: 5 });
+    fc.assert(
+      fc.property(
+        policy,
+        fc.integer({ min: 3, max: 6 }),
+        fc.nat(60),
+        steps,
+        (UpdateConfig, replicas, slowness, steps) => {
+          const cluster = running(replicas, { UpdateConfig });
+          cluster.slowness = slowness;
+          const least = UpdateConfig.Order === 'start-first' ? replicas : replicas - UpdateConfig.Parallelism;
+          let seen = replicas;
+          cluster.check = () => {
+            seen = Math.min(seen, cluster.running('web').length);
+          };
+          for (const { image, forgets, runMs } of steps) {
+            cluster.setImage('web', image);
+            if (forgets) cluster.forget();
+            cluster.run(runMs);
+          }
+          cluster.runUntil(() => stateOf(cluster) === 'completed', 300_000);
+          const last = steps.at(-1)?.image ?? '';
+          return seen >= least && ofImage(cluster, cluster.running('web'), last).length === replicas;
+        },
+      ),
+      { numRuns: 60 },
+    );
+  },
+);
