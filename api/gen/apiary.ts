@@ -20,7 +20,7 @@ import {
   type ServiceError,
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
-import { LogCancel, LogQuery } from "./logs.js";
+import { LogCancel, LogNothing, LogQuery } from "./logs.js";
 import {
   AssignedNetwork,
   EndpointSetUpdate,
@@ -69,6 +69,7 @@ export interface AgentMessage {
     | { $case: "statusReport"; value: StatusReport }
     | { $case: "description"; value: DescriptionUpdate }
     | { $case: "goodbye"; value: Goodbye }
+    | { $case: "logNothing"; value: LogNothing }
     | undefined;
 }
 
@@ -525,6 +526,9 @@ export const AgentMessage: MessageFns<AgentMessage> = {
       case "goodbye":
         Goodbye.encode(message.body.value, writer.uint32(42).fork()).join();
         break;
+      case "logNothing":
+        LogNothing.encode(message.body.value, writer.uint32(50).fork()).join();
+        break;
     }
     return writer;
   },
@@ -580,6 +584,14 @@ export const AgentMessage: MessageFns<AgentMessage> = {
             }
 
             message.body = { $case: "goodbye", value: Goodbye.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.body = { $case: "logNothing", value: LogNothing.decode(reader, reader.uint32()) };
             continue;
           }
         }

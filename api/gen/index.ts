@@ -1,5 +1,6 @@
 export * from './apiary.js';
 export {
+  type KeptLogs,
   type LogBatch,
   type LogCancel,
   type LogLine,

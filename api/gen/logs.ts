@@ -49,6 +49,22 @@ export interface LogQuery {
   after: LogPosition[];
   /** Further tasks may be named later: the stream stays open when those that are known have ended. */
   isOpen: boolean;
+  /**
+   * Of tasks that this node has no more, what it has kept. An agent that has kept nothing says so in its session
+   * (LogNothing), and opens no stream.
+   */
+  kept: KeptLogs | undefined;
+}
+
+/** One of the two. */
+export interface KeptLogs {
+  /** Its id or its name. */
+  service: string;
+  taskId: string;
+}
+
+export interface LogNothing {
+  queryId: string;
 }
 
 export interface LogCancel {
@@ -75,6 +91,9 @@ export interface LogLine {
   timestamp: string;
   /** With its line feed; a line that is very long comes in several parts, of which the last has one. */
   data: Buffer;
+  /** Of a line that was kept, whose task the managers know no more: `web.1.<task id>`, and its service. */
+  taskName: string;
+  serviceId: string;
 }
 
 export interface LogsTaken {
@@ -86,6 +105,8 @@ export interface LogRequest {
   taskId: string;
   options: LogOptions | undefined;
   after: LogPosition[];
+  /** What was kept of tasks that are gone as well. Then the service's id may be the name of one that is gone. */
+  kept: boolean;
 }
 
 function createBaseLogOptions(): LogOptions {
@@ -236,7 +257,7 @@ export const LogPosition: MessageFns<LogPosition> = {
 };
 
 function createBaseLogQuery(): LogQuery {
-  return { queryId: "", taskIds: [], options: undefined, after: [], isOpen: false };
+  return { queryId: "", taskIds: [], options: undefined, after: [], isOpen: false, kept: undefined };
 }
 
 export const LogQuery: MessageFns<LogQuery> = {
@@ -255,6 +276,9 @@ export const LogQuery: MessageFns<LogQuery> = {
     }
     if (message.isOpen !== false) {
       writer.uint32(40).bool(message.isOpen);
+    }
+    if (message.kept !== undefined) {
+      KeptLogs.encode(message.kept, writer.uint32(50).fork()).join();
     }
     return writer;
   },
@@ -310,6 +334,117 @@ export const LogQuery: MessageFns<LogQuery> = {
             }
 
             message.isOpen = reader.bool();
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.kept = KeptLogs.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseKeptLogs(): KeptLogs {
+  return { service: "", taskId: "" };
+}
+
+export const KeptLogs: MessageFns<KeptLogs> = {
+  encode(message: KeptLogs, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.service !== "") {
+      writer.uint32(10).string(message.service);
+    }
+    if (message.taskId !== "") {
+      writer.uint32(18).string(message.taskId);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): KeptLogs {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseKeptLogs();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.service = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.taskId = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseLogNothing(): LogNothing {
+  return { queryId: "" };
+}
+
+export const LogNothing: MessageFns<LogNothing> = {
+  encode(message: LogNothing, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.queryId !== "") {
+      writer.uint32(10).string(message.queryId);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): LogNothing {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseLogNothing();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.queryId = reader.string();
             continue;
           }
         }
@@ -451,7 +586,7 @@ export const LogBatch: MessageFns<LogBatch> = {
 };
 
 function createBaseLogLine(): LogLine {
-  return { taskId: "", nodeId: "", stream: 0, timestamp: "", data: Buffer.alloc(0) };
+  return { taskId: "", nodeId: "", stream: 0, timestamp: "", data: Buffer.alloc(0), taskName: "", serviceId: "" };
 }
 
 export const LogLine: MessageFns<LogLine> = {
@@ -470,6 +605,12 @@ export const LogLine: MessageFns<LogLine> = {
     }
     if (message.data.length !== 0) {
       writer.uint32(42).bytes(message.data);
+    }
+    if (message.taskName !== "") {
+      writer.uint32(50).string(message.taskName);
+    }
+    if (message.serviceId !== "") {
+      writer.uint32(58).string(message.serviceId);
     }
     return writer;
   },
@@ -527,6 +668,22 @@ export const LogLine: MessageFns<LogLine> = {
             message.data = Buffer.from(reader.bytes());
             continue;
           }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.taskName = reader.string();
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.serviceId = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -576,7 +733,7 @@ export const LogsTaken: MessageFns<LogsTaken> = {
 };
 
 function createBaseLogRequest(): LogRequest {
-  return { serviceId: "", taskId: "", options: undefined, after: [] };
+  return { serviceId: "", taskId: "", options: undefined, after: [], kept: false };
 }
 
 export const LogRequest: MessageFns<LogRequest> = {
@@ -592,6 +749,9 @@ export const LogRequest: MessageFns<LogRequest> = {
     }
     for (const v of message.after) {
       LogPosition.encode(v!, writer.uint32(34).fork()).join();
+    }
+    if (message.kept !== false) {
+      writer.uint32(40).bool(message.kept);
     }
     return writer;
   },
@@ -639,6 +799,14 @@ export const LogRequest: MessageFns<LogRequest> = {
             }
 
             message.after.push(LogPosition.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.kept = reader.bool();
             continue;
           }
         }

@@ -3,7 +3,7 @@ import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { AuditLog, createHttpApi, SystemClock, SystemRng } from '@apiary/manager/io';
 import { ApiaryError, messageOf } from '@apiary/std';
-import { dockerEngine, GateNetwork } from '@apiary/worker/io';
+import { DiskHistory, dockerEngine, GateNetwork } from '@apiary/worker/io';
 import { destination, pino } from 'pino';
 import { lockDataRoot } from './data-root-lock.js';
 import { SwarmNode } from './local-node.js';
@@ -52,12 +52,19 @@ async function run(options: SwarmdOptions, version: string): Promise<void> {
       logger: logger.child({ part: 'network' }),
       onTrouble,
     });
+  const history = new DiskHistory({
+    directory: join(dataRoot, 'history'),
+    limits: options.keptLogs,
+    clock,
+    logger: logger.child({ part: 'history' }),
+  });
   const node = new SwarmNode({
     dataRoot,
     engine,
     genericResources,
     network,
     contentsDirectory: join(options.execRoot, 'contents'),
+    history,
     clock,
     rng,
     logger,

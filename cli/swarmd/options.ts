@@ -1,6 +1,7 @@
 import { parseArgs } from 'node:util';
 import { type GenericResource, parseHostPort, readGenericResources } from '@apiary/api/model';
 import { ApiaryError, messageOf } from '@apiary/std';
+import { parseBytes, parsePositiveDuration } from '../swarmctl/command-line/index.js';
 
 /** What `swarmd` was started with. */
 export interface SwarmdOptions {
@@ -19,6 +20,8 @@ export interface SwarmdOptions {
   engineSocketPath: string;
   /** What this host has for tasks beside CPU and memory. */
   genericResources: GenericResource[];
+  /** How long and how much of the output of tasks is kept that are gone; nothing when one of them is 0. */
+  keptLogs: { maxAgeMs: number; maxBytes: number };
   logLevel: string;
 }
 
@@ -35,6 +38,8 @@ Options:
       --engine-host unix://PATH   The container engine of this host (default unix:///var/run/docker.sock)
       --node-generic-resource KIND=VALUE   What this host has for tasks beside CPU and memory: a number of pieces (ssd=4),
                            or, given several times, the name of each (gpu=UUID1)
+      --kept-logs-age DURATION   How long the output of tasks that are gone is kept, 0 for not at all (default 168h)
+      --kept-logs-size BYTES   How much of it at most; of one task, the last 1 MiB (default 64m)
   -l, --log-level LEVEL    trace, debug, info, warn, error or fatal (default info)
   -v, --version            Print the version and quit
       --help               Print this and quit
@@ -71,6 +76,10 @@ export function readOptions(args: string[]): SwarmdOptions | 'help' | 'version' 
     tlsHosts: [],
     engineSocketPath: unixPath('--engine-host', values['engine-host'] ?? 'unix:///var/run/docker.sock'),
     genericResources: readGenericResources(values['node-generic-resource'] ?? []),
+    keptLogs: {
+      maxAgeMs: quantity('--kept-logs-age', values['kept-logs-age'] ?? '168h', parsePositiveDuration) / 1e6,
+      maxBytes: quantity('--kept-logs-size', values['kept-logs-size'] ?? '64m', parseBytes),
+    },
     logLevel,
   };
   for (const host of values.host ?? ['unix:///run/swarmd/swarmd.sock']) {
@@ -91,6 +100,8 @@ function parse(args: string[]) {
         host: { type: 'string', short: 'H', multiple: true },
         'engine-host': { type: 'string' },
         'node-generic-resource': { type: 'string', multiple: true },
+        'kept-logs-age': { type: 'string' },
+        'kept-logs-size': { type: 'string' },
         'log-level': { type: 'string', short: 'l' },
         version: { type: 'boolean', short: 'v' },
         help: { type: 'boolean' },
@@ -98,6 +109,14 @@ function parse(args: string[]) {
     });
   } catch (error) {
     throw new ApiaryError('invalid-argument', messageOf(error), { cause: error });
+  }
+}
+
+function quantity(flag: string, text: string, parseText: (text: string) => number): number {
+  try {
+    return parseText(text);
+  } catch (error) {
+    throw new ApiaryError('invalid-argument', `${flag} ${text}: ${messageOf(error)}`, { cause: error });
   }
 }
 

@@ -392,7 +392,7 @@ export function isVoter(manager: Manager, nodeId: string): boolean {
 }
 
 export function agentOptionsOf(options: SwarmNodeOptions, { advertiseAddr }: NodeFile) {
-  const { engine, genericResources = [], network, contentsDirectory, clock, rng, logger } = options;
+  const { engine, genericResources = [], network, contentsDirectory, history, clock, rng, logger } = options;
   const agentLogger = logger.child({ part: 'agent' });
   return {
     advertiseAddr,
@@ -400,6 +400,7 @@ export function agentOptionsOf(options: SwarmNodeOptions, { advertiseAddr }: Nod
     genericResources,
     ...(network !== undefined && { network }),
     ...(contentsDirectory !== undefined && { contentsDirectory }),
+    ...(history !== undefined && { history }),
     clock,
     rng,
     logger: agentLogger,

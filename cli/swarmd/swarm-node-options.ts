@@ -1,6 +1,6 @@
 import type { GenericResource } from '@apiary/api/model';
 import type { Clock, Rng } from '@apiary/std';
-import type { Engine, TaskNetwork } from '@apiary/worker/io';
+import type { Engine, History, TaskNetwork } from '@apiary/worker/io';
 import type { Logger } from 'pino';
 
 export interface SwarmNodeOptions {
@@ -12,6 +12,8 @@ export interface SwarmNodeOptions {
   network?: (onTrouble: () => void) => TaskNetwork;
   /** Where tasks' secrets and configs are mounted; without it, tasks that have some are rejected. */
   contentsDirectory?: string;
+  /** Where the output of tasks is kept that are gone. */
+  history?: History;
   clock: Clock;
   rng: Rng;
   logger: Logger;

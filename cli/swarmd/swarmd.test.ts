@@ -29,11 +29,19 @@ t.test('without flags the daemon has its usual places', async (t) => {
     tcpHosts: [],
     tlsHosts: [],
     engineSocketPath: '/var/run/docker.sock',
+    keptLogs: { maxAgeMs: 7 * 24 * 3_600_000, maxBytes: 64 * 1024 * 1024 },
     genericResources: [],
     logLevel: 'info',
   });
   t.equal(readOptions(['--help']), 'help');
   t.equal(readOptions(['-v']), 'version');
+});
+
+t.test('how long and how much is kept of logs is said in the words of docker', async (t) => {
+  t.match(readOptions(['--kept-logs-age', '36h', '--kept-logs-size', '1.5g']), {
+    keptLogs: { maxAgeMs: 36 * 3_600_000, maxBytes: 1.5 * 1024 ** 3 },
+  });
+  t.throws(() => readOptions(['--kept-logs-age', 'long']), { message: /--kept-logs-age long: time: invalid duration/ });
 });
 
 t.test('it says what its host has beside CPU and memory, in dockerd’s words', async (t) => {

@@ -114,6 +114,34 @@ t.test('logs of a cluster of three managers', { skip: skipWithoutHosts }, async 
     await cluster.managersAre(1, 2, 3);
   });
 
+  t.test('are kept when tasks and services are gone, on the nodes that ran them', async (t) => {
+    await talker(t, cluster, 'gone', { replicas: 3, script: 'echo "I was $HOSTNAME"; echo err >&2; exec sleep 1d' });
+    const tasks = await cluster.tasks('gone');
+    const shown = async (...words: string[]) => {
+      const { code, stdout, stderr } = await cluster.hosts.host(2).swarmctl('service', 'logs', ...words);
+      return { code, lines: `${stdout}${stderr}`.split('\n').slice(0, -1).sort() };
+    };
+    const before = await shown('gone');
+    t.equal(before.lines.length, 6);
+    const { Spec, Version } = await cluster.manager.service('gone');
+    await cluster.manager.updateService('gone', Version.Index, { ...Spec, Mode: { Replicated: { Replicas: 0 } } });
+    await until('the tasks to be gone', async () => (await cluster.tasks('gone')).length === 0);
+    await until('their output to be kept', async () => (await shown('gone')).lines.length === 6);
+    t.same(await shown('gone'), before, 'of a service that is there');
+    const theirs = await cluster.hosts.host(2).docker('service', 'logs', 'gone');
+    t.same([theirs.code, theirs.stdout], [0, ''], 'docker, which could not say whose they are, is not given them');
+    await cluster.manager.removeService('gone');
+    t.same((await shown('gone')).lines, before.lines, 'of one that is not');
+    await cluster.hosts.host(1).killSwarmd();
+    await cluster.hosts.host(1).startSwarmd();
+    await cluster.managersAre(1, 2, 3);
+    await until('node 1 to answer again', async () => (await shown('gone')).lines.length === 6);
+    const [task] = tasks;
+    const one = await cluster.hosts.host(3).swarmctl('task', 'logs', '--raw', task?.ID ?? '');
+    t.match(one.stdout, /^I was /);
+    t.match(await shown('never-was'), { code: 1, lines: ['no such task or service: never-was'] });
+  });
+
   t.test('say what is missing when a node does not answer', async (t) => {
     await talker(t, cluster, 'cut', { replicas: 3, script: 'echo here; exec sleep 1d' });
     const leader = await cluster.managersAre(1, 2, 3);

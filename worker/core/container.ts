@@ -64,6 +64,8 @@ export interface EngineContainer {
   taskId: string;
   /** The node that the task was given to: an engine may also hold containers of another node or another swarm. */
   nodeId: string;
+  /** By its labels: whose output it has. */
+  origin?: { taskName: string; serviceId: string; serviceName: string };
   state: 'created' | 'running' | 'exited';
   pid: number;
   exitCode: number;

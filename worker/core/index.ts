@@ -14,6 +14,7 @@ export * from './image-reference.js';
 export * from './log-frames.js';
 export * from './manager-search.js';
 export * from './network-picture.js';
+export * from './retention.js';
 export * from './status-outbox.js';
 export * from './task-life.js';
 export * from './withdrawal.js';

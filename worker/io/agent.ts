@@ -17,6 +17,7 @@ import type { Engine, HostDescription } from './engine.js';
 import { EngineLink } from './engine-link.js';
 import { managerCredentials, type NodeIdentity } from './enrolment/channel.js';
 import { issuerOf } from './enrolment/identity.js';
+import type { History } from './history.js';
 import { LogPublisher } from './log-publisher.js';
 import { ManagerSession } from './manager-session.js';
 import { type Dial, dialOverGrpc } from './session-wire.js';
@@ -47,6 +48,8 @@ export interface AgentOptions {
   network?: (onTrouble: () => void) => TaskNetwork;
   /** Where tasks' secrets and configs are mounted, for as long as the machine is up; without it, nowhere. */
   contentsDirectory?: string;
+  /** Where the output of tasks is kept when their containers are removed; without it, it is gone with them. */
+  history?: History;
   clock: Clock;
   rng: Rng;
   logger: Logger;
@@ -153,6 +156,7 @@ class WorkerAgent implements Agent {
       ...(this.#network !== undefined && { network: this.#network }),
       ...(this.#contents !== undefined && { contents: this.#contents }),
       contentOf: (id) => this.#assignments.content(id),
+      ...(options.history !== undefined && { history: options.history }),
       clock,
       rng,
       logger,
@@ -167,7 +171,9 @@ class WorkerAgent implements Agent {
       engine,
       clock,
       logger,
+      history: options.history,
       containerOf: (taskId) => this.#runners.containerOf(taskId),
+      onNothing: (queryId) => this.#session.send({ body: { $case: 'logNothing', value: { queryId } } }),
       manager: () => (this.#session.manager === undefined ? undefined : { addr: this.#session.manager, ...channel() }),
     });
     this.#session = new ManagerSession({
@@ -241,6 +247,7 @@ class WorkerAgent implements Agent {
     }
     this.#end();
     await this.#contents?.settled();
+    await this.#options.history?.clear();
     await this.#network?.remove();
   }
 

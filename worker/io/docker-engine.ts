@@ -295,6 +295,7 @@ function readContainer({ Id, Config, State = {}, NetworkSettings }: ContainerIns
   const taskId = labels[TASK_LABELS.taskId];
   if (taskId === undefined) return undefined;
   const state = stateOf(State.Status);
+  const serviceId = labels[TASK_LABELS.serviceId];
   const gatewayAddress = labels[GATEWAY_ADDRESS_LABEL];
   const portsLabel = labels[GATEWAY_PORTS_LABEL];
   // The engine calls every container that has ended unhealthy.
@@ -303,6 +304,13 @@ function readContainer({ Id, Config, State = {}, NetworkSettings }: ContainerIns
     id: Id,
     taskId,
     nodeId: labels[TASK_LABELS.nodeId] ?? '',
+    ...(serviceId !== undefined && {
+      origin: {
+        taskName: labels[TASK_LABELS.taskName] ?? '',
+        serviceId,
+        serviceName: labels[TASK_LABELS.serviceName] ?? '',
+      },
+    }),
     state,
     pid: State.Pid ?? 0,
     exitCode: State.ExitCode ?? 0,

@@ -61,6 +61,7 @@ export class FakeEngine implements Engine {
       name,
       taskId,
       nodeId,
+      origin: { taskName: name, serviceId: labels['com.docker.swarm.service.id'] ?? '', serviceName: 'web' },
       state: 'created',
       pid: 0,
       exitCode: 0,

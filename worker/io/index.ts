@@ -3,9 +3,11 @@
  * `Engine` port. In come assignments, out come containers and statuses.
  */
 export * from './agent.js';
+export * from './disk-history.js';
 export * from './docker-engine.js';
 export type * from './engine.js';
 export * from './enrolment/index.js';
 export * from './gate-network/index.js';
+export type * from './history.js';
 export type { Dial, SessionWire, SessionWireHandlers } from './session-wire.js';
 export type * from './task-network.js';

@@ -1,9 +1,13 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import type { LogQuery } from '@apiary/api/rpc';
 import { ApiaryError, type Clock, SeededRng } from '@apiary/std';
 import { ChannelCredentials } from '@grpc/grpc-js';
 import { pino } from 'pino';
 import t, { type Test } from 'tap';
 import { startAgent } from './agent.js';
+import { DiskHistory } from './disk-history.js';
 import { FakeEngine } from './fake-engine.js';
 import { FakeManager } from './fake-manager.js';
 
@@ -28,15 +32,21 @@ const OPTIONS = { follow: false, stdout: true, stderr: true, since: '', tail: -1
 async function start(t: Test) {
   const manager = await FakeManager.start();
   const engine = new FakeEngine();
+  const directory = await mkdtemp(join(tmpdir(), 'apiary-logs-'));
+  t.teardown(() => rm(directory, { recursive: true }));
+  const limits = { maxAgeMs: 3_600_000, maxBytes: 1024 * 1024 };
+  const logger = pino({ level: 'silent' });
+  const history = new DiskHistory({ directory: join(directory, 'history'), limits, clock: CLOCK, logger });
   manager.assign({ a: 'running', b: 'running' });
   const agent = startAgent({
     identity: () => IDENTITY,
     managers: () => [manager.addr],
     advertiseAddr: '10.0.0.1',
     engine,
+    history,
     clock: CLOCK,
     rng: new SeededRng(1),
-    logger: pino({ level: 'silent' }),
+    logger,
     channel: () => ({ credentials: ChannelCredentials.createInsecure(), options: {} }),
   });
   t.teardown(async () => {
@@ -48,7 +58,8 @@ async function start(t: Test) {
   engine.write('b', 2, 'two');
   engine.write('a', 3, 'three');
   const ask = (query: Partial<LogQuery>) => {
-    const value = { queryId: 'q', taskIds: ['a', 'b'], options: OPTIONS, after: [], isOpen: false, ...query };
+    const asked = { queryId: 'q', taskIds: ['a', 'b'], options: OPTIONS, after: [], isOpen: false, kept: undefined };
+    const value: LogQuery = { ...asked, ...query };
     manager.send({ body: { $case: 'logQuery', value } });
   };
   /** What a query's stream has brought, once it has brought so much. */
@@ -56,7 +67,7 @@ async function start(t: Test) {
     await manager.until(() => (manager.published.get(queryId)?.length ?? 0) >= count);
     return manager.published.get(queryId);
   };
-  return { manager, engine, ask, brought };
+  return { manager, engine, ask, brought, agent, history };
 }
 
 t.test('what tasks have written is brought in order of time, and then the stream ends', async (t) => {
@@ -101,4 +112,25 @@ t.test('a query that is cancelled ends its stream, and one that the engine refus
   };
   ask({ queryId: 'refused', taskIds: ['a'] });
   t.same(await brought(2, 'refused'), ['task a: configured logging driver does not support reading', 'end']);
+});
+
+t.test('what a task wrote is brought after it is gone, too, until the node leaves', async (t) => {
+  const { manager, engine, ask, brought, agent, history } = await start(t);
+  const nothing = () => manager.said.filter(({ body }) => body?.$case === 'logNothing').length;
+  ask({ queryId: 'before', taskIds: [], kept: { service: 'web', taskId: '' } });
+  await manager.until(() => nothing() === 1);
+  manager.remove('a');
+  await manager.until(() => ![...engine.containers.values()].some(({ taskId }) => taskId === 'a'));
+  ask({ queryId: 'all', taskIds: [], kept: { service: 'web', taskId: '' } });
+  t.same(await brought(3, 'all'), ['a one', 'a three', 'end']);
+  ask({ queryId: 'tail', taskIds: [], kept: { service: '', taskId: 'a' }, options: { ...OPTIONS, tail: 1 } });
+  t.same(await brought(2, 'tail'), ['a three', 'end']);
+  const since = '1577836802.5';
+  ask({ queryId: 'since', taskIds: [], kept: { service: 'web', taskId: '' }, options: { ...OPTIONS, since } });
+  t.same(await brought(2, 'since'), ['a three', 'end']);
+  const after = [{ taskId: 'a', timestamp: '2020-01-01T00:00:01.000000000Z' }];
+  ask({ queryId: 'after', taskIds: ['b'], kept: { service: 'web', taskId: '' }, after });
+  t.same(await brought(3, 'after'), ['b two', 'a three', 'end'], 'beside those that run');
+  await agent.leave();
+  t.same(await history.find({ service: 'web' }), []);
 });

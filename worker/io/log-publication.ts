@@ -4,6 +4,7 @@ import { type Clock, messageOf } from '@apiary/std';
 import type { ChannelCredentials, ChannelOptions, ClientWritableStream } from '@grpc/grpc-js';
 import type { Logger } from 'pino';
 import type { Engine } from './engine.js';
+import type { History, KeptTask } from './history.js';
 
 /** For how long lines of live output wait for those of other containers, to be put in order. */
 const PATIENCE_MS = 100;
@@ -14,6 +15,7 @@ export interface LogPublicationOptions {
   engine: Pick<Engine, 'logs'>;
   clock: Clock;
   logger: Logger;
+  history?: History | undefined;
   /** What this node has of a task. */
   containerOf: (taskId: string) => { isAssigned: boolean; id: string | undefined; isStarted: boolean };
   manager: { addr: string; credentials: ChannelCredentials; options: ChannelOptions };
@@ -31,7 +33,8 @@ export class LogPublication {
   readonly #waiting = new Map<string, () => void>();
   readonly #known = new Set<string>();
 
-  constructor(query: LogQuery, options: LogPublicationOptions) {
+  /** @param kept  tasks of which this node has nothing but what was kept */
+  constructor(query: LogQuery, kept: readonly KeptTask[], options: LogPublicationOptions) {
     this.#queryId = query.queryId;
     this.#options = options;
     this.#merge = new OrderedMerge<LogLine>({
@@ -40,6 +43,10 @@ export class LogPublication {
       // What is written already comes to its end by itself.
       patienceMs: query.options?.follow === true ? PATIENCE_MS : Number.POSITIVE_INFINITY,
     });
+    for (const task of kept) {
+      const after = query.after.find(({ taskId }) => taskId === task.taskId)?.timestamp ?? '';
+      if (query.options !== undefined) this.#merge.add(this.#keptLinesOf(task, query.options, after));
+    }
     this.add(query);
     this.over = this.#run();
   }
@@ -80,12 +87,32 @@ export class LogPublication {
       for await (const lines of engine.logs(containerId, asked, signal)) {
         const wanted = after === undefined ? lines : lines.filter(({ timestamp }) => timestamp > after);
         yield wanted.map(({ stream, timestamp, data }) => {
-          return { taskId, nodeId: '', stream: STREAM_NUMBER[stream], timestamp, data: bufferOf(data) };
+          const line = { taskId, nodeId: '', stream: STREAM_NUMBER[stream], timestamp, data: bufferOf(data) };
+          return { ...line, taskName: '', serviceId: '' };
         });
       }
     } catch (error) {
       if (!signal.aborted) this.#problems.push(`task ${taskId}: ${messageOf(error)}`);
     }
+  }
+
+  async *#keptLinesOf(task: KeptTask, asked: LogOptions, after: string): AsyncGenerator<LogLine[]> {
+    const { history } = this.#options;
+    if (history === undefined) return;
+    const { taskId, taskName, serviceId } = task;
+    const wanted: LogLine[] = [];
+    try {
+      for await (const lines of history.read(taskId)) {
+        for (const { stream, timestamp, data } of lines) {
+          if (!asked[stream] || timestamp <= after || isBeforeTime(timestamp, asked.since)) continue;
+          const line = { taskId, nodeId: '', stream: STREAM_NUMBER[stream], timestamp, data: bufferOf(data) };
+          wanted.push({ ...line, taskName, serviceId });
+        }
+      }
+    } catch (error) {
+      this.#problems.push(`task ${taskId}: ${messageOf(error)}`);
+    }
+    yield asked.tail < 0 ? wanted : wanted.slice(Math.max(0, wanted.length - asked.tail));
   }
 
   /** When it is to be followed, waits until it has been started; undefined when there is nothing to be read. */
@@ -146,6 +173,16 @@ export class LogPublication {
 function secondsOf(timestamp: string): string {
   const fraction = timestamp.slice(timestamp.indexOf('.') + 1, -1);
   return `${Math.floor(Date.parse(timestamp) / 1000)}.${fraction}`;
+}
+
+/** @param since  `SECONDS[.NANOSECONDS]`; empty for all */
+function isBeforeTime(timestamp: string, since: string): boolean {
+  if (since === '') return false;
+  const nanosOf = (text: string): bigint => {
+    const [seconds = '0', fraction = ''] = text.split('.');
+    return BigInt(seconds) * 1_000_000_000n + BigInt(fraction.padEnd(9, '0').slice(0, 9));
+  };
+  return nanosOf(secondsOf(timestamp)) < nanosOf(since);
 }
 
 function bufferOf(data: Uint8Array): Buffer {

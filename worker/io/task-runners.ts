@@ -18,6 +18,7 @@ import {
   withTrouble,
 } from '../core/index.js';
 import type { Engine, EngineEvent } from './engine.js';
+import type { History } from './history.js';
 import { Lane } from './lane.js';
 import type { TaskContents } from './task-contents/index.js';
 import type { TaskNetwork } from './task-network.js';
@@ -32,6 +33,9 @@ export const START_PARALLELISM = 6;
 const STOP_PARALLELISM = 64;
 
 const DEFAULT_STOP_GRACE_MS = 10_000;
+/** A removal waits no longer than this for an engine that is slow to tell what the container wrote. */
+const KEEP_TIMEOUT_MS = 5_000;
+const MOST_KEPT_LINES = 10_000;
 const RETRY = { firstMs: 250, capMs: 30_000 };
 
 export interface TaskRunnersOptions {
@@ -41,6 +45,8 @@ export interface TaskRunnersOptions {
   contents?: TaskContents;
   /** A secret or a config, as the managers sent it. */
   contentOf(id: string): AssignedContent | undefined;
+  /** Where the output of containers is kept that are removed; without it, it is gone. */
+  history?: History;
   clock: Clock;
   rng: Rng;
   logger: Logger;
@@ -323,11 +329,27 @@ export class TaskRunners {
         run.stale = true;
         break;
       case 'remove':
-        await this.#removes.run(() => engine.remove(containerId));
+        await this.#removes.run(async () => {
+          await this.#keepOutput(facts.container);
+          await engine.remove(containerId);
+        });
         this.#free(run);
         observeContainer(run.facts, undefined);
         break;
     }
+  }
+
+  /** What its container has written goes with it. */
+  async #keepOutput(container: EngineContainer | undefined): Promise<void> {
+    const { engine, history, clock } = this.#options;
+    if (history === undefined || this.#onLeft !== undefined) return;
+    if (container?.origin === undefined || container.state === 'created') return;
+    const { id, taskId, origin } = container;
+    const late = new AbortController();
+    const timer = clock.after(KEEP_TIMEOUT_MS, () => late.abort());
+    const asked = { follow: false, stdout: true, stderr: true, since: '', tail: MOST_KEPT_LINES };
+    await history.keep({ taskId, ...origin }, engine.logs(id, asked, late.signal));
+    timer.cancel();
   }
 
   async #create(run: Run, config: ContainerConfig): Promise<string> {

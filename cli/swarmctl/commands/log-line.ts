@@ -18,24 +18,27 @@ export class LogPrefixes {
     readonly options: { width: number; withNames: boolean; withTaskIds: boolean; withWholeIds: boolean },
   ) {}
 
-  of(nodeId: string, serviceId: string, taskId: string): Promise<string> {
+  /** @param taskName  of a task that is gone: nobody else knows it any more */
+  of(nodeId: string, serviceId: string, taskId: string, taskName?: string): Promise<string> {
     const known = this.#known.get(taskId);
     if (known !== undefined) return known;
-    const prefix = this.#make(nodeId, serviceId, taskId);
+    const prefix = this.#make(nodeId, serviceId, taskId, taskName);
     this.#known.set(taskId, prefix);
     return prefix;
   }
 
-  async #make(nodeId: string, serviceId: string, taskId: string): Promise<string> {
+  async #make(nodeId: string, serviceId: string, taskId: string, taskName?: string): Promise<string> {
     const { client, options } = this;
+    // `web.1.<task id>`: a service's name may have dots.
+    const [, goneService, goneSlot = ''] = /^(.*)\.([^.]*)\.[^.]*$/.exec(taskName ?? '') ?? [];
     const [node, service] = await Promise.all([
       this.#name(nodeId, async () => {
         const { Spec, Description } = await client.node(nodeId);
         return Spec.Name || Description?.Hostname;
       }),
-      this.#name(serviceId, async () => (await client.service(serviceId)).Spec.Name),
+      this.#name(serviceId, async () => goneService ?? (await client.service(serviceId)).Spec.Name),
     ]);
-    const { Slot: slot = 0 } = await client.task(taskId);
+    const slot = goneService === undefined ? ((await client.task(taskId)).Slot ?? 0) : slotNumber(goneSlot);
     const id = options.withTaskIds ? `.${options.withWholeIds ? taskId : taskId.slice(0, 12)}` : '';
     return `${service}.${slot}${id}@${node}${' '.repeat(Math.max(0, options.width - String(slot).length))}`;
   }
@@ -54,6 +57,11 @@ export class LogPrefixes {
   }
 }
 
+/** A task of a global service has its node's id for a slot in its name, and is shown with 0. */
+function slotNumber(text: string): number {
+  return /^\d{1,9}$/.test(text) ? Number(text) : 0;
+}
+
 /**
  * A line as the daemon sends it with details (`[TIMESTAMP ]KEY=VALUE,... TEXT`), as `docker service logs` shows it.
  *
@@ -70,7 +78,9 @@ export async function prettyLine(line: string, style: LogStyle, prefixes: LogPre
     return id;
   };
   const [nodeId, serviceId, taskId] = [take('node'), take('service'), take('task')];
-  const prefix = await prefixes.of(nodeId, serviceId, taskId);
+  const taskName = details.get(`${CONTEXT}task.name`);
+  details.delete(`${CONTEXT}task.name`);
+  const prefix = await prefixes.of(nodeId, serviceId, taskId, taskName);
   const others = [...details].map(([key, value]) => `${key}=${value}`).sort();
   const shown = style.withDetails ? `${others.join(',')} ` : '';
   return `${timestamp === '' ? '' : `${timestamp} `}${prefix}    | ${shown}${text}`;

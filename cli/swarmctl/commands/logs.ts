@@ -28,7 +28,7 @@ export const serviceLogs: CommandModule = {
   flags,
   run: async (context, given, [name = '']) => {
     const service = await found(context.client.service(name));
-    if (service === undefined) return ofTask(context, given, name, `no such task or service: ${name}`);
+    if (service === undefined) return ofTask(context, given, name, 'no such task or service');
     const replicas = service.Spec.Mode?.Replicated?.Replicas;
     const isTty = service.Spec.TaskTemplate?.ContainerSpec?.TTY === true;
     const width = replicas === undefined ? 1 : digits(replicas);
@@ -38,7 +38,7 @@ export const serviceLogs: CommandModule = {
 
 export const taskLogs: CommandModule = {
   flags,
-  run: (context, given, [name = '']) => ofTask(context, given, name, `no such task: ${name}`),
+  run: (context, given, [name = '']) => ofTask(context, given, name, 'no such task'),
 };
 
 /** Of all services at once, each line as it comes; of many services in no order but that of each. */
@@ -53,17 +53,31 @@ export const stackLogs: CommandModule = {
 
 async function ofTask(context: Context, given: ParsedFlags, name: string, missing: string): Promise<void> {
   const task = await found(context.client.task(name));
-  if (task === undefined) throw new CommandError(missing);
+  if (task === undefined) return ofGone(context, given, name, missing);
   const isTty = task.Spec.ContainerSpec?.TTY === true;
   const width = digits(slotOf(task));
   await writeLogs(context, given, { isTty, width, open: (query) => context.client.taskLogs(name, query) });
 }
 
-async function writeLogs(
-  context: Context,
-  given: ParsedFlags,
-  source: { isTty: boolean; width: number; open: (query: Record<string, string>) => Promise<AsyncIterable<Buffer>> },
-): Promise<void> {
+/** What the nodes have kept of a service or a task that is gone. */
+async function ofGone(context: Context, given: ParsedFlags, name: string, missing: string): Promise<void> {
+  const { client } = context;
+  const open = async (query: Record<string, string>) => {
+    const ofService = missing.includes('service') ? await found(client.serviceLogs(name, query)) : undefined;
+    const answer = ofService ?? (await found(client.taskLogs(name, query)));
+    if (answer === undefined) throw new CommandError(`${missing}: ${name}`);
+    return answer;
+  };
+  await writeLogs(context, given, { isTty: false, width: 1, open });
+}
+
+interface LogSource {
+  isTty: boolean;
+  width: number;
+  open: (query: Record<string, string>) => Promise<AsyncIterable<Buffer>>;
+}
+
+async function writeLogs(context: Context, given: ParsedFlags, source: LogSource): Promise<void> {
   const isRaw = given.get(raw) === true;
   if (source.isTty && !isRaw) throw new CommandError('tty service logs only supported with --raw');
   const { terminal, client, clock } = context;
@@ -74,6 +88,7 @@ async function writeLogs(
   const answer = await source.open({
     stdout: '1',
     stderr: '1',
+    kept: '1',
     tail: given.get(tail) ?? 'all',
     ...(given.changed(since) && { since: sinceOf(given.get(since) ?? '', clock.now()) }),
     ...(style.withTimestamps && { timestamps: '1' }),

@@ -245,7 +245,7 @@ export function answerOfSampleCluster({ method, path, query }: RecordedRequest):
   if (path === '/info') return { json: INFO };
   const [, kind, id, part] = path.split('/');
   if (path === '/events') return (response) => response.end(EVENTS);
-  if (part === 'logs') return (response) => response.end(logsOf(query));
+  if (part === 'logs' && id !== 'nope') return (response) => response.end(logsOf(query));
   if (kind === 'tasks')
     return found(
       TASKS.find((task) => task.ID === id),

@@ -423,6 +423,8 @@ t.test('logs are written in frames of docker, raw for a terminal, and what is mi
     stream: 2,
     timestamp: '2026-01-01T00:00:00.000000001Z',
     data: Buffer.from('x\n'),
+    taskName: '',
+    serviceId: '',
   };
   logs.read = async function* (request) {
     asked.push(request);
@@ -442,6 +444,7 @@ t.test('logs are written in frames of docker, raw for a terminal, and what is mi
     taskId: '',
     options: { follow: false, stdout: true, stderr: false, since: '1.5', tail: 5 },
     after: [],
+    kept: false,
   });
   const detailed = await raw(socketPath, 'GET', '/services/a/logs?stderr=1&follow=1&timestamps=1&details=1');
   const details = `com.docker.swarm.node.id=n1,com.docker.swarm.service.id=${id},com.docker.swarm.task.id=t1`;

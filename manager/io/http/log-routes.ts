@@ -1,4 +1,4 @@
-import type { LogOptions, LogRequest } from '@apiary/api/rpc';
+import type { LogBatch, LogOptions, LogRequest } from '@apiary/api/rpc';
 import { ApiaryError } from '@apiary/std';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { findService, findTask } from '../../core/engine-api/index.js';
@@ -7,37 +7,89 @@ import { ReplyError } from './error-reply.js';
 import { type LogFormat, type LogStreams, writeLogs } from './log-stream.js';
 import { pathParameter, queryFlag, queryText } from './request-reading.js';
 
-/** `GET /services/{id}/logs` and `GET /tasks/{id}/logs`, as Docker's engine serves them. */
+/**
+ * `GET /services/{id}/logs` and `GET /tasks/{id}/logs`, as Docker's engine serves them. With `kept`, which is ours, also
+ * what nodes have kept of tasks that are gone, each line with its task's name among its details: Docker's clients could
+ * not look that up. Then the service, or the task, may be gone itself.
+ */
 export function logRoutes(app: FastifyInstance, context: ApiContext, streams: LogStreams): void {
   app.get('/services/:id/logs', async (request, reply) => {
-    const options = optionsOf(request);
+    const asked = { options: optionsOf(request), after: [], kept: queryFlag(request, 'kept') };
     const view = await currentView(context);
-    const { id, spec } = findService(view, pathParameter(request, 'id'));
+    const reference = pathParameter(request, 'id');
+    const service = asked.kept ? unlessGone(() => findService(view, reference)) : findService(view, reference);
+    if (service === undefined) return serveGone(request, reply, { ...asked, serviceId: reference, taskId: '' });
+    const { id, spec } = service;
     const isTty = spec.TaskTemplate.ContainerSpec?.TTY === true;
     const format = { isTty, ...formatOf(request), serviceIdOf: () => id };
-    return serve(reply, { serviceId: id, taskId: '', options, after: [] }, format);
+    return serve(reply, (signal) => read({ ...asked, serviceId: id, taskId: '' }, signal), format);
   });
 
   app.get('/tasks/:id/logs', async (request, reply) => {
-    const options = optionsOf(request);
+    const asked = { options: optionsOf(request), after: [], kept: false };
     const view = await currentView(context);
-    const { id, serviceId, specVersion } = findTask(view, pathParameter(request, 'id'));
+    const reference = pathParameter(request, 'id');
+    const isKeptAsked = queryFlag(request, 'kept');
+    const task = isKeptAsked ? unlessGone(() => findTask(view, reference)) : findTask(view, reference);
+    if (task === undefined) {
+      const taskId = reference.slice(reference.lastIndexOf('.') + 1);
+      return serveGone(request, reply, { ...asked, serviceId: '', taskId, kept: true });
+    }
+    const { id, serviceId, specVersion } = task;
     const isTty = view.spec(serviceId, specVersion).template.ContainerSpec?.TTY === true;
     const format = { isTty, ...formatOf(request), serviceIdOf: () => serviceId };
-    return serve(reply, { serviceId: '', taskId: id, options, after: [] }, format);
+    return serve(reply, (signal) => read({ ...asked, serviceId: '', taskId: id }, signal), format);
   });
 
-  function serve(reply: FastifyReply, request: LogRequest, format: LogFormat): FastifyReply {
-    const logs = context.node.logs();
+  const read = (request: LogRequest, signal: AbortSignal) => context.node.logs().read(request, signal);
+
+  /** Of a service or a task that is gone: it is not found unless something of it was kept. */
+  async function serveGone(request: FastifyRequest, reply: FastifyReply, asked: LogRequest): Promise<FastifyReply> {
     const aborter = new AbortController();
+    reply.raw.once('close', () => aborter.abort());
+    const options = asked.options === undefined ? undefined : { ...asked.options, follow: false };
+    const batches = read({ ...asked, options }, aborter.signal)[Symbol.asyncIterator]();
+    const first: LogBatch[] = [];
+    for (let next = await batches.next(); next.done !== true; next = await batches.next()) {
+      first.push(next.value);
+      if (next.value.lines.length > 0) break;
+    }
+    if (first.every(({ lines }) => lines.length === 0)) {
+      const [kind, name] = asked.taskId === '' ? ['service', asked.serviceId] : ['task', asked.taskId];
+      throw new ApiaryError('not-found', `${kind} ${name} not found`);
+    }
+    async function* all(): AsyncGenerator<LogBatch, void, void> {
+      yield* first;
+      for (let next = await batches.next(); next.done !== true; next = await batches.next()) yield next.value;
+    }
+    const format = { isTty: false, ...formatOf(request), serviceIdOf: () => '' };
+    return serve(reply, all, format, aborter);
+  }
+
+  function serve(
+    reply: FastifyReply,
+    open: (signal: AbortSignal) => AsyncIterable<LogBatch>,
+    format: LogFormat,
+    aborter = new AbortController(),
+  ): FastifyReply {
     const type = format.isTty ? 'raw-stream' : 'multiplexed-stream';
     const { raw } = reply;
+    const batches = open(aborter.signal);
     reply.hijack();
     raw.writeHead(200, { ...headersOf(reply), 'content-type': `application/vnd.docker.${type}` });
     raw.flushHeaders();
     raw.once('close', () => aborter.abort());
-    streams.run(raw, () => writeLogs(raw, logs.read(request, aborter.signal), format));
+    streams.run(raw, () => writeLogs(raw, batches, format));
     return reply;
+  }
+}
+
+function unlessGone<T>(find: () => T): T | undefined {
+  try {
+    return find();
+  } catch (error) {
+    if (error instanceof ApiaryError && error.code === 'not-found') return undefined;
+    throw error;
   }
 }
 

@@ -61,11 +61,14 @@ export async function writeLogs(
   }
 }
 
-function bytesOf({ taskId, nodeId, stream, timestamp, data }: LogLine, format: LogFormat): Buffer {
+function bytesOf(line: LogLine, format: LogFormat): Buffer {
+  const { taskId, nodeId, stream, timestamp, data, taskName } = line;
   let prefix = format.withTimestamps ? `${timestamp} ` : '';
   if (format.withDetails) {
-    const service = format.serviceIdOf(taskId);
-    prefix += `com.docker.swarm.node.id=${nodeId},com.docker.swarm.service.id=${service},com.docker.swarm.task.id=${taskId} `;
+    const service = line.serviceId === '' ? format.serviceIdOf(taskId) : line.serviceId;
+    const name = taskName === '' ? '' : `,com.docker.swarm.task.name=${encodeURIComponent(taskName)}`;
+    const ids = `com.docker.swarm.service.id=${service},com.docker.swarm.task.id=${taskId}${name}`;
+    prefix += `com.docker.swarm.node.id=${nodeId},${ids} `;
   }
   const parts = prefix === '' ? [data] : [Buffer.from(prefix), data];
   return format.isTty ? Buffer.concat(parts) : framed(stream, parts);

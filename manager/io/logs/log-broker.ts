@@ -31,7 +31,7 @@ export class LogBroker {
   readonly #collections = new Set<LogCollection>();
   /** By query, what a node was asked for. */
   readonly #admitted = new Map<string, { part: Part; collection: LogCollection }>();
-  readonly #unsubscribe: () => void;
+  readonly #unsubscribe: (() => void)[];
 
   constructor(options: LogBrokerOptions) {
     this.#options = options;
@@ -48,9 +48,15 @@ export class LogBroker {
       { definition: LogsService, implementation: logs, access: 'node' },
       { definition: LogReaderService, implementation: reader, access: 'manager' },
     ];
-    this.#unsubscribe = options.replica.onLeadership(({ role }) => {
-      if (role !== 'leader') this.#endAll(notLeading());
-    });
+    this.#unsubscribe = [
+      options.replica.onLeadership(({ role }) => {
+        if (role !== 'leader') this.#endAll(notLeading());
+      }),
+      options.agents.onLogNothing((nodeId, queryId) => {
+        const admitted = this.#admitted.get(queryId);
+        if (admitted?.part.nodeId === nodeId) admitted.collection.ended(admitted.part);
+      }),
+    ];
   }
 
   /** @throws ApiaryError `unavailable` when another leads, `resource-exhausted` when too many read already */
@@ -77,7 +83,7 @@ export class LogBroker {
   }
 
   close(): void {
-    this.#unsubscribe();
+    for (const unsubscribe of this.#unsubscribe) unsubscribe();
     this.#endAll(new ApiaryError('unavailable', 'this manager is stopping'));
   }
 

@@ -18,12 +18,16 @@ const RETRY_MS = 1_000;
 export interface AgentLine {
   tell(nodeId: string, body: NonNullable<ManagerMessage['body']>): boolean;
   onSession(listener: (nodeId: string) => void): () => void;
+  /** Calls `listener` when an agent says that it has kept nothing of what it was asked for; returns what ends that. */
+  onLogNothing(listener: (nodeId: string, queryId: string) => void): () => void;
 }
 
 /** What one node is asked for. */
 export interface Part {
   readonly queryId: string;
   readonly nodeId: string;
+  /** For what the node has kept, of tasks that are gone. */
+  readonly isOfKept: boolean;
   readonly taskIds: Set<string>;
   readonly inlet: Inlet<LogLine[]>;
   /** Until its stream is open. */
@@ -51,7 +55,7 @@ export class LogCollection implements AsyncIterable<LogBatch> {
   readonly #asked: LogOptions;
   readonly #options: LogCollectionOptions;
   readonly #merge: OrderedMerge<LogLine>;
-  /** By node. */
+  /** By node; those for what is kept, by the query's id. */
   readonly #parts = new Map<string, { part: Part; forget: () => void }>();
   /** Tasks that were asked for once, of whatever node. */
   readonly #known = new Set<string>();
@@ -79,6 +83,7 @@ export class LogCollection implements AsyncIterable<LogBatch> {
       options.agents.onSession((nodeId) => this.#onSession(nodeId)),
     ];
     this.#ask(this.#selected());
+    if (request.kept) this.#askForKept();
     this.#sealIfDone();
   }
 
@@ -110,15 +115,17 @@ export class LogCollection implements AsyncIterable<LogBatch> {
    */
   async take(part: Part, { lines, problems }: LogBatch): Promise<void> {
     if (part.isOver) return;
-    for (const line of lines) {
-      if (!part.taskIds.has(line.taskId)) {
+    const taken = part.isOfKept ? this.#ofGone(lines) : lines;
+    for (const line of taken) {
+      if (!part.isOfKept && !part.taskIds.has(line.taskId)) {
         throw new ApiaryError('permission-denied', `node ${part.nodeId} was not asked for logs of task ${line.taskId}`);
       }
       line.nodeId = part.nodeId;
+      if (!part.isOfKept) Object.assign(line, { taskName: '', serviceId: '' });
       this.#received.set(line.taskId, line.timestamp);
     }
     this.#problems.push(...problems.map((problem) => problem.slice(0, 500)));
-    if (lines.length > 0) await part.inlet.put(lines);
+    if (taken.length > 0) await part.inlet.put(taken);
   }
 
   /** The part's stream has ended. @param problem  what is missing, when it was cut short */
@@ -126,7 +133,7 @@ export class LogCollection implements AsyncIterable<LogBatch> {
     if (part.isOver) return;
     this.#drop(part);
     const isCutShort = problem !== undefined || !this.#isComplete();
-    if (isCutShort && this.#asked.follow && !this.#isClosed) {
+    if (isCutShort && this.#asked.follow && !this.#isClosed && !part.isOfKept) {
       // It goes on where it was, as soon as the node is there again.
       const retry = this.#options.clock.after(RETRY_MS, () => {
         this.#retries.delete(retry);
@@ -137,6 +144,24 @@ export class LogCollection implements AsyncIterable<LogBatch> {
       this.#problems.push(problem);
     }
     this.#sealIfDone();
+  }
+
+  /** A node speaks of a task that is known only when it has it, and then its container does. */
+  #ofGone(lines: LogLine[]): LogLine[] {
+    const { view } = this.#options.replica;
+    return lines.filter(({ taskId }) => view.task(taskId) === undefined);
+  }
+
+  /** Every node that has a session may have kept something, and says so at once if it has not. */
+  #askForKept(): void {
+    const { replica, agents } = this.#options;
+    const { serviceId, taskId, after } = this.#request;
+    for (const { id } of replica.view.nodes()) {
+      const part = this.#open(id, true);
+      const kept = { service: serviceId, taskId };
+      const query = { queryId: part.queryId, taskIds: [], options: this.#asked, after, isOpen: false, kept };
+      if (!agents.tell(id, { $case: 'logQuery', value: query })) this.ended(part);
+    }
   }
 
   #selected(): TaskRecord[] {
@@ -158,9 +183,13 @@ export class LogCollection implements AsyncIterable<LogBatch> {
   /** Once no task can be added any more, what is open comes to its end, and the whole with the last of it. */
   #sealIfDone(): void {
     if (this.#isClosed || !this.#isComplete()) return;
-    if (!this.#isEnding) for (const { part } of this.#parts.values()) this.#tell(part, { taskIds: [], isOpen: false });
+    if (!this.#isEnding) this.#tellAll();
     this.#isEnding = true;
     if (this.#parts.size === 0 && this.#retries.size === 0) this.#merge.seal();
+  }
+
+  #tellAll(): void {
+    for (const { part } of this.#parts.values()) if (!part.isOfKept) this.#tell(part, { taskIds: [], isOpen: false });
   }
 
   #isComplete(): boolean {
@@ -188,11 +217,12 @@ export class LogCollection implements AsyncIterable<LogBatch> {
     }
   }
 
-  #open(nodeId: string): Part {
+  #open(nodeId: string, isOfKept = false): Part {
     const { rng, admit, clock } = this.#options;
     const part: Part = {
       queryId: newId(rng),
       nodeId,
+      isOfKept,
       taskIds: new Set(),
       inlet: new Inlet(),
       timer: undefined,
@@ -200,12 +230,12 @@ export class LogCollection implements AsyncIterable<LogBatch> {
       isOver: false,
       hangUp: () => {},
     };
-    if (!this.#asked.follow) {
+    if (!this.#asked.follow || isOfKept) {
       const isDown = this.#options.replica.view.node(nodeId)?.status.state !== 'ready';
       const onTimeout = () => this.ended(part, `node ${nodeId} is not available`);
       part.timer = clock.after(isDown ? 0 : ANSWER_TIMEOUT_MS, onTimeout);
     }
-    this.#parts.set(nodeId, { part, forget: admit(part, this) });
+    this.#parts.set(keyOf(part), { part, forget: admit(part, this) });
     this.#merge.add(part.inlet);
     return part;
   }
@@ -216,7 +246,8 @@ export class LogCollection implements AsyncIterable<LogBatch> {
       return timestamp === undefined ? [] : [{ taskId, timestamp }];
     });
     const options = { ...this.#asked, tail: what.tail ?? this.#asked.tail };
-    const value = { queryId: part.queryId, taskIds: what.taskIds, options, after, isOpen: what.isOpen };
+    const { queryId } = part;
+    const value = { queryId, taskIds: what.taskIds, options, after, isOpen: what.isOpen, kept: undefined };
     this.#options.agents.tell(part.nodeId, { $case: 'logQuery', value });
   }
 
@@ -236,8 +267,8 @@ export class LogCollection implements AsyncIterable<LogBatch> {
   #drop(part: Part): void {
     part.isOver = true;
     part.timer?.cancel();
-    this.#parts.get(part.nodeId)?.forget();
-    this.#parts.delete(part.nodeId);
+    this.#parts.get(keyOf(part))?.forget();
+    this.#parts.delete(keyOf(part));
     part.inlet.end();
     this.#options.agents.tell(part.nodeId, { $case: 'logCancel', value: { queryId: part.queryId } });
     part.hangUp();
@@ -248,4 +279,8 @@ export class LogCollection implements AsyncIterable<LogBatch> {
     const waiting = this.#selected().filter(({ nodeId, status }) => nodeId === undefined && !isTerminal(status.state));
     return waiting.map(({ id }) => `task ${id} has not been scheduled`);
   }
+}
+
+function keyOf({ queryId, nodeId, isOfKept }: Part): string {
+  return isOfKept ? queryId : nodeId;
 }

@@ -6,7 +6,7 @@ import { CHANNEL, credentialsOf, identityOf, openCluster, serviceWithTasks, Test
 import { ClusterLogs, LogBroker } from './index.js';
 
 const OPTIONS = { follow: false, stdout: true, stderr: true, since: '', tail: -1 };
-const OF_SERVICE: LogRequest = { serviceId: 's1', taskId: '', options: OPTIONS, after: [] };
+const OF_SERVICE: LogRequest = { serviceId: 's1', taskId: '', options: OPTIONS, after: [], kept: false };
 
 async function open(t: Test) {
   let broker: LogBroker | undefined;
@@ -72,6 +72,8 @@ const line = (taskId: string, second: number): LogLine => ({
   stream: 1,
   timestamp: `2026-01-01T00:00:0${second}.000000000Z`,
   data: Buffer.from(`${taskId} ${second}\n`),
+  taskName: '',
+  serviceId: '',
 });
 
 async function all(batches: AsyncIterable<LogBatch>): Promise<{ lines: string[]; problems: string[] }> {
@@ -180,4 +182,22 @@ t.test('only a manager reads from a manager, and only the one that leads answers
     await new Promise((resolve) => setImmediate(resolve));
   }
   await refused;
+});
+
+t.test('what nodes kept of tasks that are gone is asked of all, and taken of no task that is there', async (t) => {
+  const { replica, logs, agent } = await open(t);
+  serviceWithTasks(replica, ['a', 'w1'], ['b', 'w1']);
+  const [first, second] = [await agent('w1'), await agent('w2')];
+  const read = all(logs.read({ ...OF_SERVICE, kept: true }, never));
+  const own = await first.asked();
+  let kept = await first.asked();
+  while (kept.kept === undefined) kept = await first.asked();
+  t.match(kept, { taskIds: [], kept: { service: 's1', taskId: '' }, isOpen: false });
+  const { queryId } = await second.asked();
+  second.session.say({ $case: 'logNothing', value: { queryId: own.queryId } });
+  second.session.say({ $case: 'logNothing', value: { queryId } });
+  const gone = { ...line('z', 1), taskName: 'web.1.z', serviceId: 's1' };
+  t.equal(await first.publish(kept.queryId, gone, line('b', 2)), 'ok');
+  t.equal(await first.publish(own.queryId, line('a', 3), line('b', 4)), 'ok');
+  t.same(await read, { lines: ['z 1 w1', 'a 3 w1', 'b 4 w1'], problems: [] });
 });

@@ -16,13 +16,12 @@ import { heartbeatPeriodMs, MISSED_HEARTBEATS } from '../../core/dispatch/livene
 import { neededContents } from '../../core/dispatch/needed-contents.js';
 import { NetworkBook } from '../../core/dispatch/network-book.js';
 import type { Observation } from '../../core/dispatch/observation.js';
-import { roleToTell } from '../../core/dispatch/told-role.js';
+import { roleOfNode } from '../../core/dispatch/told-role.js';
 import { subnetToTell } from '../../core/dispatch/told-subnet.js';
 import { trustToTell } from '../../core/dispatch/told-trust.js';
 import { managersOf } from '../../core/engine-api/index.js';
 import { dataPathPortOf } from '../../core/requests/index.js';
 import type { Touched } from '../../core/store/change.js';
-import type { NodeRecord } from '../../core/store/records.js';
 import { notOfCluster } from '../../core/trust/access.js';
 import type { Replica } from '../ports.js';
 import { newSession, type Session, type SharedUpdate } from './agent-session.js';
@@ -78,6 +77,7 @@ export class Dispatcher {
   readonly #silent = new Set<Session>();
   readonly #dirty = new Set<Session>();
   readonly #sessionListeners = new Set<(nodeId: string) => void>();
+  readonly #logNothing = new Set<(nodeId: string, queryId: string) => void>();
   readonly #unsubscribe: (() => void)[];
   #isFlushScheduled = false;
   #term: number | undefined;
@@ -128,6 +128,12 @@ export class Dispatcher {
   onSession(listener: (nodeId: string) => void): () => void {
     this.#sessionListeners.add(listener);
     return () => this.#sessionListeners.delete(listener);
+  }
+
+  /** As `AgentLine` has it. */
+  onLogNothing(listener: (nodeId: string, queryId: string) => void): () => void {
+    this.#logNothing.add(listener);
+    return () => this.#logNothing.delete(listener);
   }
 
   /** Ends every session. Nodes stay as they are: their agents find the next leader, or this manager again. */
@@ -266,6 +272,9 @@ export class Dispatcher {
       case 'goodbye':
         this.#onGoodbye(session, body.value.reason);
         return;
+      case 'logNothing':
+        for (const listener of this.#logNothing) listener(session.nodeId, body.value.queryId);
+        return;
       default:
       // A heartbeat, or what a newer agent says that this manager has no word for.
     }
@@ -399,7 +408,8 @@ export class Dispatcher {
     for (const nodeId of touched.nodes) {
       if (this.#replica.view.node(nodeId) !== undefined) {
         const session = this.#sessions.get(nodeId);
-        if (session !== undefined && session.role !== this.#roleOf(session)) this.#markBehind(session);
+        if (session !== undefined && session.role !== roleOfNode(this.#replica.view, session.nodeId))
+          this.#markBehind(session);
         continue;
       }
       this.#heartbeats.forget(nodeId);
@@ -436,16 +446,11 @@ export class Dispatcher {
   /** What a session is to be told of the cluster and of its node's role; it counts as told. */
   #updateFor(session: Session): SessionUpdate {
     session.update = this.#update;
-    session.role = this.#roleOf(session);
+    session.role = roleOfNode(this.#replica.view, session.nodeId);
     const node = this.#replica.view.node(session.nodeId);
     // For as long as the node's record lives, it is the same.
     const gatewaySubnet = node === undefined ? '' : subnetToTell(node);
     return { ...this.#update, role: session.role ?? '', gatewaySubnet };
-  }
-
-  #roleOf({ nodeId }: Session): NodeRecord['role'] | undefined {
-    const node = this.#replica.view.node(nodeId);
-    return node && roleToTell(node);
   }
 
   #markBehind(session: Session): void {
@@ -471,7 +476,7 @@ export class Dispatcher {
   #flush(session: Session): void {
     if (session.stream.isOver || session.phase !== 'welcome') return;
     session.isBehind = false;
-    if (session.update !== this.#update || session.role !== this.#roleOf(session)) {
+    if (session.update !== this.#update || session.role !== roleOfNode(this.#replica.view, session.nodeId)) {
       session.stream.send({ $case: 'update', value: this.#updateFor(session) });
     }
     const { view } = this.#replica;
