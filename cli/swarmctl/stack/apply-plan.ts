@@ -103,8 +103,13 @@ async function applyServices(
   // New data of a secret may have updated services that follow it.
   const current = wanted.some(({ id }) => id !== undefined) ? await client.services(ofStack(plan.stack)) : [];
   for (const service of wanted) {
-    const { name, spec, warning } = service;
+    const { name, action, spec, warning } = service;
     if (spec === undefined) continue;
+    // A job would run again, and what a user has rolled back would lose what it can be rolled back to.
+    if (options.isApiary && action === 'unchanged' && !hasNewContents(spec, ids)) {
+      applied.set(name, service.id ?? name);
+      continue;
+    }
     if (warning !== undefined) terminal.err(`${warning}\n`);
     const version = current.find(({ ID }) => ID === service.id)?.Version.Index ?? service.version;
     const { id, warnings } = await applyService(
@@ -118,6 +123,11 @@ async function applyServices(
     applied.set(name, id);
   }
   return applied;
+}
+
+/** Whether a secret or config that the spec names by a version has another now. */
+function hasNewContents(spec: ServiceSpec, ids: ContentIds): boolean {
+  return JSON.stringify(withIds(spec, ids)) !== JSON.stringify(spec);
 }
 
 async function applyService(

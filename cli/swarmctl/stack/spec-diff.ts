@@ -8,8 +8,7 @@ export interface FieldChange {
 }
 
 /** Where 0 and false say something else than nothing. */
-const SAYS_SOMETHING =
-  /(^|\.)(Replicas|Parallelism|Delay|StopGracePeriod|Init|MaxAttempts|MaxConcurrent|TotalCompletions)$/;
+const SAYS_SOMETHING = /(^|\.)(Replicas|Parallelism|Delay|StopGracePeriod|Init|MaxConcurrent|TotalCompletions)$/;
 /** What the engine takes for what is not there. */
 const DEFAULTS: Record<string, unknown> = {
   'EndpointSpec.Mode': 'vip',
