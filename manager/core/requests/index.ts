@@ -14,6 +14,7 @@ export { withNetworkIds } from './network-references.js';
 export {
   createNetwork,
   ENCRYPTED_OPTION,
+  isBeingLeft,
   MTU_OPTION,
   removeNetwork,
   VNI_OPTION,

@@ -54,6 +54,12 @@ export function createNetwork(view: View, spec: NetworkSpec, rng: Rng): Decision
   };
 }
 
+/** Whether only tasks of services that are gone have still to leave the network. */
+export function isBeingLeft(view: View, id: string): boolean {
+  const isWanted = view.services().some(({ spec }) => networkTargets(spec).includes(id));
+  return view.network(id) !== undefined && !isWanted && view.addresses(id).owners.size > 0;
+}
+
 /**
  * Takes a network away that nobody uses.
  *

@@ -12,9 +12,10 @@ import {
   networkObject,
   parseFilters,
 } from '../../core/engine-api/index.js';
-import { createNetwork, removeNetwork } from '../../core/requests/index.js';
+import { createNetwork, isBeingLeft, removeNetwork } from '../../core/requests/index.js';
 import type { NetworkRecord } from '../../core/store/records.js';
 import type { View } from '../../core/store/view.js';
+import type { Replica } from '../ports.js';
 import { type ApiContext, currentView, replicaOf } from './context.js';
 import { asClusterRequest } from './error-reply.js';
 import { bodyJson, pathParameter, queryText } from './request-reading.js';
@@ -65,7 +66,10 @@ export function networkRoutes(app: FastifyInstance, context: ApiContext): void {
   app.delete('/networks/:id', async (request, reply) => {
     const network = isManager(context) ? await lookUp(context, pathParameter(request, 'id')) : undefined;
     if (network === undefined) return engine.forwardFrom(request, reply);
-    await asClusterRequest(() => replicaOf(context).submit((view) => removeNetwork(view, network.id)));
+    const replica = replicaOf(context);
+    // Docker's clients take a stack's networks away right after its services, whose containers are still stopping then.
+    await untilLeft(replica, network.id);
+    await asClusterRequest(() => replica.submit((view) => removeNetwork(view, network.id)));
     return reply.code(204).send();
   });
 
@@ -180,4 +184,22 @@ function untilMs(text: string): number {
   const ms = /^\d+(?:\.\d+)?$/.test(text) ? Number(text) * 1000 : Date.parse(text);
   if (Number.isNaN(ms)) throw new ApiaryError('invalid-argument', `invalid filter: until=${text}: expected a time`);
   return ms;
+}
+
+/** Longer than the grace that containers have by default to end. */
+const LEAVING_MS = 15_000;
+
+function untilLeft(replica: Replica, networkId: string): Promise<void> {
+  if (!isBeingLeft(replica.view, networkId)) return Promise.resolve();
+  return new Promise((resolve) => {
+    const end = () => {
+      clearTimeout(timer);
+      unsubscribe();
+      resolve();
+    };
+    const timer = setTimeout(end, LEAVING_MS);
+    const unsubscribe = replica.subscribe(() => {
+      if (!isBeingLeft(replica.view, networkId)) end();
+    });
+  });
 }
