@@ -173,6 +173,11 @@ export function createClient(host: string, tls?: TlsFiles | undefined) {
     networks: (filters?: Filters) => list<Network>('/networks', filters),
     network: (id: string, query: { verbose?: boolean; scope?: string } = {}) =>
       get<Network>(`/networks/${encodeURIComponent(id)}`, query),
+    /** How much of the subnet of a network of the cluster is in use. */
+    networkUsage: (id: string) =>
+      get<{ Subnet: string; IPsInUse: number; DynamicIPsAvailable: number }[]>(
+        `/apiary/v1/networks/${encodeURIComponent(id)}/usage`,
+      ),
     createNetwork: (spec: NetworkSpec) => post<{ Id: string; Warning: string }>('/networks/create', spec),
     removeNetwork: (id: string) => transport.request<void>('DELETE', `/networks/${encodeURIComponent(id)}`),
     /** @returns the names of those that went */

@@ -119,6 +119,8 @@ export interface Network {
   Options: Record<string, string> | null;
   Labels: Record<string, string> | null;
   Peers?: { Name: string; IP: string }[];
+  /** Of the API from 1.52 on: by subnet, the addresses that are in use and free. */
+  Status?: { IPAM: { Subnets: Record<string, { IPsInUse: number; DynamicIPsAvailable: number }> } };
   /** Of a network of the cluster, with `verbose`: by name. */
   Services?: Record<string, object>;
 }

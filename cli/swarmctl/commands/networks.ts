@@ -41,11 +41,26 @@ export const inspect: CommandModule = {
     await inspectObjects<Network>(context, {
       references,
       format: flags.get(inspectFormat) ?? '',
-      get: async (name) => await context.client.network(name, { verbose: flags.get(verbose) ?? false }),
+      get: async (name) =>
+        withUsage(context, await context.client.network(name, { verbose: flags.get(verbose) ?? false })),
       typed: async () => (await import('./typed-object.js')).typedNetwork,
     });
   },
 };
+
+/** Tells also how much of a network of the cluster is in use, in the place where newer versions of Docker do. */
+async function withUsage({ client }: Context, network: Network): Promise<Network> {
+  if (network.Scope !== 'swarm' || network.Ingress) return network;
+  try {
+    const usage = await client.networkUsage(network.Id);
+    const Subnets = Object.fromEntries(usage.map(({ Subnet, ...counts }) => [Subnet, counts]));
+    return { ...network, Status: { IPAM: { Subnets } } };
+  } catch (error) {
+    // A daemon of Docker's, or one that is older, does not say.
+    if (error instanceof ApiaryError && error.code === 'not-found') return network;
+    throw error;
+  }
+}
 
 export const remove: CommandModule = {
   flags: [forceRemoval],

@@ -78,6 +78,7 @@ const NETWORK = object({
   Labels: MAP,
   Peers: LIST,
   Services: MAP,
+  Status: object({ IPAM: object({ Subnets: MAP }) }),
 });
 
 export const typedNetwork = (network: object): Struct => typedObject(network, NETWORK, 'network.Inspect');

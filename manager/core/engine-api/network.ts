@@ -1,16 +1,20 @@
 import type { Network } from '@apiary/api/model';
-import { formatIpNetwork, parseIpNetwork } from '@apiary/overlay-net/core';
-import type { NetworkAddress, NetworkRecord } from '../store/records.js';
+import { addressRange, capacityOf, formatIpNetwork, macOf, parseIpNetwork } from '@apiary/overlay-net/core';
+import type { NetworkAddress, NetworkRecord, TaskRecord } from '../store/records.js';
+import { taskName } from '../store/task-name.js';
 import type { View } from '../store/view.js';
 import { filled, metaOf, timestampOf } from './timestamp.js';
+
+/** A look at the networks that records speak of. */
+export type Networks = Pick<View, 'network' | 'addresses'>;
 
 const VNI_KEY = 'com.docker.network.driver.overlay.vxlanid_list';
 /** With what Docker allocates addresses; shown once there are options at all. */
 const SERIAL = { 'com.docker.network.ipam.serial': 'true' };
 const DOCKER_SUBNET_LENGTH = 24;
 
-/** A network of the cluster as Docker's managers show it: what a node alone knows (its containers) is left out. */
-export function networkObject(record: NetworkRecord): Network {
+/** A network of the cluster as Docker's managers show it in a list. */
+export function networkObject(view: View, record: NetworkRecord): Network {
   const { id, meta, spec, kind, vni } = record;
   const isOurs = isOverlay(record);
   const options = filled(spec.IPAM?.Options);
@@ -24,7 +28,7 @@ export function networkObject(record: NetworkRecord): Network {
     IPAM: {
       Driver: isOurs ? 'default' : '',
       Options: options === undefined ? null : { ...SERIAL, ...options },
-      Config: ipamConfig(record),
+      Config: ipamConfig(view, record),
     },
     Internal: spec.Internal ?? false,
     Attachable: spec.Attachable ?? false,
@@ -42,47 +46,50 @@ export function isOverlay({ kind }: Pick<NetworkRecord, 'kind'>): boolean {
 }
 
 /** `IPAM.Config`: the subnets in force. */
-export function ipamConfig(record: NetworkRecord): Network['IPAM']['Config'] {
+function ipamConfig(view: Networks, record: NetworkRecord): Network['IPAM']['Config'] {
   return record.subnets.map(({ gateway, ipRange }, i) => ({
-    Subnet: shownSubnet(record, i),
+    Subnet: shownSubnet(view, record, i),
     ...(ipRange !== undefined && { IPRange: ipRange }),
     Gateway: gateway,
   }));
 }
 
 /**
- * A subnet in Docker's size. One that nobody asked for is larger than Docker's, and is shown as the /24 that it begins
- * with: addresses are given from there until it is full. `GET /apiary/v1/networks/ID` tells all of it.
+ * A subnet as far as it is used. One that nobody asked for is larger than Docker's, and is shown as the /24 that it begins
+ * with for as long as all addresses are from there. `GET /apiary/v1/networks/ID/usage` tells all of it.
  */
-function shownSubnet({ spec, subnets }: NetworkRecord, index: number): string {
+function shownSubnet(view: Networks, { id, spec, subnets }: NetworkRecord, index: number): string {
   const { subnet = '' } = subnets[index] ?? {};
   const isAsked = (spec.IPAM?.Config ?? []).length > 0;
   const network = parseIpNetwork(subnet);
   if (isAsked || network.bits === 128 || network.length >= DOCKER_SUBNET_LENGTH) return subnet;
-  return formatIpNetwork({ ...network, length: DOCKER_SUBNET_LENGTH });
+  const beyond = (view.addresses(id).highest() ?? 0) - Number(network.first);
+  let length = DOCKER_SUBNET_LENGTH;
+  while (length > network.length && beyond >= 2 ** (32 - length)) length--;
+  return formatIpNetwork({ ...network, length });
 }
 
 /** An address with the length of its network's prefix: `10.0.16.3/20`. */
-export function withPrefixLength(networks: Pick<View, 'network'>, networkId: string, address: string): string {
+export function withPrefixLength(networks: Networks, networkId: string, address: string): string {
   const { subnet = '' } = networks.network(networkId)?.subnets[0] ?? {};
   return `${address}/${subnet.split('/')[1] ?? 32}`;
 }
 
 /** What a task's `NetworksAttachments` tells of its networks. */
-export function attachmentObjects(networks: Pick<View, 'network'>, addresses: readonly NetworkAddress[]): unknown[] {
+export function attachmentObjects(networks: Networks, addresses: readonly NetworkAddress[]): unknown[] {
   return addresses.flatMap(({ networkId, address }) => {
     const record = networks.network(networkId);
     if (record === undefined) return [];
     const Addresses = address === '' ? {} : { Addresses: [withPrefixLength(networks, networkId, address)] };
-    return [{ Network: swarmNetworkObject(record), ...Addresses }];
+    return [{ Network: swarmNetworkObject(networks, record), ...Addresses }];
   });
 }
 
 /** A network as SwarmKit has it, which shows through in tasks alone. */
-function swarmNetworkObject(record: NetworkRecord): object {
+function swarmNetworkObject(networks: Networks, record: NetworkRecord): object {
   const { spec } = record;
   const isOurs = isOverlay(record);
-  const ipam = { Driver: { Name: 'default' }, Configs: ipamConfig(record) };
+  const ipam = { Driver: { Name: 'default' }, Configs: ipamConfig(networks, record) };
   return {
     ...metaOf(record),
     Spec: {
@@ -102,4 +109,85 @@ function swarmNetworkObject(record: NetworkRecord): object {
     },
     ...(isOurs && { IPAMOptions: ipam }),
   };
+}
+
+/** How much of a network's IPv4 subnet is in use, and how many addresses tasks and services can still get. */
+export interface NetworkUsage {
+  Subnet: string;
+  IPsInUse: number;
+  DynamicIPsAvailable: number;
+}
+
+/** `GET /apiary/v1/networks/ID/usage`, in the words of newer versions of Docker's API. */
+export function networkUsage(view: Networks, { id, subnets }: NetworkRecord): NetworkUsage[] {
+  const [subnet] = subnets;
+  if (subnet === undefined) return [];
+  const { count } = view.addresses(id);
+  return [{ Subnet: subnet.subnet, IPsInUse: count, DynamicIPsAvailable: capacityOf(addressRange(subnet)) - count }];
+}
+
+/**
+ * A network as `GET /networks/ID` shows it: with the containers that are on it, on whichever node, and with the nodes. The
+ * engine of each node would show its own alone.
+ *
+ * @param options.verbose  with the services too
+ */
+export function networkDetails(view: View, record: NetworkRecord, options: { verbose: boolean }): Network {
+  const tasks = [...view.addresses(record.id).owners.values()]
+    .flatMap((id) => view.task(id) ?? [])
+    .sort((a, b) => (a.id < b.id ? -1 : 1));
+  const places = tasks.map((task) => placeOf(view, record, task));
+  const containers = places.flatMap(({ container }) => (container === undefined ? [] : [container]));
+  const nodes = [...new Set(tasks.flatMap(({ nodeId }) => nodeId ?? []))].sort();
+  const peers = nodes.map((id) => ({ Name: id.slice(0, 12), IP: view.node(id)?.status.addr ?? '' }));
+  return {
+    ...networkObject(view, record),
+    ...(containers.length > 0 && { Containers: Object.fromEntries(containers) }),
+    ...(peers.length > 0 && { Peers: peers }),
+    ...(options.verbose && places.length > 0 && { Services: servicesOn(view, record, places) }),
+  };
+}
+
+interface Place {
+  task: TaskRecord;
+  name: string;
+  address: string;
+  container: [id: string, object] | undefined;
+}
+
+function placeOf(view: View, { id }: NetworkRecord, task: TaskRecord): Place {
+  const name = taskName(task, view.spec(task.serviceId, task.specVersion).serviceName);
+  const address = task.networks?.find(({ networkId }) => networkId === id)?.address ?? '';
+  const { container } = task.status;
+  const endpoint = {
+    Name: name,
+    EndpointID: task.id,
+    MacAddress: macOf(address),
+    IPv4Address: withPrefixLength(view, id, address),
+    IPv6Address: '',
+  };
+  return { task, name, address, container: container === undefined ? undefined : [container.id, endpoint] };
+}
+
+function servicesOn(view: View, { id }: NetworkRecord, places: readonly Place[]): Record<string, object> {
+  const services = new Map<string, Place[]>();
+  for (const place of places) {
+    const of = services.get(place.task.serviceId) ?? [];
+    of.push(place);
+    services.set(place.task.serviceId, of);
+  }
+  return Object.fromEntries(
+    [...services].map(([serviceId, of]) => {
+      const service = view.service(serviceId);
+      const vip = service?.endpoint?.vips.find(({ networkId }) => networkId === id)?.address;
+      const Tasks = of.map(({ task, name, address }) => ({
+        Name: name,
+        EndpointID: task.id,
+        EndpointIP: address,
+        Info: { 'Host IP': view.node(task.nodeId ?? '')?.status.addr ?? '' },
+      }));
+      // Go's word for an address that is none.
+      return [service?.spec.Name ?? serviceId, { VIP: vip ?? '<nil>', Ports: [], LocalLBIndex: 0, Tasks }];
+    }),
+  );
 }

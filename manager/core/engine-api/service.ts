@@ -1,13 +1,9 @@
 import type { Service } from '@apiary/api/model';
 import type { JobRun, ServiceRecord, TaskRecord, UpdateProgress } from '../store/records.js';
-import type { View } from '../store/view.js';
-import { withPrefixLength } from './network.js';
+import { type Networks, withPrefixLength } from './network.js';
 import { endpointSpecObject, portObject, serviceSpecObject, withDefaults } from './service-spec.js';
 import { jobIteration } from './task.js';
 import { filled, metaOf, timestampOf } from './timestamp.js';
-
-/** A look at the networks that records speak of. */
-export type Networks = Pick<View, 'network'>;
 
 /** @param options.insertDefaults  fills Docker's defaults into the spec (into `Spec`, never into `PreviousSpec`) */
 export function serviceObject(

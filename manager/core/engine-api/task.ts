@@ -1,8 +1,7 @@
 import type { DesiredState, Task, TaskStatus } from '@apiary/api/model';
 import type { Refusal } from '../plan/pending-reasons.js';
 import type { SpecVersion, TaskRecord } from '../store/records.js';
-import type { View } from '../store/view.js';
-import { attachmentObjects } from './network.js';
+import { attachmentObjects, type Networks } from './network.js';
 import { taskTemplateObject } from './service-spec.js';
 import { filled, metaOf, timestampOf } from './timestamp.js';
 
@@ -11,12 +10,7 @@ import { filled, metaOf, timestampOf } from './timestamp.js';
  * @param refusal  why no node takes it: its reasons are told beside Docker's words, and in their place where those do
  *                 not say what there is too little of
  */
-export function taskObject(
-  record: TaskRecord,
-  spec: SpecVersion,
-  networks: Pick<View, 'network'>,
-  refusal?: Refusal,
-): Task {
+export function taskObject(record: TaskRecord, spec: SpecVersion, networks: Networks, refusal?: Refusal): Task {
   const attachments = attachmentObjects(networks, record.networks ?? []);
   return {
     ...metaOf(record),

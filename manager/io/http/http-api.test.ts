@@ -356,6 +356,32 @@ t.test("faults of a service get the words and statuses that Docker's clients kno
   );
 });
 
+t.test('a network shows who is on it, and how much of it is in use', async (t) => {
+  const { client, change } = await serve(t, { manager: true });
+  const { Id } = await client.createNetwork({ Name: 'net', Driver: 'overlay' });
+  const TaskTemplate = { ContainerSpec: { Image: 'busybox:test' }, Networks: [{ Target: 'net' }] };
+  const { ID } = await client.createService(spec('web', { TaskTemplate }));
+  const status = { ...running, container: { id: 'c1', pid: 1, exitCode: 0 } };
+  const made = task('t1', ID);
+  if (made.type !== 'task-create') throw new Error('a task is made');
+  const endpoint = { vips: [{ networkId: Id, address: '10.0.16.2' }], ports: [] };
+  const networks = [{ networkId: Id, address: '10.0.17.9' }];
+  await change({ type: 'service-endpoint', id: ID, endpoint }, { ...made, task: { ...made.task, status, networks } });
+  t.match((await client.service('web')).Endpoint, { VirtualIPs: [{ NetworkID: Id, Addr: '10.0.16.2/20' }] });
+  t.match((await client.task('t1')).NetworksAttachments, [{ Network: { ID: Id }, Addresses: ['10.0.17.9/20'] }]);
+  t.match(await client.network('net', { verbose: true }), {
+    IPAM: { Config: [{ Subnet: '10.0.16.0/23' }] },
+    Containers: { c1: { Name: 'web.1.t1', IPv4Address: '10.0.17.9/20', MacAddress: /^02:61:0a:00:11:09$/ } },
+    Peers: [{ IP: '10.0.0.1' }],
+    Services: { web: { VIP: '10.0.16.2', Tasks: [{ Name: 'web.1.t1', EndpointIP: '10.0.17.9' }] } },
+  });
+  t.equal((await client.network('net')).Services, undefined);
+  t.same(await client.networkUsage('net'), [{ Subnet: '10.0.16.0/20', IPsInUse: 2, DynamicIPsAvailable: 4091 }]);
+  t.match(await refusal(client.removeNetwork('net')), /^400 .*network \w+ is in use by service \w+$/);
+  await client.removeService('web');
+  t.match(await refusal(client.removeNetwork('net')), /^400 .*network \w+ is in use by task t1$/);
+});
+
 t.test('networks are made, found, listed, removed and pruned, as Docker has them', async (t) => {
   const { client } = await serve(t, { manager: true });
   const ids = new Map<string, string>();

@@ -9,7 +9,9 @@ import {
   isOverlay,
   labelsMatch,
   NETWORK_FILTERS,
+  networkDetails,
   networkObject,
+  networkUsage,
   parseFilters,
 } from '../../core/engine-api/index.js';
 import { createNetwork, isBeingLeft, removeNetwork } from '../../core/requests/index.js';
@@ -18,7 +20,7 @@ import type { View } from '../../core/store/view.js';
 import type { Replica } from '../ports.js';
 import { type ApiContext, currentView, replicaOf } from './context.js';
 import { asClusterRequest } from './error-reply.js';
-import { bodyJson, pathParameter, queryText } from './request-reading.js';
+import { bodyJson, pathParameter, queryFlag, queryText } from './request-reading.js';
 
 /**
  * Networks are the engine's, but for those of the cluster: a list has both, a name is looked for first among the
@@ -32,7 +34,7 @@ export function networkRoutes(app: FastifyInstance, context: ApiContext): void {
     const filters = parseFilters(queryText(request, 'filters'), NETWORK_FILTERS);
     const [view, own] = await Promise.all([currentView(context), engine.object(request.originalUrl)]);
     const engines: unknown[] = Array.isArray(own) ? own : [];
-    return [...engines, ...filterNetworks(view, filters).map(networkObject)];
+    return [...engines, ...filterNetworks(view, filters).map((network) => networkObject(view, network))];
   });
 
   app.post('/networks/create', async (request, reply) => {
@@ -55,12 +57,20 @@ export function networkRoutes(app: FastifyInstance, context: ApiContext): void {
   app.get('/networks/:id', async (request, reply) => {
     const reference = pathParameter(request, 'id');
     const scope = queryText(request, 'scope') ?? '';
+    const verbose = queryFlag(request, 'verbose');
     if (scope === 'swarm') {
-      return networkObject(findNetwork(await currentView(context), reference, { withEngines: true }));
+      const view = await currentView(context);
+      return networkDetails(view, findNetwork(view, reference, { withEngines: true }), { verbose });
     }
     if (scope !== '' || !isManager(context)) return engine.forwardFrom(request, reply);
     const network = await lookUp(context, reference);
-    return network === undefined ? engine.forwardFrom(request, reply) : networkObject(network);
+    if (network === undefined) return engine.forwardFrom(request, reply);
+    return networkDetails(replicaOf(context).view, network, { verbose });
+  });
+
+  app.get('/apiary/v1/networks/:id/usage', async (request) => {
+    const view = await currentView(context);
+    return networkUsage(view, findNetwork(view, pathParameter(request, 'id')));
   });
 
   app.delete('/networks/:id', async (request, reply) => {
