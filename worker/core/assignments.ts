@@ -101,6 +101,7 @@ export class AssignmentSet {
   #networks = new Map<string, AssignedNetwork>();
   #specs = new Map<string, AssignedSpec>();
   #tasks = new Map<string, HeldTask>();
+  #isComplete = false;
   #contents = new Map<string, AssignedContent>();
   /** Those that came in this session, while it has not said yet all that the node should have. */
   #early: Map<string, AssignedContent> | undefined = new Map();
@@ -115,6 +116,7 @@ export class AssignmentSet {
   apply(message: AssignmentsMessage): { changed: AssignedTask[]; removed: string[] } {
     const difference = this.#applyTasks(message);
     if (message.complete) {
+      this.#isComplete = true;
       this.#contents = this.#early ?? new Map();
       this.#early = undefined;
     }
@@ -124,6 +126,11 @@ export class AssignmentSet {
     }
     for (const id of message.removedContentIds) this.#contents.delete(id);
     return difference;
+  }
+
+  /** Whether the managers have said all that the node should have: before that, nothing here is too much. */
+  get isComplete(): boolean {
+    return this.#isComplete;
   }
 
   /** Undefined when it is gone: no task that the managers want to run needs it, or it was removed. */

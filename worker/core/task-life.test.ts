@@ -272,6 +272,25 @@ function assigned(taskId: string, specVersion: number, desiredState = 'running')
   return { ...task, genericResourcesJson: '', networks: [] };
 }
 
+t.test('assignments: contents may come before all the rest, and stay until they are taken back', async (t) => {
+  const set = new AssignmentSet();
+  const content = (contentId: string) => ({ contentId, sealed: new Uint8Array([1]), isTemplate: false });
+  const held = () => ['a', 'b', 'c'].filter((id) => set.content(id) !== undefined).join('');
+  t.same(set.apply(message({ contents: [content('a')] })), { changed: [], removed: [] });
+  t.equal(set.isComplete, false, 'nothing that is found may be taken for too much yet');
+  set.apply(message({ contents: [content('b')] }));
+  set.apply(message({ complete: true, specs: [spec(1)], tasks: [assigned('t', 1)] }));
+  t.same([held(), set.isComplete], ['ab', true]);
+  set.apply(message({ contents: [content('c')] }));
+  set.apply(message({ removedContentIds: ['a'] }));
+  t.equal(held(), 'bc');
+  set.sessionBegan();
+  set.apply(message({ contents: [content('c')] }));
+  t.equal(held(), 'bc', 'what runs may still need them');
+  set.apply(message({ complete: true, specs: [spec(1)], tasks: [assigned('t', 1)] }));
+  t.equal(held(), 'c', 'what the new session did not name is gone');
+});
+
 t.test('assignments: deltas add up, a complete message replaces, specs go with their last task', async (t) => {
   const set = new AssignmentSet();
   const first = set.apply(message({ complete: true, specs: [spec(1)], tasks: [assigned('a', 1), assigned('b', 1)] }));

@@ -271,8 +271,11 @@ class WorkerAgent implements Agent {
   #hear({ body }: ManagerMessage): void {
     if (body?.$case === 'assignments') {
       const { changed, removed } = this.#assignments.apply(body.value);
-      this.#drawNetworks();
-      this.#runners.assign({ changed, removed });
+      // What comes before all that this node should have is of no use alone: contents of secrets, for the tasks to come.
+      if (this.#assignments.isComplete) {
+        this.#drawNetworks();
+        this.#runners.assign({ changed, removed });
+      }
     }
     if (body?.$case === 'endpoints') this.#picture.endpoints(body.value);
     if (body?.$case === 'nodes') this.#picture.nodes(body.value);

@@ -12,7 +12,13 @@ export function sameForTasks(a: ServiceSpec, b: ServiceSpec): boolean {
 
 /** Whether two spec versions ask for the same tasks, if perhaps on other nodes: only their constraints may differ. */
 export function sameButForConstraints(a: SpecVersion, b: SpecVersion): boolean {
-  return sameForTasks(withoutConstraints(a), withoutConstraints(b));
+  return sameForTasks(withoutConstraints(a), withoutConstraints(b)) && sameContents(a, b);
+}
+
+/** Whether names that both follow had the same versions. */
+function sameContents({ contentIds: a = {} }: SpecVersion, { contentIds: b = {} }: SpecVersion): boolean {
+  const entries = Object.entries(a);
+  return entries.length === Object.keys(b).length && entries.every(([key, id]) => b[key] === id);
 }
 
 function withoutConstraints({ template, endpoint }: SpecVersion): ServiceSpec {
