@@ -11,13 +11,6 @@ export function refuseUnhonoured(spec: ServiceSpec): void {
   const template = spec.TaskTemplate;
   if (template.PluginSpec !== undefined) throw unhonoured('TaskTemplate.PluginSpec');
   if (template.NetworkAttachmentSpec !== undefined) throw unhonoured('TaskTemplate.NetworkAttachmentSpec');
-  for (const [i, { PublishMode = 'ingress' }] of (spec.EndpointSpec?.Ports ?? []).entries()) {
-    if (PublishMode === 'host') continue;
-    throw unhonoured(
-      `EndpointSpec.Ports[${i}].PublishMode ${quoted(PublishMode)}`,
-      'publish the port on the hosts that run the tasks (mode=host)',
-    );
-  }
   refuseUnhonouredContainer(template.ContainerSpec ?? {}, 'TaskTemplate.ContainerSpec');
 }
 

@@ -49,12 +49,22 @@ export function refuseUnhonouredNetworks(view: View, spec: ServiceSpec): void {
     const { kind, spec: asked } = network;
     const name = `${path}: network ${asked.Name}`;
     if (kind !== 'overlay') {
+      refuseIngress(spec, name);
       if (attachments.length > 1)
         throw unhonoured(`${name} beside others`, "put tasks on it alone: it is the engine's own");
       continue;
     }
     if (Object.hasOwn(asked.Options ?? {}, ENCRYPTED_OPTION)) throw unhonoured(`${name} is encrypted, which`, UNUSED);
     if (asked.EnableIPv6 === true) throw unhonoured(`${name} is of IPv6, which`, UNUSED);
+  }
+}
+
+/** What comes in on any node is led to tasks over the gateway networks. */
+function refuseIngress(spec: ServiceSpec, name: string): void {
+  for (const [i, { PublishMode = 'ingress' }] of (spec.EndpointSpec?.Ports ?? []).entries()) {
+    if (PublishMode === 'host') continue;
+    const port = `EndpointSpec.Ports[${i}].PublishMode ${quoted(PublishMode)}`;
+    throw unhonoured(`${port} with ${name}`, "publish nothing: its ports are the host's own or nobody's");
   }
 }
 

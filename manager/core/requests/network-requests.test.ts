@@ -226,6 +226,11 @@ t.test(
       [on('gone'), 'not-found', /^network gone not found$/],
       [on('ingress'), 'invalid-argument', /^Service cannot be explicitly attached to the ingress network "ingress"$/],
       [on('net', 'host'), 'unimplemented', /network host beside others/],
+      [
+        { ...on('host'), EndpointSpec: { Ports: [{ TargetPort: 80 }] } },
+        'unimplemented',
+        /"ingress" with .* network host/,
+      ],
       [on('six'), 'unimplemented', /network six is of IPv6/],
       [on('secret'), 'unimplemented', /network secret is encrypted/],
       [

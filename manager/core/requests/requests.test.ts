@@ -271,10 +271,6 @@ t.test('what this version does not honour is refused, and the message says where
   const refused: [object, RegExp][] = [
     [spec({}, { Runtime: 'plugin', PluginSpec: {} }), /^TaskTemplate.Runtime "plugin"/],
     [spec({}, { PluginSpec: {} }), /^TaskTemplate.PluginSpec/],
-    [
-      spec({ EndpointSpec: { Ports: [{ TargetPort: 80 }] } }),
-      /^EndpointSpec.Ports\[0\].PublishMode "ingress".*mode=host/,
-    ],
     [spec({}, {}, { Privileges: { CredentialSpec: { File: 'f' } } }), /Privileges.CredentialSpec/],
     [spec({}, {}, { Isolation: 'hyperv' }), /Isolation "hyperv"/],
     [spec({}, {}, { Mounts: [{ Type: 'npipe', Source: '/a', Target: '/a' }] }), /Mounts\[0\].Type "npipe"/],

@@ -120,7 +120,10 @@ t.test('calls for managers are refused, whatever is in them', async (t) => {
   );
   t.match(refusals, [denied, denied]);
   t.match(await failureOf(raft.forward()), denied);
-  t.match(await failureOf(logs.read({ serviceId: 's1', taskId: '', options: undefined, after: [], kept: false })), denied);
+  t.match(
+    await failureOf(logs.read({ serviceId: 's1', taskId: '', options: undefined, after: [], kept: false })),
+    denied,
+  );
   t.equal(replica.entries.length, before);
 });
 
