@@ -1,0 +1,34 @@
+import type { NodeIdentity } from '@apiary/worker/io';
+import { HollowAgent } from './hollow-agent.js';
+
+export interface AgentsSettings {
+  manager: string;
+  identities: NodeIdentity[];
+}
+
+/** How many open their sessions at a time: handshakes are not what is measured. */
+const AT_ONCE = 50;
+
+/** A process with many hollow agents: says `ready` once all have their sessions. */
+export function runHollowAgents(): void {
+  process.once('message', ({ manager, identities }: AgentsSettings) => {
+    const waiting = [...identities];
+    let welcome = 0;
+    const ended = (why: string): void => {
+      if (process.connected) process.send?.({ type: 'failed', why });
+    };
+    const openNext = (): void => {
+      const identity = waiting.pop();
+      if (identity === undefined) return;
+      new HollowAgent(manager, identity, {
+        ended,
+        welcome: () => {
+          if (++welcome === identities.length) process.send?.({ type: 'ready' });
+          openNext();
+        },
+      });
+    };
+    for (let i = 0; i < AT_ONCE; i++) openNext();
+  });
+  process.on('disconnect', () => process.exit());
+}

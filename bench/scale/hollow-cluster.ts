@@ -1,0 +1,101 @@
+import { type ChildProcess, fork } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createKeyAndCsr } from '@apiary/api/client';
+import { createRootCa, issueCertificate, type RootCa } from '@apiary/manager/io';
+import type { NodeIdentity } from '@apiary/worker/io';
+import type { ManagerAnswer, ManagerQuestion, ManagerSettings } from './measured-manager.js';
+
+const MAIN = new URL('main.js', import.meta.url);
+const CLUSTER_ID = 'bench';
+const VALIDITY_MS = 24 * 3600 * 1000;
+
+/** One manager and many hollow nodes: two processes, joined by as many sessions as there are nodes. */
+export class HollowCluster {
+  readonly #manager: ChildProcess;
+  readonly #agents: ChildProcess;
+  readonly #directory: string;
+
+  private constructor(manager: ChildProcess, agents: ChildProcess, directory: string) {
+    this.#manager = manager;
+    this.#agents = agents;
+    this.#directory = directory;
+    // Whoever is killed takes them along: they end with the channel to this process.
+    for (const child of [manager, agents]) child.once('exit', (code) => code !== 0 && code !== null && process.exit(1));
+  }
+
+  /** Resolves once every node has its session. The log is on the disk of the system's folder for temporary files. */
+  static async open(nodes: number): Promise<HollowCluster> {
+    const directory = mkdtempSync(join(tmpdir(), 'apiary-scale-'));
+    const address = `127.0.0.1:${await freePort()}`;
+    const rootCa = createRootCa(Date.now());
+    const ids = Array.from({ length: nodes }, (_, i) => `n${String(i).padStart(24, '0')}`);
+    const manager = fork(MAIN, ['manager'], { execArgv: ['--expose-gc', ...profiled('manager')] });
+    const settings: ManagerSettings = {
+      directory: join(directory, 'raft'),
+      clusterId: CLUSTER_ID,
+      rootCa,
+      identity: { ...identityOf(rootCa, `m${'0'.repeat(24)}`, 'manager'), role: 'manager' },
+      address,
+      nodes: ids,
+    };
+    manager.send(settings);
+    await answerOf(manager);
+    const agents = fork(MAIN, ['agents'], { execArgv: profiled('agents'), serialization: 'advanced' });
+    agents.send({ manager: address, identities: ids.map((id) => identityOf(rootCa, id, 'worker')) });
+    await answerOf(agents);
+    return new HollowCluster(manager, agents, directory);
+  }
+
+  async ask<T extends ManagerAnswer['type']>(
+    question: ManagerQuestion,
+    type: T,
+  ): Promise<Extract<ManagerAnswer, { type: T }>> {
+    this.#manager.send(question);
+    const answer = await answerOf(this.#manager);
+    if (answer.type !== type) throw new Error(`the manager answers ${JSON.stringify(answer)}`);
+    return answer as Extract<ManagerAnswer, { type: T }>;
+  }
+
+  async close(): Promise<void> {
+    for (const child of [this.#agents, this.#manager]) {
+      child.removeAllListeners('exit');
+      const exited = once(child, 'exit');
+      child.disconnect();
+      await exited;
+    }
+    rmSync(this.#directory, { recursive: true, force: true });
+  }
+}
+
+/** With BENCH_PROFILE=manager or agents, that process writes a CPU profile into the folder it was started in. */
+function profiled(which: string): string[] {
+  return process.env['BENCH_PROFILE'] === which ? ['--cpu-prof'] : [];
+}
+
+function identityOf(rootCa: RootCa, nodeId: string, role: 'worker' | 'manager'): NodeIdentity {
+  const { keyPem, csrPem } = createKeyAndCsr();
+  const order = { rootCa, csrPem, nodeId, role, clusterId: CLUSTER_ID, validityMs: VALIDITY_MS, nowMs: Date.now() };
+  const certificateChainPem = issueCertificate(order);
+  return { nodeId, clusterId: CLUSTER_ID, role, certificateChainPem, keyPem, rootPem: rootCa.certificatePem };
+}
+
+async function answerOf(child: ChildProcess): Promise<ManagerAnswer> {
+  const [answer] = await once(child, 'message');
+  if (answer.type === 'failed') throw new Error(`a session ended: ${answer.why}`);
+  return answer;
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer();
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const address = server.address();
+  server.close();
+  await once(server, 'close');
+  if (typeof address !== 'object' || address === null) throw new Error('no port');
+  return address.port;
+}

@@ -1,0 +1,143 @@
+import type { ServiceSpec } from '@apiary/api/model';
+import { createService, removeService } from '@apiary/manager/core';
+import { type Manager, type RootCa, SystemClock, SystemRng, startManager } from '@apiary/manager/io';
+import { pino } from 'pino';
+
+export interface ManagerSettings {
+  directory: string;
+  clusterId: string;
+  rootCa: RootCa;
+  identity: { nodeId: string; clusterId: string; role: 'manager'; certificateChainPem: string; keyPem: string; rootPem: string };
+  address: string;
+  /** Ids of the nodes that will have sessions. */
+  nodes: string[];
+}
+
+export type ManagerQuestion =
+  /** Makes so many services of so many replicas each, one after the other, and waits until all of them run. */
+  | { type: 'deploy'; services: number; replicas: number }
+  /** Makes one service of one replica, waits until it runs, removes it again; so many times. */
+  | { type: 'one-by-one'; times: number }
+  | { type: 'usage' };
+
+export type ManagerAnswer =
+  | { type: 'ready' }
+  | { type: 'deployed'; seconds: number; acceptedSeconds: number }
+  /** Milliseconds from the request to the task running, each. */
+  | { type: 'one-by-one'; milliseconds: number[] }
+  | { type: 'usage'; cpuSeconds: number; heapBytes: number; residentBytes: number };
+
+const RESERVED = { NanoCPUs: 1e7, MemoryBytes: 2 ** 22 };
+
+/** A manager in a process of its own, with a durable log, which answers questions about itself. */
+export function runMeasuredManager(): void {
+  process.once('message', async (settings: ManagerSettings) => {
+    const manager = await start(settings);
+    process.on('message', async (question: ManagerQuestion) => {
+      const answer = await answerTo(manager, question);
+      process.send?.(answer);
+    });
+    process.send?.({ type: 'ready' } satisfies ManagerAnswer);
+  });
+  process.on('disconnect', () => process.exit());
+}
+
+async function start({ directory, clusterId, rootCa, identity, address, nodes }: ManagerSettings): Promise<Manager> {
+  const manager = await startManager({
+    directory,
+    identity,
+    start: 'bootstrap',
+    listenAddr: address,
+    managerAddr: address,
+    create: {
+      clusterId,
+      nodeId: identity.nodeId,
+      rootCa,
+      availability: 'drain',
+      addr: '127.0.0.1',
+      managerAddr: address,
+    },
+    clock: new SystemClock(),
+    rng: new SystemRng(),
+    logger: pino({ level: process.env['BENCH_LOG'] ?? 'error' }),
+    onFatal: (error) => {
+      throw error;
+    },
+  });
+  const status = { state: 'unknown' as const, message: '', addr: '' };
+  const spec = { Labels: {}, Role: 'worker' as const, Availability: 'active' as const };
+  await manager.replica.submit(() => ({
+    guards: [],
+    changes: nodes.map((id) => ({ type: 'node-create', node: { id, spec, role: 'worker', status } })),
+    result: undefined,
+  }));
+  return manager;
+}
+
+async function answerTo(manager: Manager, question: ManagerQuestion): Promise<ManagerAnswer> {
+  switch (question.type) {
+    case 'deploy':
+      return deploy(manager, question);
+    case 'one-by-one':
+      return oneByOne(manager, question.times);
+    case 'usage': {
+      globalThis.gc?.();
+      const { user, system } = process.cpuUsage();
+      const { heapUsed, external, rss } = process.memoryUsage();
+      return { type: 'usage', cpuSeconds: (user + system) / 1e6, heapBytes: heapUsed + external, residentBytes: rss };
+    }
+  }
+}
+
+async function deploy(
+  { replica }: Manager,
+  { services, replicas }: { services: number; replicas: number },
+): Promise<ManagerAnswer> {
+  const running = new Set<string>();
+  const isOver = new Promise<void>((resolve) => {
+    const unsubscribe = replica.subscribe(({ tasks }) => {
+      for (const id of tasks) if (replica.view.task(id)?.status.state === 'running') running.add(id);
+      if (running.size < services * replicas) return;
+      unsubscribe();
+      resolve();
+    });
+  });
+  const startMs = performance.now();
+  for (let i = 0; i < services; i++) {
+    await replica.submit((view, { rng }) => createService(view, specOf(`service-${i}`, replicas), rng));
+  }
+  const acceptedSeconds = (performance.now() - startMs) / 1000;
+  await isOver;
+  return { type: 'deployed', seconds: (performance.now() - startMs) / 1000, acceptedSeconds };
+}
+
+async function oneByOne({ replica }: Manager, times: number): Promise<ManagerAnswer> {
+  const milliseconds: number[] = [];
+  const until = (holds: () => boolean): Promise<void> =>
+    new Promise((resolve) => {
+      const look = (): void => {
+        if (!holds()) return;
+        unsubscribe();
+        resolve();
+      };
+      const unsubscribe = replica.subscribe(look);
+      look();
+    });
+  for (let i = 0; i < times; i++) {
+    const startMs = performance.now();
+    const id = await replica.submit((view, { rng }) => createService(view, specOf(`one-${i}`, 1), rng));
+    await until(() => replica.view.tasksOfService(id)[0]?.status.state === 'running');
+    milliseconds.push(performance.now() - startMs);
+    await replica.submit((view) => removeService(view, id));
+    await until(() => replica.view.tasksOfService(id).length === 0);
+  }
+  return { type: 'one-by-one', milliseconds };
+}
+
+function specOf(Name: string, replicas: number): ServiceSpec {
+  return {
+    Name,
+    TaskTemplate: { ContainerSpec: { Image: 'app:1' }, Resources: { Reservations: RESERVED } },
+    Mode: { Replicated: { Replicas: replicas } },
+  };
+}
