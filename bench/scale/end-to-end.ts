@@ -3,7 +3,12 @@ import { calibration } from './calibration.js';
 import { HollowCluster } from './hollow-cluster.js';
 
 /** From the first request to all tasks reported running, through real sessions and a log that is synced. */
-export async function benchDeployment(options: { tasks: number; nodes: number; replicas: number; runs: number }): Promise<void> {
+export async function benchDeployment(options: {
+  tasks: number;
+  nodes: number;
+  replicas: number;
+  runs: number;
+}): Promise<void> {
   const { tasks, nodes, replicas, runs } = options;
   const services = Math.ceil(tasks / replicas);
   const count = services * replicas;

@@ -37,7 +37,7 @@ export class HollowAgent {
     this.#stream.on('end', () => on.ended('the manager ended the session'));
     const descriptionJson = JSON.stringify({ ...DESCRIPTION, Hostname: `host-${identity.nodeId}` });
     const description = { descriptionJson, advertiseAddr: '', engineError: '', managerAddr: '', wireguardKey: '' };
-    this.#say({ $case: 'hello', value: { description } });
+    this.#say({ $case: 'hello', value: { description, contentKey: Buffer.alloc(0) } });
   }
 
   close(): void {

@@ -7,7 +7,14 @@ export interface ManagerSettings {
   directory: string;
   clusterId: string;
   rootCa: RootCa;
-  identity: { nodeId: string; clusterId: string; role: 'manager'; certificateChainPem: string; keyPem: string; rootPem: string };
+  identity: {
+    nodeId: string;
+    clusterId: string;
+    role: 'manager';
+    certificateChainPem: string;
+    keyPem: string;
+    rootPem: string;
+  };
   address: string;
   /** Ids of the nodes that will have sessions. */
   nodes: string[];

@@ -19,6 +19,12 @@ export interface LeaderLoopOptions {
 
 /** Characters of JSON. A plan is one entry, unless that would get so large that it holds up those of others. */
 const MAX_ENTRY_CHARACTERS = 1024 * 1024;
+/**
+ * A pass that took long is followed by a rest of so many times that long, and this at most. What changes meanwhile is
+ * planned for together: while a hundred thousand tasks report that they run, the managers have more to do than to plan.
+ */
+const REST_RATIO = 2;
+const LONGEST_REST_MS = 1_000;
 const FIRST_RETRY_MS = 100;
 const LAST_RETRY_MS = 5_000;
 
@@ -119,8 +125,10 @@ export class LeaderLoop {
         if (term === undefined || term !== this.#term) continue;
         dirty = this.#dirty;
         this.#dirty = new DirtySet();
-        await this.#pass(dirty, term);
+        const tookMs = await this.#pass(dirty, term);
         delayMs = FIRST_RETRY_MS;
+        const restMs = Math.min(REST_RATIO * tookMs, LONGEST_REST_MS);
+        if (restMs > 0 && term === this.#term) await this.#pause(restMs);
       } catch (error) {
         if (!(error instanceof ApiaryError)) throw error;
         if (term !== this.#term) continue;
@@ -132,15 +140,19 @@ export class LeaderLoop {
     }
   }
 
-  async #pass(dirty: Dirty, term: number): Promise<void> {
+  /** @returns how long it took to plan, milliseconds: not to commit */
+  async #pass(dirty: Dirty, term: number): Promise<number> {
     const { replica, clock, rng } = this.#options;
-    const { changes, wakes } = this.#options.plan(replica.view, dirty, clock.now(), rng);
+    const startMs = clock.now();
+    const { changes, wakes } = this.#options.plan(replica.view, dirty, startMs, rng);
+    const tookMs = Math.max(0, clock.now() - startMs);
     for (const { serviceId, atMs } of wakes) this.#wakeAt(serviceId, atMs);
     for (const part of inEntries(changes)) {
-      if (term !== this.#term) return;
+      if (term !== this.#term) return tookMs;
       // What was planned on one term's state is never another leader's to commit.
       await replica.submit(() => ({ guards: [], changes: part, result: undefined }), { asLeaderOf: term });
     }
+    return tookMs;
   }
 
   #wakeAt(serviceId: string, atMs: number): void {

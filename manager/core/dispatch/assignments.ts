@@ -5,9 +5,9 @@ import type { View } from '../store/view.js';
 /** What a session's agent has been told so far. */
 export interface Sent {
   /** By task id, the desired state that was sent last. */
-  tasks: ReadonlyMap<string, { specKey: string; desiredState: DesiredState }>;
-  /** The specs that the agent keeps: those that a task of it points at. */
-  specs: ReadonlySet<string>;
+  tasks: ReadonlyMap<string, DesiredState>;
+  /** The specs that the agent keeps, those that a task of it points at: versions by service. */
+  specs: ReadonlyMap<string, ReadonlySet<number>>;
   /** The networks that a task of it is on. */
   networks: ReadonlySet<string>;
 }
@@ -40,8 +40,8 @@ export function assignmentsFor(
 ): { assignments: Assignments | undefined; sent: Sent } {
   const tasks = view.tasksOfNode(nodeId).filter((task) => rankOf(task.status.state) >= rankOf('assigned'));
   const now = {
-    tasks: new Map<string, { specKey: string; desiredState: DesiredState }>(),
-    specs: new Set<string>(),
+    tasks: new Map<string, DesiredState>(),
+    specs: new Map<string, Set<number>>(),
     networks: new Set<string>(),
   };
   const assignments: Assignments = {
@@ -52,11 +52,16 @@ export function assignmentsFor(
     networks: [],
   };
   for (const task of tasks) {
-    const specKey = `${task.serviceId}/${task.specVersion}`;
-    now.tasks.set(task.id, { specKey, desiredState: task.desiredState });
-    if (!now.specs.has(specKey)) {
-      now.specs.add(specKey);
-      if (!sent?.specs.has(specKey)) assignments.specs.push(view.spec(task.serviceId, task.specVersion));
+    const { serviceId, specVersion } = task;
+    now.tasks.set(task.id, task.desiredState);
+    let versions = now.specs.get(serviceId);
+    if (versions === undefined) {
+      versions = new Set();
+      now.specs.set(serviceId, versions);
+    }
+    if (!versions.has(specVersion)) {
+      versions.add(specVersion);
+      if (!sent?.specs.get(serviceId)?.has(specVersion)) assignments.specs.push(view.spec(serviceId, specVersion));
     }
     for (const { networkId } of task.networks ?? []) {
       if (now.networks.has(networkId)) continue;
@@ -64,7 +69,7 @@ export function assignmentsFor(
       const network = sent?.networks.has(networkId) ? undefined : view.network(networkId);
       if (network !== undefined) assignments.networks.push(network);
     }
-    if (sent?.tasks.get(task.id)?.desiredState !== task.desiredState) assignments.tasks.push(task);
+    if (sent?.tasks.get(task.id) !== task.desiredState) assignments.tasks.push(task);
   }
   for (const id of sent?.tasks.keys() ?? []) if (!now.tasks.has(id)) assignments.removedTaskIds.push(id);
   const isNews = assignments.complete || assignments.tasks.length > 0 || assignments.removedTaskIds.length > 0;

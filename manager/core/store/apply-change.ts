@@ -8,7 +8,7 @@ import { changeNode } from './apply-node-change.js';
 import type { Change, ChangeOf, Touched } from './change.js';
 import { followedNames } from './content-pins.js';
 import { created, type Landing, updated } from './landing.js';
-import type { ServiceRecord, SpecVersion, TaskRecord } from './records.js';
+import type { RestartHistory, ServiceRecord, SpecVersion, TaskRecord } from './records.js';
 import { sameForTasks } from './spec-comparison.js';
 import type { Tables } from './tables.js';
 
@@ -263,7 +263,12 @@ function changeTask(
   }
   touched.tasks.add(task.id);
   touched.taskServices.add(task.serviceId);
-  if (task.nodeId !== undefined) touched.assignments.add(task.nodeId);
+  if (task.nodeId !== undefined && concernsAgent(change)) touched.assignments.add(task.nodeId);
+}
+
+/** What an agent says of a task on its way is no news to it. At the end of a task it is: what the task needed may go. */
+function concernsAgent(change: Change): boolean {
+  return change.type !== 'task-status' || isTerminal(change.status.state);
 }
 
 /** Undefined when the service, or the spec version, went away between the planning and the landing. */
@@ -272,7 +277,21 @@ function createdTask(tables: Tables, change: ChangeOf<'task-create'>, landing: L
   if (tables.tasks.get(task.id) !== undefined || tables.services.get(task.serviceId) === undefined) return undefined;
   if (tables.specs.get(task.serviceId, task.specVersion) === undefined) return undefined;
   if (!tables.addresses.isFreeFor(task.id, task.networks ?? [])) return undefined;
-  return { ...task, meta: created(landing) };
+  const { serviceId, nodeId } = task;
+  return {
+    ...task,
+    // Each entry brings strings of its own: of a million tasks, those of a service or a node share one.
+    serviceId: tables.services.get(serviceId)?.id ?? serviceId,
+    ...(nodeId !== undefined && { nodeId: tables.nodes.get(nodeId)?.id ?? nodeId }),
+    ...(isFresh(task.restarts) && { restarts: FRESH }),
+    meta: created(landing),
+  };
+}
+
+const FRESH: RestartHistory = { attempts: 0, failuresInARow: 0, recentMs: [] };
+
+function isFresh({ attempts, failuresInARow, recentMs }: RestartHistory): boolean {
+  return attempts === 0 && failuresInARow === 0 && recentMs.length === 0;
 }
 
 /** What the change puts into the task; undefined when it would take it back, or changes nothing. */

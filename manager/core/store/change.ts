@@ -163,7 +163,7 @@ export interface Touched {
   tasks: Set<string>;
   /** Services one of whose tasks was made, changed or deleted. */
   taskServices: Set<string>;
-  /** Nodes whose set of tasks, or one of those tasks, changed. */
+  /** Nodes whose set of tasks changed, or what one of those is to do, or that ended. */
   assignments: Set<string>;
   networks: Set<string>;
   /** What there is to tell of it, in order. */

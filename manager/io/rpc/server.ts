@@ -164,7 +164,8 @@ class MemberCalls {
     this.#clusterId = clusterId;
     let judgement: NodeJS.Immediate | undefined;
     // Not between two entries of those that come at once: who was excluded by one may be let in again by the next.
-    const unsubscribe = replica.subscribe(() => {
+    const unsubscribe = replica.subscribe((touched) => {
+      if (!touched.cluster) return;
       judgement ??= setImmediate(() => {
         judgement = undefined;
         this.#judgeAgain();

@@ -71,7 +71,7 @@ export const CLUSTER_MUTANTS: readonly Mutant[] = [
   {
     name: 'a desired state that moves is not sent',
     file: 'manager/core/dispatch/assignments.ts',
-    from: 'if (sent?.tasks.get(task.id)?.desiredState !== task.desiredState) assignments.tasks.push(task);',
+    from: 'if (sent?.tasks.get(task.id) !== task.desiredState) assignments.tasks.push(task);',
     to: 'if (!sent?.tasks.has(task.id)) assignments.tasks.push(task);',
   },
   {
