@@ -74,7 +74,7 @@ const UNUSED = 'it can be made, but no task can be on it';
  * Under what a spec may land: its networks are there, and its ports are nobody else's.
  *
  * @param id  of the service that the spec is for, when it is there already
- * @throws ApiaryError `invalid-argument` in SwarmKit's words
+ * @throws ApiaryError `invalid-argument` in SwarmKit's words, `not-found` for a network that is gone
  */
 export function checkEndpoint(view: View, spec: ServiceSpec, id?: string): Guard[] {
   const ports = spec.EndpointSpec?.Ports ?? [];
@@ -85,9 +85,13 @@ export function checkEndpoint(view: View, spec: ServiceSpec, id?: string): Guard
     const who = `service '${holder.spec.Name}' (${holder.id})`;
     throw invalid(`port '${publishedPort}' is already in use by ${who} as ${how}`);
   }
-  const guards: Guard[] = [...new Set((spec.TaskTemplate.Networks ?? []).map(({ Target = '' }) => Target))].map(
-    (target) => ({ type: 'unchanged', kind: 'network', id: target }),
-  );
+  const ids = new Set((spec.TaskTemplate.Networks ?? []).map(({ Target = '' }) => Target));
+  const guards: Guard[] = [];
+  for (const id of ids) {
+    // Of a spec that a service had before, a network may have been removed since.
+    if (view.network(id) === undefined) throw new ApiaryError('not-found', `network ${id} not found`);
+    guards.push({ type: 'unchanged', kind: 'network', id });
+  }
   const published = ports.filter(({ PublishedPort = 0 }) => PublishedPort !== 0);
   if (published.length > 0)
     guards.push({ type: 'ports-free', ports: published, ...(id !== undefined && { exceptId: id }) });
