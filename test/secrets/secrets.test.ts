@@ -10,6 +10,8 @@ t.setTimeout(300_000);
 t.test('secrets and configs of tasks', { skip: skipWithoutHosts }, async (t) => {
   const cluster = await Cluster.up(t, 2, { args: ['--log-level', 'trace'] });
   const [manager, worker] = [cluster.hosts.host(1), cluster.hosts.host(2)];
+  // However long an agent takes to start again here, its node is not taken for down meanwhile.
+  await manager.mustSwarmctl('swarm', 'update', '--dispatcher-heartbeat', '20s');
 
   /** A file on a host with what is to become a secret, and its path there. */
   const fileOf = (name: string, data: string | Buffer): string => {
@@ -43,9 +45,17 @@ t.test('secrets and configs of tasks', { skip: skipWithoutHosts }, async (t) => 
     await make('secret', 'key', Buffer.from([0, 0xff, 0x0a, 0x41]));
     await make('config', 'conf', 'a=1\n');
     await make('config', 'tmpl', '{{.Service.Name}} {{env "MODE"}} {{secret "key"}}', '--template-driver', 'golang');
+    await make('config', 'large', randomBytes(1_023_999));
     const secret = 'source=key,target=key,uid=1000,gid=50,mode=0400';
     const flags = ['--read-only', '--user', '1000:50', '--env', 'MODE=fast', '--secret', secret];
-    const configs = ['--config', 'conf', '--config', 'source=tmpl,target=/etc/deep/down/tmpl,mode=0444'];
+    const configs = [
+      '--config',
+      'conf',
+      '--config',
+      'large',
+      '--config',
+      'source=tmpl,target=/etc/deep/down/tmpl,mode=0444',
+    ];
     const first = 'stat -c "%n %u %g %a %s" /run/secrets/key /conf /etc/deep/down/tmpl; exec sleep 1d';
     await create('web', [...flags, ...configs], 'sh', '-c', first);
     const [container] = await cluster.settled('web', 1);
@@ -58,6 +68,7 @@ t.test('secrets and configs of tasks', { skip: skipWithoutHosts }, async (t) => 
     t.equal(logs, '/run/secrets/key 1000 50 400 4\n/conf 0 0 444 4\n/etc/deep/down/tmpl 0 0 444 13\n');
     t.equal(await inside(container, 'od -An -tx1 /run/secrets/key'), '00 ff 0a 41');
     t.equal(await inside(container, 'head -c 9 /etc/deep/down/tmpl; cat /conf'), 'web fast a=1');
+    t.equal(await inside(container, 'wc -c < /large'), '1023999');
     t.match(await inside(container, 'echo x > /run/secrets/key'), /Read-only|Permission/);
     t.match(await inside(container, 'grep /run/secrets/key /proc/mounts'), /^tmpfs \S+ tmpfs ro,/);
     t.match((await mountsOf(worker))[0], / rw,nosuid,nodev,noexec,.*size=\d+k/);
