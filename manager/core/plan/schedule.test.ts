@@ -269,6 +269,28 @@ t.test('preferences spread over each level in turn, nodes without the label bein
   t.same(counts(cluster.tasks('web')), { a1: 1, a2: 1, a3: 2, b1: 4, c1: 4 });
 });
 
+t.test(
+  'what is scarce is shared out between services: a large one that waits longer does not take it all',
+  async (t) => {
+    const cluster = new HollowCluster();
+    const Resources = { Reservations: { NanoCPUs: 1e9 } };
+    const TaskTemplate = { ContainerSpec: { Image: 'app:1' }, Resources };
+    cluster.addNode('h1', { NanoCPUs: 4e9 });
+    cluster.createService('large', { replicas: 20, TaskTemplate });
+    cluster.run(1_000);
+    cluster.createService('small', { replicas: 2, TaskTemplate });
+    cluster.run(1_000);
+    const running = () => [cluster.running('large').length, cluster.running('small').length];
+    t.same(running(), [4, 0]);
+    cluster.addNode('h2', { NanoCPUs: 1e9 });
+    cluster.run(1_000);
+    t.same(running(), [4, 1], 'who has nothing comes first');
+    cluster.addNode('h3', { NanoCPUs: 2e9 });
+    cluster.run(1_000);
+    t.same(running(), [5, 2], 'and of two, each gets one');
+  },
+);
+
 t.test('services spread over themselves first, then over the load', async (t) => {
   const cluster = new HollowCluster();
   for (const id of ['h1', 'h2', 'h3']) cluster.addNode(id);

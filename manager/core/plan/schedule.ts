@@ -23,13 +23,15 @@ const CONFIRMED = 'scheduler confirmed task can run on preassigned node';
 
 /**
  * Gives nodes to the tasks that have none: those made in this pass, and all that are pending. They are tried in every
- * pass, for whatever may have freed what they wait for. Those that wait longest come first.
+ * pass, for whatever may have freed what they wait for. Where there was too little before, each service gets one of its
+ * tasks placed before any gets the rest, and the one that lacks the largest share of its tasks comes first; then those
+ * that wait longest.
  */
 export function schedule(draft: Draft): void {
   const groups = collect(draft);
   if (groups.length === 0) return;
   const loads = new NodeLoads(draft);
-  for (const group of groups) {
+  for (const group of [...inShortage(draft, groups), ...groups]) {
     const awaited = waitsFor(draft, group.spec);
     if (awaited !== undefined) {
       for (const waiting of group.tasks) postpone(draft, waiting, awaited);
@@ -40,6 +42,20 @@ export function schedule(draft: Draft): void {
     confirmPreassigned(draft, group, demand, filters, loads);
     spread(draft, group, demand, filters, loads);
   }
+}
+
+/** One task of each group, taken out of it: what is scarce is shared out before it is used up. */
+function inShortage(draft: Draft, groups: readonly TaskGroup[]): TaskGroup[] {
+  const isScarce = groups.some(({ tasks }) => tasks.some(({ kind }) => kind === 'pending'));
+  if (!isScarce || groups.length === 1) return [];
+  const lacking = ({ spec, tasks }: TaskGroup): number => {
+    const { Mode } = draft.view.service(spec.serviceId)?.spec ?? {};
+    return tasks.length / Math.max(1, Mode?.Replicated?.Replicas ?? tasks.length);
+  };
+  const shares = new Map(groups.map((group) => [group, lacking(group)]));
+  return [...groups]
+    .sort((a, b) => (shares.get(b) ?? 0) - (shares.get(a) ?? 0))
+    .map((group) => ({ ...group, tasks: group.tasks.splice(0, 1) }));
 }
 
 function collect(draft: Draft): TaskGroup[] {
