@@ -9,22 +9,44 @@ const DESCRIPTION = {
   Engine: { EngineVersion: '28.2.2', Plugins: [] },
 };
 
+/** When a session has ended: a machine that has too much to do makes managers miss heartbeats. */
+const RETRY_MS = 200;
+
 /** A node whose engine starts everything at once: a real session, with the agent's own way to take in and to report. */
 export class HollowAgent {
-  readonly #stream: ReturnType<DispatcherClient['session']>;
-  readonly #client: DispatcherClient;
+  readonly #manager: string;
+  readonly #identity: NodeIdentity;
+  readonly #onWelcome: () => void;
   readonly #assignments = new AssignmentSet();
   readonly #outbox = new StatusOutbox();
+  #stream: ReturnType<DispatcherClient['session']> | undefined;
   #isFlushing = false;
   #heartbeat: NodeJS.Timeout | undefined;
 
-  /** @param onWelcome  the session has begun; `onEnded` that it is over, which no hollow agent gets over */
-  constructor(manager: string, identity: NodeIdentity, on: { welcome(): void; ended(why: string): void }) {
-    const { credentials, options } = managerCredentials(identity);
-    this.#client = new DispatcherClient(manager, credentials, options);
-    this.#stream = this.#client.session();
-    this.#stream.on('data', ({ body }: ManagerMessage) => {
-      if (body?.$case === 'welcome') on.welcome();
+  /** @param onWelcome  called with each session that begins: another follows when one ends */
+  constructor(manager: string, identity: NodeIdentity, onWelcome: () => void) {
+    this.#manager = manager;
+    this.#identity = identity;
+    this.#onWelcome = onWelcome;
+    this.#open();
+  }
+
+  #open(): void {
+    const { credentials, options } = managerCredentials(this.#identity);
+    const client = new DispatcherClient(this.#manager, credentials, options);
+    const stream = client.session();
+    this.#stream = stream;
+    let isOver = false;
+    const ended = (): void => {
+      if (isOver) return;
+      isOver = true;
+      clearInterval(this.#heartbeat);
+      client.close();
+      this.#outbox.sessionEnded();
+      setTimeout(() => this.#open(), RETRY_MS);
+    };
+    stream.on('data', ({ body }: ManagerMessage) => {
+      if (body?.$case === 'welcome') this.#onWelcome();
       const update = body?.$case === 'welcome' ? body.value.update : body?.$case === 'update' ? body.value : undefined;
       if (update !== undefined) this.#beatEvery(update.heartbeatPeriodMs);
       if (body?.$case === 'assignments') this.#carryOut(body.value);
@@ -33,21 +55,15 @@ export class HollowAgent {
         this.#flushSoon();
       }
     });
-    this.#stream.on('error', (error: Error) => on.ended(error.message));
-    this.#stream.on('end', () => on.ended('the manager ended the session'));
-    const descriptionJson = JSON.stringify({ ...DESCRIPTION, Hostname: `host-${identity.nodeId}` });
+    stream.on('error', ended);
+    stream.on('end', ended);
+    const descriptionJson = JSON.stringify({ ...DESCRIPTION, Hostname: `host-${this.#identity.nodeId}` });
     const description = { descriptionJson, advertiseAddr: '', engineError: '', managerAddr: '', wireguardKey: '' };
     this.#say({ $case: 'hello', value: { description, contentKey: Buffer.alloc(0) } });
   }
 
-  close(): void {
-    clearInterval(this.#heartbeat);
-    this.#stream.cancel();
-    this.#client.close();
-  }
-
   #say(body: NonNullable<AgentMessage['body']>): void {
-    this.#stream.write({ body });
+    this.#stream?.write({ body });
   }
 
   #beatEvery(periodMs: number): void {

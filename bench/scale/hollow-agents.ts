@@ -13,19 +13,15 @@ const AT_ONCE = 50;
 export function runHollowAgents(): void {
   process.once('message', ({ manager, identities }: AgentsSettings) => {
     const waiting = [...identities];
-    let welcome = 0;
-    const ended = (why: string): void => {
-      if (process.connected) process.send?.({ type: 'failed', why });
-    };
+    const welcome = new Set<string>();
     const openNext = (): void => {
       const identity = waiting.pop();
       if (identity === undefined) return;
-      new HollowAgent(manager, identity, {
-        ended,
-        welcome: () => {
-          if (++welcome === identities.length) process.send?.({ type: 'ready' });
-          openNext();
-        },
+      new HollowAgent(manager, identity, () => {
+        if (welcome.has(identity.nodeId)) return;
+        welcome.add(identity.nodeId);
+        if (welcome.size === identities.length) process.send?.({ type: 'ready' });
+        openNext();
       });
     };
     for (let i = 0; i < AT_ONCE; i++) openNext();
