@@ -135,7 +135,7 @@ t.test('a task that is to stop', async (t) => {
     const { withdrawals, wait } = waiting(t);
     withdrawals.applied(known('a', 'b'));
     const after = await wait();
-    t.notOk(await after(300));
+    t.notOk(await after(600));
     withdrawals.applied(known('b'));
     t.notOk(await after(99));
     t.ok(await after(1));
@@ -145,7 +145,7 @@ t.test('a task that is to stop', async (t) => {
     const { withdrawals, wait } = waiting(t);
     withdrawals.applied(known('b'));
     const after = await wait();
-    t.notOk(await after(399));
+    t.notOk(await after(699));
     t.ok(await after(1));
   });
 

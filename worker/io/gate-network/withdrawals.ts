@@ -2,7 +2,7 @@ import type { Clock, Timer } from '@apiary/std';
 import { hasStandIns, type KnownEndpoints, takesConnections } from '../../core/index.js';
 
 /** For the other hosts to do as this one has done: they are told at the same time. */
-const OTHERS_MS = 400;
+const OTHERS_MS = 700;
 /** A task that is to stop stops, whatever the managers and the kernel say. */
 const LONGEST_MS = 1_000;
 
