@@ -54,7 +54,7 @@ const volumes = each((node, path, context) => {
     context.diagnostics.error(parsed, path, node.place);
     return undefined;
   }
-  const { type, source, target, readOnly, noCopy, propagation, consistency } = parsed;
+  const { type, source, target, readOnly, noCopy, propagation } = parsed;
   if (/^[a-zA-Z]:\//.test(source === '' ? target : source)) {
     context.diagnostics.warn(
       `${JSON.stringify(textOf(node))} is read as a path of Windows: give the volume a name of more than one letter`,
@@ -69,7 +69,6 @@ const volumes = each((node, path, context) => {
         source === '' ? undefined : type === 'bind' ? resolveHostPath(context.directory, context.home, source) : source,
       target,
       read_only: readOnly || undefined,
-      consistency: consistency || undefined,
       bind: propagation === '' ? undefined : record({ propagation }, node.place),
       volume: noCopy ? record({ nocopy: true }, node.place) : undefined,
     },
@@ -218,7 +217,7 @@ export const SERVICE_FORMS: Readonly<Record<string, Form>> = {
   oom_score_adj: number,
   ports,
   secrets: fileReferences,
-  shm_size: size,
+  shm_size: text,
   stop_grace_period: duration,
   sysctls: values(false),
   tmpfs: texts,

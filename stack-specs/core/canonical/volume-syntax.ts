@@ -6,11 +6,9 @@ export interface VolumeEntry {
   noCopy: boolean;
   /** Empty: the engine's own. */
   propagation: string;
-  consistency: string;
 }
 
 const PROPAGATION = new Set(['private', 'shared', 'slave', 'rprivate', 'rshared', 'rslave']);
-const CONSISTENCY = new Set(['consistent', 'cached', 'delegated']);
 
 /**
  * Reads `[SOURCE:]TARGET[:OPTION,...]`. A source that looks like a path is bound, one with a drive's letter among them;
@@ -33,14 +31,12 @@ export function parseVolume(text: string): VolumeEntry | string {
     readOnly: false,
     noCopy: false,
     propagation: '',
-    consistency: '',
   };
   for (const option of options.split(',')) {
     if (option === 'ro') entry.readOnly = true;
     else if (option === 'rw') entry.readOnly = false;
     else if (option === 'nocopy') entry.noCopy = true;
     else if (PROPAGATION.has(option)) entry.propagation = option;
-    else if (CONSISTENCY.has(option)) entry.consistency = option;
   }
   return entry;
 }

@@ -1,4 +1,5 @@
 import type { ServiceSpec } from '@apiary/api/model';
+import { sizeBytes } from '../canonical/quantity.js';
 import type { Diagnostics } from '../document/diagnostic.js';
 import type { MapNode } from '../document/node.js';
 import {
@@ -116,8 +117,8 @@ function containerSpec(stack: string, service: Fields, project: Fields, isApiary
   const secrets = convertSecretReferences(stack, service, project);
   const configs = convertConfigReferences(stack, service, project);
   const mounts = convertMounts(stack, service, project.in('volumes'));
-  const shmBytes = isApiary ? service.number('shm_size') : undefined;
-  if (shmBytes !== undefined && !mounts.some(({ Target }) => Target === '/dev/shm')) {
+  const shmBytes = shmSize(service);
+  if (isApiary && shmBytes !== undefined && !mounts.some(({ Target }) => Target === '/dev/shm')) {
     mounts.push({ Type: 'tmpfs', Target: '/dev/shm', TmpfsOptions: { SizeBytes: shmBytes } });
   }
   refuseDoubleTargets(
@@ -153,6 +154,14 @@ function containerSpec(stack: string, service: Fields, project: Fields, isApiary
     Ulimits: convertUlimits(service),
     OomScoreAdj: isApiary ? service.number('oom_score_adj') : undefined,
   });
+}
+
+function shmSize(service: Fields): number | undefined {
+  const text = service.text('shm_size');
+  const bytes = text === undefined ? undefined : sizeBytes(text);
+  if (text !== undefined && bytes === undefined)
+    service.warn(`${JSON.stringify(text)} is no size such as 64M`, 'shm_size');
+  return bytes;
 }
 
 function imageOf(service: Fields): string | undefined {
