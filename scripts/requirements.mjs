@@ -33,6 +33,9 @@ const PACKAGES = [
   ['iproute2', () => has('ip') && has('tc')],
   ['iptables', () => has('iptables')],
   ['nftables', () => has('nft')],
+  ['wireguard-tools', () => has('wg')],
+  // Also where the kernel has WireGuard: the hosts are made alike.
+  ['wireguard-go', () => has('wireguard-go')],
   ['util-linux', () => has('unshare') && has('nsenter') && has('setpriv') && has('flock')],
   ['perl-base', () => has('perl')],
   ['openssl', () => has('openssl')],

@@ -18,5 +18,6 @@ export * from './network-state.js';
 export * from './overlay-row.js';
 export * from './published-ports.js';
 export * from './resolv-conf.js';
+export * from './tunnel-config.js';
 export * from './tunnel-rows.js';
 export * from './vip-rows.js';

@@ -86,8 +86,9 @@ export class OverlayKernel {
 
   /** @returns what was refused */
   async perform(changes: readonly OverlayChange[]): Promise<KernelError[]> {
-    const errors = await this.#netlink.tryAll(changes.flatMap((change) => this.#writes(change)));
-    return errors.filter((error) => error !== undefined);
+    const writes = changes.flatMap((change) => this.#writes(change));
+    const errors = await this.#netlink.tryAll(writes);
+    return errors.filter((error, i) => error !== undefined && !isGoneAnyway(writes[i], error)) as KernelError[];
   }
 
   /** Takes away what the last look found wrong and is of none of these networks. */
@@ -154,6 +155,11 @@ export class OverlayKernel {
       { do: 'set-link', link: name, to: { isUp: true } },
     ];
   }
+}
+
+/** What was to be taken away went by itself, as a port does with its task. */
+function isGoneAnyway(write: Change | undefined, { code }: KernelError): boolean {
+  return write?.do.startsWith('delete-') === true && (code === 'ENODEV' || code === 'ENOENT');
 }
 
 function bridgeWrites(name: string, mtu: number): Change[] {

@@ -17,6 +17,7 @@ import {
 import type { GatewayLogger } from './gateway-network.js';
 import { inodeOf, NetworkNamespace } from './network-namespace.js';
 import { OverlayKernel, type TaskInterface } from './overlay-kernel.js';
+import { Tunnel } from './tunnel.js';
 import { Upkeep } from './upkeep.js';
 
 const LOOK_PERIOD_MS = 3_000;
@@ -35,6 +36,10 @@ export interface OverlayNetworkOptions {
   directory?: string;
   /** The host's own namespace, by which other hosts are reached; by default this process's. */
   host?: NamespaceRef;
+  /** The name of the link of encrypted networks, where several hosts share a machine. */
+  tunnelLink?: string;
+  /** `wireguardKey` is another. */
+  onKey?: () => void;
 }
 
 /** A task's namespace, as far as it is known: a process's number may become another's. */
@@ -62,17 +67,22 @@ export class OverlayNetwork {
   #present: OverlayRows | undefined;
   #lookedAtMs = 0;
   #underlayMtu = DEFAULT_MTU;
+  readonly #tunnel: Tunnel;
+  /** Why encrypted networks have nothing here. */
+  #tunnelTrouble: unknown;
   /** What is done comes one after the other. */
   #turn: Promise<unknown> = Promise.resolve();
 
   /** @throws KernelError that says why this host cannot have it */
   static async open(options: OverlayNetworkOptions): Promise<OverlayNetwork> {
-    const { host } = options;
-    return new OverlayNetwork(await Netlink.open({ ...(host !== undefined && { namespace: host }) }), options);
+    const { clock, host = { pid: process.pid }, directory = DIRECTORY, tunnelLink: link } = options;
+    const tunnel = await Tunnel.open({ clock, host, path: `${directory}/${TUNNEL_NAMESPACE}`, link });
+    return new OverlayNetwork(await Netlink.open({ namespace: host }), tunnel, options);
   }
 
-  private constructor(netlink: Netlink, options: OverlayNetworkOptions) {
+  private constructor(netlink: Netlink, tunnel: Tunnel, options: OverlayNetworkOptions) {
     this.#netlink = netlink;
+    this.#tunnel = tunnel;
     this.#options = options;
     this.#host = options.host ?? { pid: process.pid };
     this.#upkeep = new Upkeep({
@@ -82,6 +92,11 @@ export class OverlayNetwork {
       work: () => this.#inTurn(() => this.#converge()),
       onFailure: (reason) => options.logger.warn({ reason }, 'cannot bring the overlay networks up to date'),
     });
+  }
+
+  /** By which the other hosts are to know this one, for encrypted networks; empty when it can have none. */
+  get wireguardKey(): string {
+    return this.#tunnel.publicKey;
   }
 
   /** What there should be from now on; nothing before the first time. */
@@ -104,6 +119,9 @@ export class OverlayNetwork {
     await this.#inTurn(async () => {
       const interfaces = this.#interfacesOf(attachments);
       if (interfaces.length === 0) return;
+      const encrypted = attachments.some(({ networkId }) => this.#networkOf(networkId).encrypted);
+      if (encrypted && this.#tunnelTrouble !== undefined) await this.#converge(true);
+      if (encrypted && this.#tunnelTrouble !== undefined) throw this.#tunnelTrouble;
       const isReady = ({ vni }: TaskInterface) =>
         this.#present?.has(overlayKey({ kind: 'bridge', vni, mtu: 0 })) === true;
       if (this.#inside === undefined || !interfaces.every(isReady)) await this.#converge();
@@ -150,7 +168,8 @@ export class OverlayNetwork {
     const isDue = isLooking || this.#present === undefined || nowMs - this.#lookedAtMs >= LOOK_PERIOD_MS - GATHER_MS;
     const believed = this.#present;
     if (isDue) this.#underlayMtu = await this.#mtuOf(state.nodes.get(state.selfId)?.addr ?? '');
-    const desired = forwardingRows(state, this.#underlayMtu);
+    if (this.#tunnel.rotate()) this.#options.onKey?.();
+    const desired = forwardingRows(await this.#reachable(state, isDue), this.#underlayMtu);
     if (desired === undefined) return;
     if (desired.size === 0) return await this.#empty();
     const kernel = await this.#kernel();
@@ -164,10 +183,27 @@ export class OverlayNetwork {
     const missing = await this.#reattach(state, changes);
     this.#present = refused.length > 0 ? undefined : without(desired, missing);
     if (refused[0] !== undefined) throw refused[0];
+    if (isDue && !hasEncrypted(state))
+      await Tunnel.remove(`${this.#options.directory ?? DIRECTORY}/${TUNNEL_NAMESPACE}`);
     const repaired = isDue && believed !== undefined ? changes.filter(({ row }) => believed.has(overlayKey(row))) : [];
     if (repaired.length > 0) {
       this.#options.logger.info({ repaired: repaired.map(({ row }) => overlayKey(row)) }, 'put overlay networks right');
     }
+  }
+
+  /** Without the encrypted networks, while there is no tunnel for them: nothing of them may be there. */
+  async #reachable(state: NetworkState, isDue: boolean): Promise<NetworkState> {
+    if (!hasEncrypted(state)) {
+      this.#tunnelTrouble = undefined;
+      return state;
+    }
+    const trouble = await this.#tunnel.ensure(state, this.#underlayMtu, isDue).catch((error: unknown) => error);
+    if (trouble !== undefined && this.#tunnelTrouble === undefined) {
+      this.#options.logger.warn({ reason: messageOf(trouble) }, 'encrypted networks are not reached');
+    }
+    this.#tunnelTrouble = trouble;
+    if (trouble === undefined) return state;
+    return { ...state, networks: new Map([...state.networks].filter(([, { encrypted }]) => !encrypted)) };
   }
 
   /** Takes all of it away. */
@@ -265,6 +301,10 @@ export class OverlayNetwork {
   }
 }
 
+function hasEncrypted({ networks }: NetworkState): boolean {
+  return [...networks.values()].some(({ encrypted, vni }) => encrypted && vni > 0);
+}
+
 /** Takes away whatever of overlay networks is on this host, made by whichever process. None may be open. */
 export async function removeOverlayNetwork(directory: string = DIRECTORY): Promise<void> {
   const path = `${directory}/${OVERLAY_NAMESPACE}`;
@@ -277,7 +317,7 @@ export async function removeOverlayNetwork(directory: string = DIRECTORY): Promi
     }
     await NetworkNamespace.remove(path);
   }
-  await NetworkNamespace.remove(`${directory}/${TUNNEL_NAMESPACE}`);
+  await Tunnel.remove(`${directory}/${TUNNEL_NAMESPACE}`);
 }
 
 async function removeLinks(netlink: Netlink): Promise<void> {

@@ -184,6 +184,21 @@ t.test('overlay networks', { skip: skipWithoutHosts }, async (t) => {
     await until('every pair', () => everyPair(containers), { timeoutMs: 5_000 });
   });
 
+  await t.test('what an encrypted network carries is never seen in the clear', async (t) => {
+    await network(t, 'secret', { Options: { encrypted: '' } });
+    const rules = ['4789', '4790'].map((port) => `udp dport ${port} counter`).join('; ');
+    await on(second, `nft 'table inet heard { chain in { type filter hook prerouting priority -300; ${rules}; }; }'`);
+    t.teardown(() => on(second, 'nft delete table inet heard'));
+    const [one] = await run(t, 'one', { host: 1, networks: [{ Target: 'secret' }] });
+    const [two] = await run(t, 'two', { host: 2, networks: [{ Target: 'secret' }] });
+    if (one === undefined || two === undefined) throw new Error('not two containers');
+    await until('the tunnel', () => reaches(one, addressOf(two)), { timeoutMs: 12_000 });
+    t.same(await lookUp(one, 'tasks.two'), [addressOf(two)]);
+    const heard = await on(second, 'nft list table inet heard');
+    t.match(heard, /dport 4789 counter packets 0 /);
+    t.match(heard, /dport 4790 counter packets [1-9]/);
+  });
+
   await t.test('an internal network has no way out; networks of the engine are the engine’s', async (t) => {
     await network(t, 'sealed', { Internal: true });
     const [sealed] = await run(t, 'sealed', { host: 1, networks: [{ Target: 'sealed' }] });
@@ -197,6 +212,7 @@ t.test('overlay networks', { skip: skipWithoutHosts }, async (t) => {
   await t.test('with the last task of a network all of it is gone from a host', async (t) => {
     for (const host of cluster.hosts) {
       await until('nothing to be left', async () => !(await parts(host)).includes('apiary'), { timeoutMs: 10_000 });
+      await until('WireGuard to be gone', async () => !(await on(host, 'ps ax')).includes('wireguard-go apwg'));
       t.pass(host.name);
     }
   });

@@ -340,7 +340,7 @@ class WorkerAgent implements Agent {
       advertiseAddr: this.#options.advertiseAddr,
       engineError: this.#engineError,
       managerAddr: this.#options.managerAddr?.() ?? '',
-      wireguardKey: '',
+      wireguardKey: this.#network?.wireguardKey ?? '',
     };
     this.#told = JSON.stringify(update);
     return update;

@@ -6,6 +6,8 @@ export interface TaskNetwork {
   readonly trouble: string;
   /** Empty while VIPs lead to tasks; else why names stand for tasks themselves on this node. */
   readonly vipTrouble: string;
+  /** By which other hosts are to know this one, for encrypted networks; empty when it can have none. */
+  readonly wireguardKey: string;
   /** The managers say which addresses this node's tasks have; empty: none. */
   use(subnet: string): void;
   /**

@@ -4,7 +4,6 @@ import type { Guard } from '../store/change.js';
 import { portConflict } from '../store/published-ports.js';
 import type { NetworkRecord } from '../store/records.js';
 import type { View } from '../store/view.js';
-import { ENCRYPTED_OPTION } from './network-requests.js';
 import { invalid, quoted, unhonoured } from './refusal.js';
 
 /**
@@ -54,7 +53,6 @@ export function refuseUnhonouredNetworks(view: View, spec: ServiceSpec): void {
         throw unhonoured(`${name} beside others`, "put tasks on it alone: it is the engine's own");
       continue;
     }
-    if (Object.hasOwn(asked.Options ?? {}, ENCRYPTED_OPTION)) throw unhonoured(`${name} is encrypted, which`, UNUSED);
     if (asked.EnableIPv6 === true) throw unhonoured(`${name} is of IPv6, which`, UNUSED);
   }
 }

@@ -221,7 +221,6 @@ t.test(
     const older = make({ Name: 'old', TaskTemplate: image, Networks: [{ Target: 'net' }] });
     t.match(older.changes, [{ spec: { TaskTemplate: { Networks: [{ Target: id }] } } }], 'also where it once was put');
     cluster.create({ Name: 'six', EnableIPv6: true, IPAM: { Config: [{ Subnet: 'fd00:5::/64' }] } });
-    cluster.create({ Name: 'secret', Options: { encrypted: '' } });
     const refused: [ServiceSpec, string, RegExp][] = [
       [on('gone'), 'not-found', /^network gone not found$/],
       [on('ingress'), 'invalid-argument', /^Service cannot be explicitly attached to the ingress network "ingress"$/],
@@ -232,7 +231,6 @@ t.test(
         /"ingress" with .* network host/,
       ],
       [on('six'), 'unimplemented', /network six is of IPv6/],
-      [on('secret'), 'unimplemented', /network secret is encrypted/],
       [
         { Name: 'web', TaskTemplate: { ...image, Networks: [{ Target: 'net', DriverOpts: { a: 'b' } }] } },
         'unimplemented',

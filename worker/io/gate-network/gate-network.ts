@@ -31,7 +31,7 @@ export interface GateNetworkOptions {
   clock: Clock;
   rng: Rng;
   logger: Logger;
-  /** `trouble` is no longer empty. */
+  /** `trouble` is no longer empty, or `wireguardKey` another. */
   onTrouble: () => void;
   system?: GatewaySystem;
 }
@@ -90,6 +90,7 @@ export class GateNetwork implements TaskNetwork {
       clock,
       rng,
       logger,
+      onKey: () => options.onTrouble(),
       hasVips: () => this.#entrances.hasVips,
       onState: (state) => this.#entrances.apply(state),
     });
@@ -105,6 +106,10 @@ export class GateNetwork implements TaskNetwork {
 
   get vipTrouble(): string {
     return this.#entrances.vipTrouble;
+  }
+
+  get wireguardKey(): string {
+    return this.#overlays.wireguardKey;
   }
 
   use(text: string): void {

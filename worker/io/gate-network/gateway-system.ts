@@ -16,7 +16,7 @@ import { type Reservation, reserveOnHost } from './host-ports.js';
 /** A gateway network, as far as tasks are concerned. */
 export type Gateway = Pick<GatewayNetwork, 'attach' | 'isAttached' | 'look' | 'apply' | 'publish' | 'close'>;
 /** The overlay networks. */
-export type Overlay = Pick<OverlayNetwork, 'apply' | 'attach' | 'found' | 'forget' | 'close'>;
+export type Overlay = Pick<OverlayNetwork, 'wireguardKey' | 'apply' | 'attach' | 'found' | 'forget' | 'close'>;
 export type Names = Pick<NameServer, 'apply' | 'know' | 'forget' | 'close'>;
 
 export type Vips = Pick<HostVips, 'apply' | 'close'>;

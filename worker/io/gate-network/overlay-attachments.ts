@@ -18,6 +18,8 @@ export interface OverlayAttachmentsOptions {
   hasVips: () => boolean;
   /** How the networks are, and which tasks are on them here. @returns when the kernel knows */
   onState: (state: NetworkState) => Promise<void>;
+  /** `wireguardKey` is another. */
+  onKey: () => void;
 }
 
 /** A task whose container has its interface on the gateway network, or is getting it. */
@@ -46,10 +48,15 @@ export class OverlayAttachments {
     this.#options = options;
   }
 
+  get wireguardKey(): string {
+    return this.#overlay?.wireguardKey ?? '';
+  }
+
   /** @param gateway  the address at which tasks reach their host */
   async open(gateway: string): Promise<void> {
-    const { system, clock, logger } = this.#options;
-    this.#overlay = await system.openOverlay({ clock, logger });
+    const { system, clock, logger, onKey } = this.#options;
+    this.#overlay = await system.openOverlay({ clock, logger, onKey });
+    onKey();
     for (const [taskId, { pid }] of this.#tasks) this.#lookAfter(taskId, pid);
     await this.#listen(gateway);
     void this.#tell();
