@@ -151,4 +151,49 @@ t.test('published ports and VIPs', { skip: skipWithoutHosts }, async (t) => {
       return left.size > 0 && !left.has(gone === undefined ? '' : nameOf(gone));
     });
   });
+
+  await t.test('no request is lost while a service is updated', async (t) => {
+    await run(t, 'web', { replicas: 3, ports: [tcp(8080)] });
+    for (const host of hosts) await until('an answer', () => request(host, 8080).catch(() => ''));
+    const failures: string[] = [];
+    let [answered, isOver] = [0, false];
+    const clients = hosts.map(async (host) => {
+      while (!isOver) {
+        await request(host, 8080).then(
+          () => answered++,
+          (error: unknown) => failures.push(`by ${host.name}: ${String(error)}`),
+        );
+      }
+    });
+    const { ID, Version, Spec } = await cluster.manager.service('web');
+    const { TaskTemplate } = Spec;
+    await cluster.manager.updateService(ID, Version.Index, {
+      ...Spec,
+      TaskTemplate: { ...TaskTemplate, ContainerSpec: { ...TaskTemplate.ContainerSpec, Env: ['V=2'] } },
+      UpdateConfig: { Parallelism: 1, Order: 'start-first' },
+    });
+    await until('the update to end', async () => {
+      return (await cluster.manager.service('web')).UpdateStatus?.State === 'completed';
+    });
+    await cluster.settled('web', 3);
+    isOver = true;
+    await Promise.all(clients);
+    t.same(failures, [], `of ${answered}`);
+    t.ok(answered > 100, `${answered} were answered`);
+  });
+
+  await t.test('leave a host as it was found', async (t) => {
+    const found = () =>
+      on(third, 'ip -br link | sed s/@.*//; ip rule; nft list table inet apiary; grep bpf /proc/mounts || true');
+    const before = await until('nothing of what was before', async () => {
+      const now = await found();
+      return !/tcp_|vips/.test(now) && now;
+    });
+    await network(t, 'front');
+    await run(t, 'web', { host: 3, ports: [tcp(8080)], networks: ['front'] });
+    t.match(await found(), /tcp_8080[\s\S]*vips/);
+    await cluster.manager.removeService('web');
+    await cluster.gone('web');
+    await until('all of it to go', async () => (await found()) === before);
+  });
 });
