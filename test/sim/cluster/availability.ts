@@ -2,6 +2,9 @@ import { isTerminal, rankOf, type ServiceSpec } from '@apiary/api/model';
 import type { ServiceRecord, TaskRecord, Touched, View } from '@apiary/manager/core';
 import { demand } from '../raft/oracle.js';
 
+/** What has run for less may not have been seen by a plan that was under way. */
+const UNSEEN_MS = 200;
+
 /** A slot in which something ran once. */
 interface SlotState {
   /** The task by which it serves. */
@@ -109,7 +112,9 @@ function isWell(view: View, { nodeId }: TaskRecord): boolean {
 
 /** Whether a task that served would serve still, had it not been told to stop. */
 function wasFine(view: View, task: TaskRecord): boolean {
-  return isWell(view, task) && !endedByItself(task);
+  // A plan that was under way when the task began to run did not know.
+  const servedMs = task.meta.updatedAtMs - (task.runningAtMs ?? 0);
+  return isWell(view, task) && !endedByItself(task) && servedMs >= UNSEEN_MS;
 }
 
 function endedByItself({ status }: TaskRecord): boolean {
