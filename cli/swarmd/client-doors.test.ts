@@ -172,6 +172,10 @@ t.test('a certificate that is bound to a stack shows and changes that stack alon
   await t.rejects(client.service(foreign), absent);
   await t.rejects(client.service('other_web'), absent);
   await t.rejects(client.removeService(foreign), absent);
+  const watched = `/apiary/v1/watch?service=${own}&service=${foreign}`;
+  await t.rejects(client.request('GET', watched), absent, 'which of two it is that is asked for');
+  const escapes = ['/services/%63reate', `/services/${own}/%75pdate?version=1`, `/services/${own}/updat%65?version=1`];
+  for (const path of escapes) await t.rejects(client.request('POST', path, { body: spec('shop_web') }), denied, path);
   const { Version: version } = await client.service(own);
   await t.rejects(client.updateService(own, version.Index, spec('shop_web')), denied, 'it would leave the stack');
   const mounting = spec('shop_spy', 'shop');

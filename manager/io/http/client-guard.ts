@@ -7,6 +7,7 @@ import type { LocalNode } from '../ports.js';
 import { withoutVersion } from './api-version.js';
 import type { Asker } from './audit-log.js';
 import type { ClientDoor } from './client-door.js';
+import { pathOf } from './request-reading.js';
 
 /** Says who asks, and whether they may: for every request, before anybody looks at it. */
 export class ClientGuard {
@@ -34,8 +35,8 @@ export class ClientGuard {
   check(request: Pick<IncomingMessage, 'socket' | 'method' | 'url'>, isEngines: boolean): void {
     const client = this.client(request);
     if (client === undefined) return;
-    const { pathname } = new URL(withoutVersion(request.url ?? '/'), 'http://swarmd');
-    checkClient(client, { method: request.method ?? 'GET', path: pathname, isEngines });
+    const path = pathOf(withoutVersion(request.url ?? '/'));
+    checkClient(client, { method: request.method ?? 'GET', path, isEngines });
   }
 
   /** Whether nobody stands between the connection and the engine. */

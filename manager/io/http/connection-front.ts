@@ -2,6 +2,9 @@ import type { IncomingMessage, Server } from 'node:http';
 import type { Socket } from 'node:net';
 import type { EngineEndpoint } from './engine-endpoint.js';
 
+/** How long a client may take over the head of its first request; of later ones, Node's HTTP server says so. */
+export const HEAD_TIMEOUT_MS = 30_000;
+
 /** A head longer than this is left to Node's HTTP server, which refuses it. */
 const LONGEST_HEAD_BYTES = 16 * 1024;
 
@@ -13,19 +16,24 @@ const HIJACKING = /^POST (?:\/v\d+\.\d+)?\/(?:containers\/[^/ ?]+\/attach|exec\/
  * without saying so: Node's parser would take the raw bytes that follow for another request.
  *
  * @param mayJoin  whether that one may; if not, it is the HTTP server that refuses it
+ * @param headTimeoutMs  after this long without the head of a request, the connection is over
  */
 export function acceptConnection(
   socket: Socket,
   server: Server,
   engine: EngineEndpoint,
   mayJoin: (request: { method: string; url: string }) => boolean,
+  headTimeoutMs = HEAD_TIMEOUT_MS,
 ): void {
   let seen = Buffer.alloc(0);
   const drop = () => socket.destroy();
+  const timer = setTimeout(drop, headTimeoutMs);
+  socket.once('close', () => clearTimeout(timer));
   const read = (chunk: Buffer) => {
     seen = Buffer.concat([seen, chunk]);
     const kind = kindOf(seen);
     if (kind === 'undecided') return;
+    clearTimeout(timer);
     socket.pause();
     socket.off('data', read);
     socket.off('error', drop);

@@ -16,6 +16,7 @@ import type { LocalNode, LocalNodeStatus, Logs } from '../ports.js';
 import { StoreReplica } from '../replica.js';
 import { createRootCa } from '../trust/index.js';
 import { createHttpApi } from './index.js';
+import type { HttpApiOptions } from './server.js';
 
 const NO_SWARM = 'This node is not a swarm manager. Use "docker swarm init" to make it one.';
 const SELF = 'n0000000000000000000000self';
@@ -27,7 +28,7 @@ const description: NodeDescription = {
 };
 
 /** The API over a real socket, a real store and a real log; no engine. A node without a cluster, or its manager. */
-async function serve(t: Test, { manager }: { manager: boolean }) {
+async function serve(t: Test, { manager, patience }: { manager: boolean; patience?: HttpApiOptions['patience'] }) {
   const directory = await mkdtemp(join(tmpdir(), 'apiary-http-'));
   const clock = new VirtualClock(1_700_000_000_000);
   const log = new ReplicatedLog({
@@ -93,7 +94,8 @@ async function serve(t: Test, { manager }: { manager: boolean }) {
   const errors: string[] = [];
   const logger = { info: () => {}, error: (_fields: object, message: string) => void errors.push(message) };
   const engineSocketPath = join(directory, 'no-engine.sock');
-  const api = await createHttpApi({ node, clock, engineSocketPath, logger, version: '0.1.0' });
+  const timing = patience === undefined ? {} : { patience };
+  const api = await createHttpApi({ node, clock, engineSocketPath, logger, version: '0.1.0', ...timing });
   const socketPath = join(directory, 'run', 'swarmd.sock');
   await api.listen({ socketPath });
   t.teardown(async () => {
@@ -288,6 +290,26 @@ t.test('a service is created, listed, changed, rolled back and removed', async (
   t.equal(await refusal(client.service('web')), '404 not-found: service web not found');
 });
 
+t.test('who says nothing, or begins and does not end, is hung up on', async (t) => {
+  const { socketPath } = await serve(t, { manager: true, patience: { headMs: 100, bodyMs: 200 } });
+  const post = 'POST /services/create HTTP/1.1\r\nHost: x\r\n';
+  const said = ['', 'G', 'GET /services HTTP/1.1\r\nHost: ', post, `${post}Content-Length: 9\r\n\r\n{`];
+  const heard = await Promise.all(
+    said.map(async (words) => {
+      const socket = net.connect({ path: socketPath });
+      let answer = '';
+      socket.on('data', (chunk) => {
+        answer += chunk;
+      });
+      socket.on('error', () => {});
+      socket.write(words);
+      await once(socket, 'close');
+      return answer.split('\r\n', 1)[0];
+    }),
+  );
+  t.same(heard, ['', 'HTTP/1.1 408 Request Timeout', 'HTTP/1.1 408 Request Timeout', '', '']);
+});
+
 t.test("faults of a service get the words and statuses that Docker's clients know", async (t) => {
   const { client, socketPath } = await serve(t, { manager: true });
   const create = (given: unknown) => refusal(client.request('POST', '/services/create', { body: given }));
@@ -332,6 +354,10 @@ t.test("faults of a service get the words and statuses that Docker's clients kno
   t.equal(
     await post('/services/create', `${'{"Labels":'.repeat(10_000)}1${'}'.repeat(10_000)}`),
     '400 invalid service spec: Labels.Labels.Labels: nested more than 100 levels deep',
+  );
+  t.equal(
+    await post('/services/create', '['.repeat(4 * 1024 * 1024)),
+    "400 the request's body is nested more than 10000 levels deep",
   );
   const bad = await raw(socketPath, 'GET', '/services/%zz');
   t.same([bad.status, Object.keys(JSON.parse(bad.text))], [400, ['message']]);

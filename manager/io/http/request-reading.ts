@@ -1,6 +1,13 @@
 import { ApiaryError, messageOf } from '@apiary/std';
 import type { FastifyRequest } from 'fastify';
 
+/** Far deeper than anything that is read afterwards, which says where it is too deep; what is deeper yet costs memory. */
+const MOST_LEVELS = 10_000;
+
+const [QUOTE, BACKSLASH] = [0x22, 0x5c];
+const OPENING = { list: 0x5b, object: 0x7b };
+const CLOSING = { list: 0x5d, object: 0x7d };
+
 /** What Docker's own reading of a query takes for no (api/server/httputils/form.go). */
 const FALSE_WORDS = new Set(['', '0', 'no', 'false', 'none']);
 /** What Go's strconv.ParseBool takes. */
@@ -48,11 +55,34 @@ export function bodyJson({ body }: FastifyRequest): unknown {
   if (!Buffer.isBuffer(body) || body.length === 0) {
     throw new ApiaryError('invalid-argument', 'got EOF while reading request body');
   }
+  if (isDeeperThan(body, MOST_LEVELS)) {
+    throw new ApiaryError('invalid-argument', `the request's body is nested more than ${MOST_LEVELS} levels deep`);
+  }
   try {
     return JSON.parse(body.toString('utf8'));
   } catch (error) {
     throw new ApiaryError('invalid-argument', `invalid JSON in the request's body: ${messageOf(error)}`);
   }
+}
+
+/** Whether lists and objects of a JSON text lie so deep in each other: a byte of it would become dozens of memory. */
+function isDeeperThan(json: Buffer, levels: number): boolean {
+  let depth = 0;
+  let isInText = false;
+  for (let i = 0; i < json.length; i++) {
+    const byte = json[i];
+    if (byte === QUOTE) isInText = !isInText;
+    else if (isInText) i += byte === BACKSLASH ? 1 : 0;
+    else if (byte === OPENING.list || byte === OPENING.object) depth++;
+    else if (byte === CLOSING.list || byte === CLOSING.object) depth--;
+    if (depth > levels) return true;
+  }
+  return false;
+}
+
+/** What a request's target names, as it was sent: not what a browser would make of it, who folds `..` and `\\`. */
+export function pathOf(target: string): string {
+  return target.split(/[?#]/, 1)[0] ?? '';
 }
 
 /** One part of a route's path. */

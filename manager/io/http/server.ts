@@ -11,7 +11,7 @@ import { backupRoutes } from './backup-routes.js';
 import { clientCertificateRoutes } from './client-certificate-routes.js';
 import { ClientDoor } from './client-door.js';
 import { ClientGuard } from './client-guard.js';
-import { acceptConnection, forwardUpgrade } from './connection-front.js';
+import { acceptConnection, forwardUpgrade, HEAD_TIMEOUT_MS } from './connection-front.js';
 import { contentRoutes } from './content-routes.js';
 import { type ApiContext, currentView, type Logger, replicaOf } from './context.js';
 import { EngineEndpoint } from './engine-endpoint.js';
@@ -35,6 +35,12 @@ import { taskRoutes } from './task-routes.js';
 /** As SwarmKit's limit of a message: a spec that is larger could not be committed. */
 const LARGEST_BODY_BYTES = 4 * 1024 * 1024;
 const MOST_READ_OFF_BYTES = 16 * LARGEST_BODY_BYTES;
+
+/** A body that is ours is at most 4 MiB: a client that takes longer only holds what it was given. */
+const BODY_TIMEOUT_MS = 60_000;
+
+/** On each address. Of clients over TLS there are fewer: see the door. */
+const MOST_CONNECTIONS = 4_096;
 
 /** How long requests that are being answered are waited for when the server stops. */
 const DRAIN_TIMEOUT_MS = 5_000;
@@ -62,6 +68,8 @@ export interface HttpApiOptions {
   names?: string[];
   /** Where calls that may change something are noted. */
   audit?: AuditLog;
+  /** How long a client may take over the head of a request, and over the body of one that is ours. */
+  patience?: { headMs: number; bodyMs: number };
 }
 
 export interface ListenAddresses {
@@ -85,6 +93,7 @@ export async function createHttpApi(options: HttpApiOptions): Promise<HttpApi> {
   const watches = new ServiceWatches();
   const logStreams = new LogStreams();
   const { node, clock, logger, audit, version, names = [] } = options;
+  const { patience = { headMs: HEAD_TIMEOUT_MS, bodyMs: BODY_TIMEOUT_MS } } = options;
   const door = new ClientDoor({ node, names, clock, logger, accept: (socket) => accept(socket) });
   const guard = new ClientGuard({ node, door, clock });
   const eventStreams = new EventStreams(clock);
@@ -93,13 +102,14 @@ export async function createHttpApi(options: HttpApiOptions): Promise<HttpApi> {
   await app.ready();
 
   const answering = new Answering();
-  const server = http.createServer((request, response) => {
+  const server = createServer(patience.headMs, (request, response) => {
     const isEngines = !isOurs(request.url ?? '');
     audit?.follow(request, response, guard.asker(request));
     const refusal = refusalOf(() => guard.check(request, isEngines));
     if (refusal !== undefined) return sendRefusal(response, refusal);
     if (isEngines) return engine.forward(request, response);
     answering.add(response);
+    endWithoutBody(request, patience.bodyMs);
     app.routing(request, response);
   });
   server.on('upgrade', (request: http.IncomingMessage, socket: net.Socket, rest: Buffer) => {
@@ -122,11 +132,12 @@ export async function createHttpApi(options: HttpApiOptions): Promise<HttpApi> {
   const accept = (socket: net.Socket): void => {
     connections.add(socket);
     socket.once('close', () => connections.delete(socket));
-    acceptConnection(socket, server, engine, (head) => {
+    const mayJoin = (head: { method: string; url: string }) => {
       if (!guard.isTrusted(socket)) return false;
       audit?.taken(head, guard.asker({ socket }));
       return true;
-    });
+    };
+    acceptConnection(socket, server, engine, mayJoin, patience.headMs);
   };
   return {
     async listen({ socketPath, tcp, tls }) {
@@ -143,9 +154,26 @@ export async function createHttpApi(options: HttpApiOptions): Promise<HttpApi> {
       await app.close();
       await answering.done(DRAIN_TIMEOUT_MS);
       for (const socket of connections) socket.destroy();
+      server.close();
       await audit?.close();
     },
   };
+}
+
+/** A server that never listens, but is handed connections. */
+function createServer(headTimeoutMs: number, onRequest: http.RequestListener): http.Server {
+  // What is uploaded to the engine may take as long as it does.
+  const timeouts = { headersTimeout: headTimeoutMs, requestTimeout: 0, connectionsCheckingInterval: headTimeoutMs / 2 };
+  const server = http.createServer(timeouts, onRequest);
+  // Node begins to look for slow clients when a server listens.
+  server.emit('listening');
+  return server;
+}
+
+function endWithoutBody(request: http.IncomingMessage, timeoutMs: number): void {
+  const timer = setTimeout(() => request.destroy(), timeoutMs);
+  request.once('end', () => clearTimeout(timer));
+  request.once('close', () => clearTimeout(timer));
 }
 
 function refusalOf(check: () => void): ErrorReply | undefined {
@@ -335,6 +363,7 @@ function listenOn(
   accept: (socket: net.Socket) => void,
 ): Promise<net.Server> {
   const listener = net.createServer({ allowHalfOpen: true }, accept);
+  listener.maxConnections = MOST_CONNECTIONS;
   return new Promise((resolve, reject) => {
     listener.once('error', (error) => {
       const where = 'path' in address ? `unix://${address.path}` : `tcp://${address.host}:${address.port}`;

@@ -3,7 +3,7 @@ import type { FastifyRequest } from 'fastify';
 import { findContent, findNetwork, findService, findTask } from '../../core/engine-api/index.js';
 import type { View } from '../../core/store/view.js';
 import { STACK_LABEL } from '../../core/trust/index.js';
-import { bodyJson } from './request-reading.js';
+import { bodyJson, pathParameter, queryText } from './request-reading.js';
 
 /**
  * What is there for a client that is bound to a stack: the objects with the stack's label, and tasks of such services.
@@ -16,16 +16,19 @@ import { bodyJson } from './request-reading.js';
  * @throws ApiaryError `not-found`, `permission-denied` for what would leave the stack
  */
 export function checkScope(view: View, stack: string, request: FastifyRequest): void {
-  const { method, url } = request;
-  const { pathname, searchParams } = new URL(url, 'http://swarmd');
-  const [, kind = '', reference = '', ...rest] = pathname.split('/');
+  const { method, url, routeOptions } = request;
+  // Of the route that was found, not of the path as it was sent: `%63reate` is `create` too.
+  const [, kind = '', reference = '', action] = (routeOptions.url ?? '').split('/');
   if (kind === 'apiary') {
-    checkService(view, stack, searchParams.get('service') ?? '');
+    checkService(view, stack, queryText(request, 'service') ?? '');
     return;
   }
-  if (method === 'POST' && (reference === 'create' || rest[0] === 'update')) checkBody(stack, kind, request);
+  if (method === 'POST' && (reference === 'create' || action === 'update')) checkBody(stack, kind, request);
   if (reference === '' || reference === 'create') return;
-  const name = decodeURIComponent(reference);
+  if (reference !== ':id') {
+    throw new ApiaryError('permission-denied', `this certificate is for stack ${stack}: ${url} is not for a stack`);
+  }
+  const name = pathParameter(request, 'id');
   if (kind === 'services') checkService(view, stack, name);
   if (kind === 'tasks') checkService(view, stack, findTask(view, name).serviceId);
   if (kind === 'networks') checkNetwork(view, stack, name);
