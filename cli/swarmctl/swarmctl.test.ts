@@ -341,7 +341,7 @@ t.test('a secret and a config get another content from a file or standard input,
   const folder = t.testdir({ data: Buffer.from([0, 0xff, 0x0a]) });
   const program = (line: string) => runProgram('sh', ['-c', line], { SWARM_HOST: server.host, CTL: PROGRAM });
   t.match(await program(String.raw`printf 'a\0\377' | "$CTL" secret update key -`), { exitCode: 0, stdout: 'v2\n' });
-  t.match(await program(`"$CTL" config update -l a=1 --template-driver golang conf ${folder}/data`), { exitCode: 0 });
+  t.match(await program(`"$CTL" config update -l a=1 --template-driver golang conf "${folder}/data"`), { exitCode: 0 });
   const empty = await program('"$CTL" secret update key - < /dev/null');
   t.match(empty, { exitCode: 1, stderr: 'error reading from STDIN: data is empty\n' });
   t.match(
