@@ -14,7 +14,6 @@ export async function benchDeployment(options: {
   const count = services * replicas;
   const seconds: number[] = [];
   const cpu: number[] = [];
-  const perTask: number[] = [];
   for (let run = 0; run < runs; run++) {
     const cluster = await HollowCluster.open(nodes);
     const before = await cluster.ask({ type: 'usage' }, 'usage');
@@ -22,7 +21,6 @@ export async function benchDeployment(options: {
     const cpuAfter = await cluster.ask({ type: 'usage' }, 'usage');
     seconds.push(deployed.seconds);
     cpu.push(cpuAfter.cpuSeconds - before.cpuSeconds);
-    perTask.push((cpuAfter.heapBytes - before.heapBytes) / count);
     await cluster.close();
     process.stderr.write(`run ${run + 1} of ${runs}: ${deployed.seconds.toFixed(1)} s\n`);
   }
@@ -31,7 +29,32 @@ export async function benchDeployment(options: {
       [`${count} tasks in ${services} services on ${nodes} nodes`, ''],
       ['from the first request to all running, s', spread(seconds)],
       ["CPU of the manager's process meanwhile, s", spread(cpu)],
-      ["bytes a task in the manager's memory", spread(perTask, 0)],
+    ])}\n${calibration()}\n`,
+  );
+}
+
+/**
+ * What a task takes of the manager's memory beyond the base. What has a bound whatever the number of tasks is base: the
+ * part of the log that is kept in memory, the last events. So it is taken from the second half of the tasks, when all
+ * of that is full.
+ */
+export async function benchMemory(options: { tasks: number; nodes: number; replicas: number }): Promise<void> {
+  const { tasks, nodes, replicas } = options;
+  const services = Math.ceil(tasks / replicas / 2);
+  const cluster = await HollowCluster.open(nodes);
+  const usage = async (prefix: string): Promise<number> => {
+    if (prefix !== '') await cluster.ask({ type: 'deploy', services, replicas, prefix }, 'deployed');
+    return (await cluster.ask({ type: 'usage' }, 'usage')).heapBytes;
+  };
+  const [base, half, whole] = [await usage(''), await usage('first'), await usage('second')];
+  await cluster.close();
+  const count = services * replicas;
+  process.stdout.write(
+    `${table([
+      [`${2 * count} tasks in ${2 * services} services on ${nodes} nodes`, ''],
+      ['bytes a task, the second half of them', ((whole - half) / count).toFixed(0)],
+      ['the first half, with what fills up once', ((half - base) / count).toFixed(0)],
+      ['the manager before, MiB', (base / 2 ** 20).toFixed(0)],
     ])}\n${calibration()}\n`,
   );
 }

@@ -6,7 +6,9 @@
  *       room: node --max-old-space-size=6000 ...
  *   node bench/dist/scale/main.js deploy [--runs 3] [--tasks 100000] [--nodes 1000] [--replicas 1000]
  *       from the first request to all tasks running on hollow nodes: a manager with a durable log, and a process with a
- *       real session for each node; and what a task takes of the manager's memory
+ *       real session for each node
+ *   node bench/dist/scale/main.js memory [--tasks 100000] [--nodes 1000] [--replicas 1000]
+ *       what a task takes of that manager's memory
  *   node bench/dist/scale/main.js latency [--times 500] [--nodes 100]
  *       from a request for one service of one replica to its task running, on idle hollow nodes
  *   node bench/dist/scale/main.js idle [--seconds 30] [--nodes 1000]
@@ -44,6 +46,12 @@ switch (positionals[0]) {
     const { benchDeployment } = await import('./end-to-end.js');
     const { tasks = 100_000, nodes = 1000, runs = 3 } = values;
     await benchDeployment({ tasks: Number(tasks), nodes: Number(nodes), replicas, runs: Number(runs) });
+    break;
+  }
+  case 'memory': {
+    const { benchMemory } = await import('./end-to-end.js');
+    const { tasks = 100_000, nodes = 1000 } = values;
+    await benchMemory({ tasks: Number(tasks), nodes: Number(nodes), replicas });
     break;
   }
   case 'latency': {

@@ -22,7 +22,7 @@ export interface ManagerSettings {
 
 export type ManagerQuestion =
   /** Makes so many services of so many replicas each, one after the other, and waits until all of them run. */
-  | { type: 'deploy'; services: number; replicas: number }
+  | { type: 'deploy'; services: number; replicas: number; prefix?: string }
   /** Makes one service of one replica, waits until it runs, removes it again; so many times. */
   | { type: 'one-by-one'; times: number }
   | { type: 'usage' };
@@ -98,7 +98,7 @@ async function answerTo(manager: Manager, question: ManagerQuestion): Promise<Ma
 
 async function deploy(
   { replica }: Manager,
-  { services, replicas }: { services: number; replicas: number },
+  { services, replicas, prefix = 'service' }: { services: number; replicas: number; prefix?: string },
 ): Promise<ManagerAnswer> {
   const running = new Set<string>();
   const isOver = new Promise<void>((resolve) => {
@@ -111,7 +111,7 @@ async function deploy(
   });
   const startMs = performance.now();
   for (let i = 0; i < services; i++) {
-    await replica.submit((view, { rng }) => createService(view, specOf(`service-${i}`, replicas), rng));
+    await replica.submit((view, { rng }) => createService(view, specOf(`${prefix}-${i}`, replicas), rng));
   }
   const acceptedSeconds = (performance.now() - startMs) / 1000;
   await isOver;
