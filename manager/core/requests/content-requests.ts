@@ -3,6 +3,7 @@ import { ApiaryError, newId, type Rng } from '@apiary/std';
 import { usesContent } from '../store/content-pins.js';
 import type { ContentRecord } from '../store/records.js';
 import type { View } from '../store/view.js';
+import { STACK_LABEL } from '../trust/client-access.js';
 import { checkContentSpec } from './content-check.js';
 import type { Decision } from './decision.js';
 import { invalid } from './refusal.js';
@@ -39,7 +40,9 @@ export function createContent(
 }
 
 /**
- * Docker's update: of the labels alone.
+ * Docker's update: of the labels alone, which is all that Docker allows. `docker stack deploy` gives what it deploys again
+ * the data of its file, too: to what belongs to the stack they are a new version. The client then asks for the version
+ * that the name has, and pins it in the services.
  *
  * @param request.version  the `meta.version` that the caller has seen
  * @throws ApiaryError `not-found`, `invalid-argument` for another name or other data, `out-of-sequence`
@@ -47,18 +50,32 @@ export function createContent(
 export function updateContent(
   view: View,
   request: { kind: ContentKind; id: string; version: number; spec: SecretSpec },
+  making: { rng: Rng; digest: ContentDigest },
 ): Decision<string> {
   const { kind, id, version } = request;
   const content = contentOf(view, kind, id);
-  const { Name = '', Data, Labels = {} } = request.spec;
-  const hasOtherData = Data !== undefined && Data !== '' && Data !== content.spec.Data;
-  if (Name !== content.spec.Name || hasOtherData) throw invalid('only updates to Labels are allowed');
+  const { Name = '', Data = '', Labels = {}, Templating } = request.spec;
+  const isRenamed = Name !== content.spec.Name;
+  const isDeployed = Data !== '' && !isRenamed && belongsToSameStack(Labels, content.spec.Labels);
+  const hasOtherData = Data !== '' && Data !== content.spec.Data;
+  if (isRenamed || (hasOtherData && !isDeployed)) throw invalid('only updates to Labels are allowed');
   if (content.meta.version !== version) throw new ApiaryError('out-of-sequence', 'update out of sequence');
+  if (isDeployed) {
+    const deployed = { Data, Labels, ...(Templating && { Templating }) };
+    return putContentVersion(view, { kind, id, version: deployed }, making);
+  }
   return {
     guards: [{ type: 'unchanged', kind, id, version }],
     changes: [{ type: 'content-labels', kind, id, labels: Labels }],
     result: id,
   };
+}
+
+type StackLabels = Record<string, string>;
+
+function belongsToSameStack(labels: StackLabels, known: StackLabels = {}): boolean {
+  const stack = labels[STACK_LABEL] ?? '';
+  return stack !== '' && stack === known[STACK_LABEL];
 }
 
 /**

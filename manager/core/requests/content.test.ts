@@ -120,7 +120,7 @@ t.test('an update in the way of Docker changes labels alone', async (t) => {
   const cluster = new Cluster();
   const id = cluster.content('secret', 'key', 'x', { Labels: { a: '1' } });
   const update = (version: number, spec: object) =>
-    cluster.commit(updateContent(cluster.store, { kind: 'secret', id, version, spec }));
+    cluster.commit(updateContent(cluster.store, { kind: 'secret', id, version, spec }, cluster.making));
   const refusal = { code: 'invalid-argument', message: 'only updates to Labels are allowed' };
   t.throws(() => update(1, { Name: 'other' }), refusal);
   t.throws(() => update(1, { Name: 'key', Data: base64('y') }), refusal);
@@ -132,6 +132,32 @@ t.test('an update in the way of Docker changes labels alone', async (t) => {
   });
   update(2, { Name: 'key' });
   t.same(cluster.store.content('secret', id)?.spec.Labels, {});
+});
+
+t.test('what docker stack deploy sends for a secret of its stack gives it a new version', async (t) => {
+  const cluster = new Cluster();
+  const Labels = { 'com.docker.stack.namespace': 'shop' };
+  const first = cluster.content('secret', 'shop_key', 'one', { Labels });
+  const current = () => cluster.store.contentByName('secret', 'shop_key');
+  const deploy = (data: string, more: object = {}, seen = current()) => {
+    const request = { id: seen?.id ?? '', version: seen?.meta.version ?? 0 };
+    const spec = { Name: 'shop_key', Data: base64(data), Labels, ...more };
+    return cluster.commit(updateContent(cluster.store, { kind: 'secret', ...request, spec }, cluster.making));
+  };
+  const web = cluster.create(service({ Secrets: [secret(first, 'shop_key')] }));
+  t.equal(deploy('one', { Labels: { ...Labels, a: '1' } }), first, 'the same data are no new version');
+  t.equal(current()?.spec.Labels?.['a'], '1');
+  const seen = current();
+  const second = deploy('two');
+  t.not(second, first);
+  t.match(current(), { id: second, spec: { Data: base64('two'), Labels } });
+  t.ok(cluster.store.content('secret', first), 'its service still has the one before');
+  cluster.update(web, service({ Secrets: [secret(second, 'shop_key')] }));
+  t.ok(cluster.store.content('secret', first), 'and can be rolled back to it');
+  t.throws(() => deploy('three', {}, seen), { code: 'out-of-sequence' });
+  for (const other of [{}, { 'com.docker.stack.namespace': '' }, { 'com.docker.stack.namespace': 'other' }]) {
+    t.throws(() => deploy('three', { Labels: other }), { message: 'only updates to Labels are allowed' });
+  }
 });
 
 t.test(

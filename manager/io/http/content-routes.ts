@@ -64,7 +64,9 @@ function kindRoutes(
     const view = await currentView(context);
     const spec = withStandardData(readSpec(body));
     const { id } = findContent(view, kind, pathParameter(request, 'id'));
-    await asClusterRequest(() => replicaOf(context).submit((now) => updateContent(now, { kind, id, version, spec })));
+    await asClusterRequest(() =>
+      replicaOf(context).submit((now, { rng }) => updateContent(now, { kind, id, version, spec }, { rng, digest })),
+    );
     return reply.code(200).send();
   });
 
@@ -74,7 +76,7 @@ function kindRoutes(
     return reply.code(204).send();
   });
 
-  // Docker refuses other data for a name that is there.
+  // Docker refuses other data for a name that is there; from `docker stack deploy` they are taken above.
   app.post(`/apiary/v1/${kind}s/:id/versions`, async (request, reply) => {
     const version = withStandardData(read(ContentVersionSchema, bodyJson(request), `${kind} version`));
     const { id } = findContent(await currentView(context), kind, pathParameter(request, 'id'));
