@@ -168,15 +168,22 @@ t.test('a demotion that was missed, or cut short anywhere, is made good at the n
   }
 });
 
-t.test('who was demoted and promoted again while it was away takes part again', async (t) => {
+t.test('who was demoted while it was away is promoted again once it knows itself a worker', async (t) => {
   const [first, second, host] = await clusterOf(t, ['manager', 'manager']);
   if (second === undefined || host === undefined) throw new Error('three were asked for');
   const id = idOf(host);
   await host.stop();
+  await until('it is seen to be away', () => first.node.replica().view.node(id)?.status.state === 'down');
   await setRole(first.node.replica(), id, 'worker');
   await until('two voters', () => votersAt(first).length === 2);
-  await setRole(first.node.replica(), id, 'manager');
+  await t.rejects(setRole(first.node.replica(), id, 'manager'), {
+    code: 'failed-precondition',
+    message: /is away since before it became a worker: promote it once it is back/,
+  });
   await host.start();
+  await isSettled(host, first, 'worker');
+  await until('it is back', () => first.node.replica().view.node(id)?.status.state === 'ready');
+  await setRole(first.node.replica(), id, 'manager');
   await isSettled(host, first, 'manager');
   await keeps(t, host, 'manager');
 });
