@@ -98,10 +98,10 @@ export function ipv4Of(name: string, interfaces: Interfaces): string | undefined
   return (interfaces[name] ?? []).find(({ family }) => family === 'IPv4')?.address;
 }
 
-/** IPv4 addresses of this host that are not loopback and not an engine's bridge. */
+/** IPv4 addresses of this host that are not loopback, and of no network that an engine or we have made. */
 export function hostAddresses(interfaces: Interfaces): string[] {
   return Object.entries(interfaces)
-    .filter(([name]) => !/^(docker\d|br-|veth)/.test(name))
+    .filter(([name]) => !/^(docker\d|docker_gwbridge$|br-|veth|apiary_|apgw)/.test(name))
     .flatMap(([, addresses]) => addresses ?? [])
     .filter(({ family, internal }) => family === 'IPv4' && !internal)
     .map(({ address }) => address);

@@ -27,7 +27,13 @@ t.test('the ports that others call are those asked for, or those listened on', a
 });
 
 t.test('a host whose address changed is reached at the new one', async (t) => {
-  const moved = interfacesWith({ eth0: '10.0.0.9', docker0: '172.17.0.1' });
+  const made = {
+    docker0: '172.17.0.1',
+    docker_gwbridge: '172.18.0.1',
+    apiary_gw: '10.224.0.1',
+    apiary_gwi: '10.224.0.1',
+  };
+  const moved = interfacesWith({ eth0: '10.0.0.9', ...made });
   for (const AdvertiseAddr of ['', 'eth0', '10.0.0.1', '10.0.0.1:2377', 'eth0:2377']) {
     const kept = advertisementOf({ AdvertiseAddr, ListenAddr: '0.0.0.0:2377' }, BEFORE);
     t.match(advertisementNow(kept, moved), { now: { advertiseAddr: '10.0.0.9', advertisePort: 2377 } }, AdvertiseAddr);
