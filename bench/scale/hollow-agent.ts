@@ -1,7 +1,9 @@
+import { tlsInfoOf } from '@apiary/api/client';
 import type { TaskStatus } from '@apiary/api/model';
-import { type AgentMessage, DispatcherClient, type ManagerMessage } from '@apiary/api/rpc';
+import { type AgentMessage, type DescriptionUpdate, DispatcherClient, type ManagerMessage } from '@apiary/api/rpc';
 import { AssignmentSet, isUrgent, StatusOutbox } from '@apiary/worker/core';
-import { managerCredentials, type NodeIdentity } from '@apiary/worker/io';
+import { issuerOf, managerCredentials, type NodeIdentity } from '@apiary/worker/io';
+import { HollowIdentity } from './hollow-identity.js';
 
 const DESCRIPTION = {
   Platform: { Architecture: 'x86_64', OS: 'linux' },
@@ -15,7 +17,7 @@ const RETRY_MS = 200;
 /** A node whose engine starts everything at once: a real session, with the agent's own way to take in and to report. */
 export class HollowAgent {
   readonly #manager: string;
-  readonly #identity: NodeIdentity;
+  readonly #identity: HollowIdentity;
   readonly #onWelcome: () => void;
   readonly #assignments = new AssignmentSet();
   readonly #outbox = new StatusOutbox();
@@ -26,13 +28,15 @@ export class HollowAgent {
   /** @param onWelcome  called with each session that begins: another follows when one ends */
   constructor(manager: string, identity: NodeIdentity, onWelcome: () => void) {
     this.#manager = manager;
-    this.#identity = identity;
+    this.#identity = new HollowIdentity(manager, identity, () =>
+      this.#say({ $case: 'description', value: this.#description() }),
+    );
     this.#onWelcome = onWelcome;
     this.#open();
   }
 
   #open(): void {
-    const { credentials, options } = managerCredentials(this.#identity);
+    const { credentials, options } = managerCredentials(this.#identity.shown);
     const client = new DispatcherClient(this.#manager, credentials, options);
     const stream = client.session();
     this.#stream = stream;
@@ -48,7 +52,10 @@ export class HollowAgent {
     stream.on('data', ({ body }: ManagerMessage) => {
       if (body?.$case === 'welcome') this.#onWelcome();
       const update = body?.$case === 'welcome' ? body.value.update : body?.$case === 'update' ? body.value : undefined;
-      if (update !== undefined) this.#beatEvery(update.heartbeatPeriodMs);
+      if (update !== undefined) {
+        this.#beatEvery(update.heartbeatPeriodMs);
+        this.#identity.follow(update);
+      }
       if (body?.$case === 'assignments') this.#carryOut(body.value);
       if (body?.$case === 'statusAck') {
         this.#outbox.acknowledge(body.value.sequence);
@@ -57,9 +64,14 @@ export class HollowAgent {
     });
     stream.on('error', ended);
     stream.on('end', ended);
-    const descriptionJson = JSON.stringify({ ...DESCRIPTION, Hostname: `host-${this.#identity.nodeId}` });
-    const description = { descriptionJson, advertiseAddr: '', engineError: '', managerAddr: '', wireguardKey: '' };
-    this.#say({ $case: 'hello', value: { description, contentKey: Buffer.alloc(0) } });
+    this.#say({ $case: 'hello', value: { description: this.#description(), contentKey: Buffer.alloc(0) } });
+  }
+
+  #description(): DescriptionUpdate {
+    const { shown } = this.#identity;
+    const TLSInfo = tlsInfoOf(shown.rootPem, String(issuerOf(shown)));
+    const descriptionJson = JSON.stringify({ ...DESCRIPTION, Hostname: `host-${shown.nodeId}`, TLSInfo });
+    return { descriptionJson, advertiseAddr: '', engineError: '', managerAddr: '', wireguardKey: '' };
   }
 
   #say(body: NonNullable<AgentMessage['body']>): void {

@@ -27,25 +27,31 @@ export class HollowCluster {
     for (const child of [manager, agents]) child.once('exit', (code) => code !== 0 && code !== null && process.exit(1));
   }
 
-  /** Resolves once every node has its session. The log is on the disk of the system's folder for temporary files. */
-  static async open(nodes: number): Promise<HollowCluster> {
+  /**
+   * Resolves once every node has its session. The log is on the disk of the system's folder for temporary files.
+   *
+   * @param options  whether the manager's own node has an agent too
+   */
+  static async open(nodes: number, { hasManagerAgent = false } = {}): Promise<HollowCluster> {
     const directory = mkdtempSync(join(tmpdir(), 'apiary-scale-'));
     const address = `127.0.0.1:${await freePort()}`;
     const rootCa = createRootCa(Date.now());
     const ids = Array.from({ length: nodes }, (_, i) => `n${String(i).padStart(24, '0')}`);
     const manager = fork(MAIN, ['manager'], { execArgv: ['--expose-gc', ...profiled('manager')] });
+    const own = identityOf(rootCa, `m${'0'.repeat(24)}`, 'manager');
     const settings: ManagerSettings = {
       directory: join(directory, 'raft'),
       clusterId: CLUSTER_ID,
       rootCa,
-      identity: { ...identityOf(rootCa, `m${'0'.repeat(24)}`, 'manager'), role: 'manager' },
+      identity: { ...own, role: 'manager' },
       address,
       nodes: ids,
     };
     manager.send(settings);
     await answerOf(manager);
     const agents = fork(MAIN, ['agents'], { execArgv: profiled('agents'), serialization: 'advanced' });
-    agents.send({ manager: address, identities: ids.map((id) => identityOf(rootCa, id, 'worker')) });
+    const identities = ids.map((id) => identityOf(rootCa, id, 'worker'));
+    agents.send({ manager: address, identities: hasManagerAgent ? [own, ...identities] : identities });
     await answerOf(agents);
     return new HollowCluster(manager, agents, directory);
   }
@@ -58,6 +64,13 @@ export class HollowCluster {
     const answer = await answerOf(this.#manager);
     if (answer.type !== type) throw new Error(`the manager answers ${JSON.stringify(answer)}`);
     return answer as Extract<ManagerAnswer, { type: T }>;
+  }
+
+  /** How many sessions have begun so far. */
+  async sessions(): Promise<number> {
+    this.#agents.send({});
+    const [{ sessions }] = await once(this.#agents, 'message');
+    return sessions;
   }
 
   async close(): Promise<void> {

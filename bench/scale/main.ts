@@ -13,8 +13,10 @@
  *       from a request for one service of one replica to its task running, on idle hollow nodes
  *   node bench/dist/scale/main.js idle [--seconds 30] [--nodes 1000]
  *       what the leader takes of a core while its nodes do nothing
+ *   node bench/dist/scale/main.js rotate [--runs 3] [--nodes 200] [--tasks 2000]
+ *       `ca --rotate`: another root of the cluster, with tasks running on hollow nodes that renew their certificates
  *
- * With BENCH_PROFILE=manager or agents, that process of the last three leaves a CPU profile behind.
+ * With BENCH_PROFILE=manager or agents, that process of the last four leaves a CPU profile behind.
  */
 import { parseArgs } from 'node:util';
 
@@ -64,6 +66,12 @@ switch (positionals[0]) {
     await benchIdle({ nodes: Number(values.nodes ?? 1000), seconds: Number(values.seconds) });
     break;
   }
+  case 'rotate': {
+    const { benchRotation } = await import('./rotation.js');
+    const { tasks = 2000, nodes = 200, runs = 3 } = values;
+    await benchRotation({ tasks: Number(tasks), nodes: Number(nodes), runs: Number(runs) });
+    break;
+  }
   case 'manager': {
     const { runMeasuredManager } = await import('./measured-manager.js');
     runMeasuredManager();
@@ -75,5 +83,5 @@ switch (positionals[0]) {
     break;
   }
   default:
-    throw new Error('say what to measure: plan, deploy, latency or idle');
+    throw new Error('say what to measure: plan, deploy, latency, idle or rotate');
 }

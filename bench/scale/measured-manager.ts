@@ -1,6 +1,7 @@
+import { createKeyAndCsr } from '@apiary/api/client';
 import type { ServiceSpec } from '@apiary/api/model';
-import { createService, removeService } from '@apiary/manager/core';
-import { type Manager, type RootCa, SystemClock, SystemRng, startManager } from '@apiary/manager/io';
+import { createService, removeService, updateCluster } from '@apiary/manager/core';
+import { type Manager, nextRoot, type RootCa, SystemClock, SystemRng, startManager } from '@apiary/manager/io';
 import { pino } from 'pino';
 
 export interface ManagerSettings {
@@ -25,6 +26,8 @@ export type ManagerQuestion =
   | { type: 'deploy'; services: number; replicas: number; prefix?: string }
   /** Makes one service of one replica, waits until it runs, removes it again; so many times. */
   | { type: 'one-by-one'; times: number }
+  /** Changes the root of the cluster, and waits until the old one is forgotten. */
+  | { type: 'rotate' }
   | { type: 'usage' };
 
 export type ManagerAnswer =
@@ -32,6 +35,8 @@ export type ManagerAnswer =
   | { type: 'deployed'; seconds: number; acceptedSeconds: number }
   /** Milliseconds from the request to the task running, each. */
   | { type: 'one-by-one'; milliseconds: number[] }
+  /** The tasks that ran before and were touched, and the nodes that were not ready at some time. */
+  | { type: 'rotated'; seconds: number; lostTasks: number; lostNodes: number }
   | { type: 'usage'; cpuSeconds: number; heapBytes: number; residentBytes: number };
 
 const RESERVED = { NanoCPUs: 1e7, MemoryBytes: 2 ** 22 };
@@ -87,6 +92,8 @@ async function answerTo(manager: Manager, question: ManagerQuestion): Promise<Ma
       return deploy(manager, question);
     case 'one-by-one':
       return oneByOne(manager, question.times);
+    case 'rotate':
+      return rotate(manager);
     case 'usage': {
       globalThis.gc?.();
       const { user, system } = process.cpuUsage();
@@ -139,6 +146,53 @@ async function oneByOne({ replica }: Manager, times: number): Promise<ManagerAns
     await until(() => replica.view.tasksOfService(id).length === 0);
   }
   return { type: 'one-by-one', milliseconds };
+}
+
+async function rotate(manager: Manager): Promise<ManagerAnswer> {
+  const { replica } = manager;
+  const { view } = replica;
+  const running = view.tasks().filter(({ status }) => status.state === 'running');
+  const lostNodes = new Set<string>();
+  const lostTasks = new Set<string>();
+  const lives = new Map(running.map(({ id, status }) => [id, JSON.stringify(status.container)]));
+  let isShown = false;
+  const isOver = new Promise<void>((resolve) => {
+    const unsubscribe = replica.subscribe(({ tasks, nodes }) => {
+      for (const id of nodes) if (view.node(id)?.status.state !== 'ready') lostNodes.add(id);
+      for (const id of tasks) {
+        const { status } = view.task(id) ?? {};
+        if (status?.state !== 'running' || JSON.stringify(status.container) !== lives.get(id)) lostTasks.add(id);
+      }
+      const rotation = view.cluster()?.rootRotation;
+      if (rotation !== undefined && !isShown) {
+        isShown = true;
+        showNewCertificate(manager);
+      }
+      if (rotation !== undefined || !isShown) return;
+      unsubscribe();
+      resolve();
+    });
+  });
+  const startMs = performance.now();
+  await replica.submit((state, { rng, nowMs }) => {
+    const cluster = state.cluster();
+    if (cluster === undefined) throw new Error('no cluster');
+    const { CAConfig = {} } = cluster.spec;
+    const spec = { ...cluster.spec, CAConfig: { ...CAConfig, ForceRotate: (CAConfig.ForceRotate ?? 0) + 1 } };
+    const turned = { rotateWorkerToken: false, rotateManagerToken: false, rotateUnlockKey: false };
+    const newRoot = (current: RootCa, given: RootCa | undefined) => nextRoot(current, given, nowMs);
+    return updateCluster(state, { version: cluster.meta.version, spec, ...turned, newRoot }, rng);
+  });
+  await isOver;
+  const seconds = (performance.now() - startMs) / 1000;
+  return { type: 'rotated', seconds, lostTasks: lostTasks.size, lostNodes: lostNodes.size };
+}
+
+/** What swarmd does for its own manager. */
+function showNewCertificate(manager: Manager): void {
+  const { keyPem, csrPem } = createKeyAndCsr();
+  const { certificateChainPem, trustPem } = manager.issueOwnCertificate(csrPem);
+  manager.rotate({ certificateChainPem, keyPem, rootPem: trustPem });
 }
 
 function specOf(Name: string, replicas: number): ServiceSpec {

@@ -25,7 +25,10 @@ export const COMMANDS: CommandEntry[] = [
     name: 'backup',
     use: '[OPTIONS]',
     short: 'Write the state of the swarm to a file',
-    examples: ['swarmctl backup -o swarm-monday.backup', 'swarmctl backup --force -o /srv/backups/swarm.backup'],
+    examples: [
+      'swarmctl backup -o swarm-monday.backup',
+      'swarmctl backup --passphrase-file /root/backup.passphrase --force -o /srv/backups/swarm.backup',
+    ],
     args: NONE,
     load: async () => (await backup()).backup,
   },

@@ -33,6 +33,7 @@ async function swarmctl(server: RecordingServer, words: string[]): Promise<Progr
     },
     clock: new VirtualClock(Date.parse(NOW)),
     surroundings: OWN_SURROUNDINGS,
+    canAsk: false,
     readSecretLine: async () => '',
     onInterrupt: () => () => {},
     version: '1.2.3',

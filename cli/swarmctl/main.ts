@@ -37,6 +37,7 @@ const environment: Environment = {
     process.on('SIGINT', handler);
     return () => process.off('SIGINT', handler);
   },
+  canAsk: process.stdin.isTTY === true,
   readSecretLine: async (question) => (await import('./secret-line.js')).readSecretLine(question),
   version: ownVersion(),
   connect: async (host, certPath) => {

@@ -52,6 +52,7 @@ async function session(t: Test, answer: (request: RecordedRequest) => Reply | un
         },
         clock,
         surroundings: OWN_SURROUNDINGS,
+        canAsk: false,
         readSecretLine: async () => '',
         onInterrupt: (handler) => {
           handlers.add(handler);

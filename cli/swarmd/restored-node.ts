@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { mkdir, open, rename, rm } from 'node:fs/promises';
 import { createKeyAndCsr } from '@apiary/api/client';
 import { formatHostPort, parseHostPort } from '@apiary/api/model';
-import { type Backup, readBackup, restoreManager } from '@apiary/manager/io';
+import { type Backup, type Passphrase, readBackup, restoreManager } from '@apiary/manager/io';
 import { ApiaryError } from '@apiary/std';
 import { nodeIdentityOf, writeCredentials } from '@apiary/worker/io';
 import { isLocalAddress } from './address.js';
@@ -14,6 +14,7 @@ import { managerAddrOf, type NodeFile, readLeavingFile, readNodeFile, writeNodeF
 export interface RestoreRequest {
   /** The backup. */
   path: string;
+  passphrase?: Passphrase | undefined;
   dataRoot: string;
   /** Which node of the backup to be, by id or hostname, on a data root that has none: else the one that made it. */
   node?: string | undefined;
@@ -31,6 +32,8 @@ export interface RestoredNode {
   hostname: string;
   clusterId: string;
   takenAtMs: number;
+  /** Whether the backup was encrypted. */
+  isSealed: boolean;
   managerAddr: string;
   /** Where the state is kept that was there before. */
   keptDirectory: string | undefined;
@@ -44,9 +47,9 @@ export interface RestoredNode {
  *   cannot be used; `not-found` for a node that is not in the backup; `invalid-argument` for an address
  */
 export async function restoreNode(request: RestoreRequest): Promise<RestoredNode> {
-  const { dataRoot, path } = request;
+  const { dataRoot, path, passphrase } = request;
   // Before a folder is made for it.
-  const backup = readBackup(path);
+  const backup = await readBackup(path, passphrase);
   await mkdir(dataRoot, { recursive: true, mode: 0o700 });
   const unlock = await lockDataRoot(dataRoot);
   try {
@@ -103,7 +106,7 @@ async function restore(
   existing: NodeFile | undefined,
 ): Promise<RestoredNode> {
   const { dataRoot, nowMs } = request;
-  const { header, store } = backup;
+  const { header, isSealed, store } = backup;
   const advertisement = advertisementFor(request, store.node(nodeId)?.managerAddr, existing);
   const managerAddr = managerAddrOf(advertisement);
   const hostname = store.node(nodeId)?.description?.Hostname ?? '';
@@ -130,7 +133,7 @@ async function restore(
     managers: [{ nodeId, addr: managerAddr }],
   });
   const { clusterId, takenAtMs } = header;
-  return { nodeId, hostname, clusterId, takenAtMs, managerAddr, keptDirectory };
+  return { nodeId, hostname, clusterId, takenAtMs, isSealed, managerAddr, keptDirectory };
 }
 
 /** What is asked for, else as the data root has it, else as the backup does if that is this host, else this host's own. */

@@ -1,4 +1,4 @@
-import { existsSync, rmSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { RaftClient } from '@apiary/api/rpc';
 import { managerCredentials, type NodeIdentity, readCredentials } from '@apiary/worker/io';
@@ -23,6 +23,9 @@ t.test('a cluster with services running', { skip: skipWithoutHosts }, async (t) 
   const [first, second, third] = [cluster.hosts.host(1), cluster.hosts.host(2), cluster.hosts.host(3)];
   const worker = cluster.hosts.host(4);
   const backup = join(first.directory, 'swarm.backup');
+  const passphrase = join(first.directory, 'passphrase');
+  writeFileSync(passphrase, 'of the test\n');
+  const withPassphrase = ['--passphrase-file', passphrase];
   await cluster.create('steady', { replicas: 8 });
   const before = await lives(await cluster.settled('steady', 8));
   const on = (containers: PlacedContainer[], name: string) => containers.filter(({ host }) => host.name === name);
@@ -45,10 +48,10 @@ t.test('a cluster with services running', { skip: skipWithoutHosts }, async (t) 
     const writing = Array.from({ length: 30 }, (_, i) =>
       cluster.client(1 + (i % 3)).createService(serviceSpec(`during-${i}`, { replicas: 0 })),
     );
-    const said = await first.mustSwarmctl('backup', '-o', backup);
+    const said = await first.mustSwarmctl('backup', ...withPassphrase, '-o', backup);
     t.match(said, /Swarm backed up to .*swarm\.backup/);
     await Promise.all(writing);
-    t.match(await first.swarmctl('backup', '-o', backup), { code: 1, stderr: /is there already/ });
+    t.match(await first.swarmctl('backup', ...withPassphrase, '-o', backup), { code: 1, stderr: /is there already/ });
     for (const i of writing.keys()) await cluster.manager.removeService(`during-${i}`);
   });
 
@@ -91,8 +94,9 @@ t.test('a cluster with services running', { skip: skipWithoutHosts }, async (t) 
   t.test('is restored from a backup with none of its containers restarted', async (t) => {
     rmSync(backup);
     const placed = await cluster.settled('steady', 8);
-    await first.mustSwarmctl('backup', '-o', backup);
+    await first.mustSwarmctl('backup', ...withPassphrase, '-o', backup);
     await cluster.create('forgotten', { replicas: 0 });
+    const wrong = join(first.directory, 'wrong');
     // All managers lose their disks; what runs on them runs on.
     for (const host of [first, second, third]) {
       await host.killSwarmd();
@@ -100,9 +104,13 @@ t.test('a cluster with services running', { skip: skipWithoutHosts }, async (t) 
     }
     const [, ...args] = first.swarmdCommand();
     const dataRoot = args[args.indexOf('--data-root') + 1] ?? '';
-    const restored = await first.swarmctl('restore', backup, '--data-root', dataRoot);
+    t.notOk(readFileSync(backup).includes('steady'));
+    writeFileSync(wrong, 'of another');
+    const refused = await first.swarmctl('restore', backup, '--data-root', dataRoot, '--passphrase-file', wrong);
+    t.match(refused, { code: 1, stderr: /does not open with this passphrase/ });
+    const restored = await first.swarmctl('restore', backup, '--data-root', dataRoot, ...withPassphrase);
     t.equal(restored.code, 0, restored.stderr);
-    const again = await first.swarmctl('restore', backup, '--data-root', dataRoot);
+    const again = await first.swarmctl('restore', backup, '--data-root', dataRoot, ...withPassphrase);
     t.not(again.code, 0, 'a data root that is in use is not overwritten');
     t.ok(existsSync(dataRoot));
     await first.startSwarmd();

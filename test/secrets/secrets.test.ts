@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { Cluster, type PlacedContainer, skipWithoutHosts } from '../cluster/cluster.js';
@@ -165,6 +165,16 @@ t.test('secrets and configs of tasks', { skip: skipWithoutHosts }, async (t) => 
     if (container === undefined) throw new Error('no container');
     t.equal(await inside(container, 'cat /run/secrets/words /around'), `${words}before ${words} after`);
     const pid = agentOf(worker);
+    // As they are in the state too: a word of the name, and the start of the root's key.
+    const known = [...forms, Buffer.from('around'), Buffer.from('PRIVATE KEY')];
+    const passphrase = fileOf('passphrase', 'of the test');
+    const backups = join(manager.directory, 'backups');
+    mkdirSync(backups);
+    await manager.mustSwarmctl('backup', '--plain', '-o', join(backups, 'in-clear'));
+    t.same(filesWith(forms, backups), [join(backups, 'in-clear')], 'what is looked for is in the state');
+    rmSync(join(backups, 'in-clear'));
+    await manager.mustSwarmctl('backup', '--passphrase-file', passphrase, '-o', join(backups, 'encrypted'));
+    t.same(filesWith([...known, Buffer.from('of the test')], backups), [], 'in a backup');
     t.same(memoryWith(forms, pid), [], 'not even while the task runs');
     const shown = await worker.engineDocker('inspect', container.Id);
     t.notOk(forms.some((form) => shown.stdout.includes(form.toString('latin1'))));

@@ -6,22 +6,32 @@ import { messageOf, systemCodeOf } from '@apiary/std';
 import { boolFlag, textFlag } from '../command-line/index.js';
 import { humanBytes } from '../table/index.js';
 import { CommandError, type CommandModule, type Context, INTERRUPTED_EXIT_CODE } from './context.js';
+import { newPassphrase, passphraseFile } from './passphrase.js';
 
 const output = textFlag('output', 'Write the backup to this file', { short: 'o' });
 const force = boolFlag('force', 'Overwrite the file if it is there', { short: 'f' });
+const plain = boolFlag('plain', 'Do not encrypt the backup: whoever reads it has the keys of the swarm');
 
 /** How often progress is drawn. */
 const REDRAW_MS = 100;
 
 export const backup: CommandModule = {
-  flags: [output, force],
+  flags: [output, force, passphraseFile, plain],
   run: async (context, flags) => {
     const path = flags.get(output) ?? '';
     if (path === '') throw new CommandError('say where to write the backup: swarmctl backup --output FILE');
     if (flags.get(force) !== true) refuseExisting(path);
-    const { bytes, sha256 } = await download(context, resolve(path), flags.get(force) ?? false);
+    const isPlain = flags.get(plain) ?? false;
+    const file = flags.get(passphraseFile);
+    if (isPlain && file !== undefined) throw new CommandError('--plain and --passphrase-file exclude one another');
+    const passphrase = isPlain ? undefined : await newPassphrase(context, file);
+    const { bytes, sha256 } = await download(context, resolve(path), flags.get(force) ?? false, passphrase);
     context.terminal.out(`Swarm backed up to ${path} (${humanBytes(bytes)}, sha256:${sha256}).\n`);
-    context.terminal.err('Keep it safe: it holds the keys of the swarm.\n');
+    context.terminal.err(
+      isPlain
+        ? 'WARNING: it is in clear. Keep it safe: it holds the keys and the secrets of the swarm.\n'
+        : 'Keep its passphrase: without it, nothing can be restored.\n',
+    );
   },
 };
 
@@ -33,7 +43,7 @@ function refuseExisting(path: string): void {
  * Writes the backup beside `path` and gives it its name once all of it is on disk: under that name there is never half
  * of one.
  */
-async function download(context: Context, path: string, overwrites: boolean) {
+async function download(context: Context, path: string, overwrites: boolean, passphrase: string | undefined) {
   const interrupted = new AbortController();
   const listening = context.onInterrupt(() => interrupted.abort(new CommandError('', INTERRUPTED_EXIT_CODE)));
   const aside = `${path}.${process.pid}.partial`;
@@ -41,7 +51,7 @@ async function download(context: Context, path: string, overwrites: boolean) {
     const stream = await context.client.backup(interrupted.signal);
     const file = await asFileError(path, () => open(aside, 'wx', 0o600));
     try {
-      const written = await copy(context, stream, file, path);
+      const written = await copy(context, await contentOf(stream, passphrase), file, path);
       await asFileError(path, () => file.sync());
       interrupted.signal.throwIfAborted();
       if (!overwrites) refuseExisting(path);
@@ -60,12 +70,19 @@ async function download(context: Context, path: string, overwrites: boolean) {
   }
 }
 
+/** What is to be written: never a byte in clear when there is a passphrase. */
+async function contentOf(stream: AsyncIterable<Buffer>, passphrase: string | undefined) {
+  if (passphrase === undefined) return lost(stream);
+  const { sealedBackup } = await import('@apiary/manager/io');
+  return sealedBackup(lost(stream), { passphrase });
+}
+
 async function copy(context: Context, stream: AsyncIterable<Buffer>, file: FileHandle, path: string) {
   const hash = createHash('sha256');
   const progress = progressOf(context);
   let bytes = 0;
   try {
-    for await (const chunk of lost(stream)) {
+    for await (const chunk of stream) {
       await asFileError(path, () => file.writeFile(chunk));
       hash.update(chunk);
       bytes += chunk.length;

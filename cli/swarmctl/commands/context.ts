@@ -23,6 +23,8 @@ export interface Context {
   surroundings: Surroundings;
   /** Has Ctrl-C call `handler` instead of ending the process. @returns what takes it back */
   onInterrupt(handler: () => void): () => void;
+  /** Whether stdin is a terminal: there is somebody to ask. */
+  canAsk: boolean;
   /** The first line of stdin: asked for, and not shown, on a terminal. */
   readSecretLine(question: string): Promise<string>;
   /** Of the command line itself. */

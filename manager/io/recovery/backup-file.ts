@@ -1,18 +1,23 @@
 import { createHash } from 'node:crypto';
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { ApiaryError, messageOf } from '@apiary/std';
+import { isSealHeader, openPiece, type SealHeader, sealKeyOf } from './backup-seal.js';
 
 /**
  * A backup, little-endian: `APIARYBK`, the format's version (4 bytes), the length of the header (4 bytes) and the header
  * as JSON; then the state in pieces, each with its length before it (4 bytes); then length 0xffffffff, and the SHA-256
- * of all before. Later versions end with that too. It is in clear: whoever has it has the cluster's keys.
+ * of all before. Later versions end with that too.
+ *
+ * Version 1 is in clear: whoever has it has the cluster's keys. So managers send it. In version 2 each piece is encrypted,
+ * as backup-seal.ts says, an empty one is the last, and the header has `seal`. So `swarmctl backup` keeps it.
  */
-const MAGIC = 'APIARYBK';
-const FORMAT = 1;
-const HEAD_BYTES = 16;
-const LENGTH_BYTES = 4;
-const END_MARK = 0xffff_ffff;
-const DIGEST_BYTES = 32;
+export const MAGIC = 'APIARYBK';
+export const FORMAT = 1;
+export const SEALED_FORMAT = 2;
+export const HEAD_BYTES = 16;
+export const LENGTH_BYTES = 4;
+export const END_MARK = 0xffff_ffff;
+export const DIGEST_BYTES = 32;
 const READ_BYTES = 1024 * 1024;
 
 export interface BackupHeader {
@@ -36,25 +41,39 @@ export function* backupBytes(header: BackupHeader, state: Iterable<Uint8Array>):
 }
 
 function* contentOf(header: BackupHeader, state: Iterable<Uint8Array>): Generator<Uint8Array> {
-  const json = Buffer.from(JSON.stringify(header));
-  const head = Buffer.alloc(HEAD_BYTES);
-  head.write(MAGIC, 'latin1');
-  head.writeUInt32LE(FORMAT, 8);
-  head.writeUInt32LE(json.length, 12);
-  yield Buffer.concat([head, json]);
-  for (const piece of state) yield Buffer.concat([lengthOf(piece.length), piece]);
+  yield headOf(FORMAT, header);
+  for (const piece of state) yield framed(piece);
   yield lengthOf(END_MARK);
 }
 
-function lengthOf(length: number): Uint8Array {
+/** All that goes before the first piece. */
+export function headOf(format: number, header: BackupHeader & { seal?: SealHeader }): Buffer {
+  const json = Buffer.from(JSON.stringify(header));
+  const head = Buffer.alloc(HEAD_BYTES);
+  head.write(MAGIC, 'latin1');
+  head.writeUInt32LE(format, 8);
+  head.writeUInt32LE(json.length, 12);
+  return Buffer.concat([head, json]);
+}
+
+export function framed(piece: Uint8Array): Buffer {
+  return Buffer.concat([lengthOf(piece.length), piece]);
+}
+
+export function lengthOf(length: number): Buffer {
   const bytes = Buffer.alloc(LENGTH_BYTES);
   bytes.writeUInt32LE(length);
   return bytes;
 }
 
+/** What opens a backup: its passphrase, when it must have one; or how to ask for it, if it has one. */
+export type Passphrase = string | (() => Promise<string>);
+
 /** A backup every byte of which was checked. */
 export interface BackupFile {
   header: BackupHeader;
+  /** Whether it is encrypted. */
+  isSealed: boolean;
   /** Read from the file while they are drawn. */
   state: Iterable<Uint8Array>;
 }
@@ -62,39 +81,93 @@ export interface BackupFile {
 /**
  * Checks a backup, and gives its content.
  *
- * @throws ApiaryError `not-found` or `failed-precondition`, naming the file and what is wrong with it
+ * @throws ApiaryError `failed-precondition`, naming the file and what is wrong with it, or with the passphrase
  */
-export function openBackupFile(path: string): BackupFile {
-  return withFile(path, (file) => {
-    const head = file.read(0, HEAD_BYTES);
-    if (head.toString('latin1', 0, MAGIC.length) !== MAGIC)
-      throw refusal(path, `is no backup of a swarm: it does not begin with ${MAGIC}`);
-    checkDigest(path, file);
-    const version = head.readUInt32LE(8);
-    if (version !== FORMAT)
-      throw refusal(
-        path,
-        `is a backup of format version ${version}, and this program reads version ${FORMAT}: use the one that wrote it, or a later one`,
-      );
-    const json = file.read(HEAD_BYTES, head.readUInt32LE(12)).toString();
-    const first = HEAD_BYTES + json.length;
-    const state = {
-      *[Symbol.iterator]() {
-        const again = new File(path);
-        try {
-          yield* piecesOf(again, first);
-        } finally {
-          again.close();
-        }
-      },
-    };
-    return { header: JSON.parse(json), state };
-  });
+export async function openBackupFile(path: string, passphrase: Passphrase | undefined): Promise<BackupFile> {
+  const { version, associated, header } = withFile(path, (file) => checkFile(path, file));
+  const raw = {
+    *[Symbol.iterator]() {
+      const again = new File(path);
+      try {
+        yield* piecesOf(path, again, associated.length);
+      } finally {
+        again.close();
+      }
+    },
+  };
+  if (version === FORMAT) {
+    if (typeof passphrase === 'string') {
+      throw refusal(path, 'is in clear, and has no passphrase: give none, if you know where it comes from');
+    }
+    return { header, isSealed: false, state: raw };
+  }
+  const key = await keyOf(path, header.seal, passphrase);
+  const state = { [Symbol.iterator]: () => opened(path, raw, key, associated) };
+  // Nothing is done with a part of it before all of it is known to be what was sealed.
+  for (const _piece of state);
+  return { header, isSealed: true, state };
 }
 
-function* piecesOf(file: File, first: number): Generator<Uint8Array> {
+interface CheckedFile {
+  version: number;
+  /** All that goes before the first piece. */
+  associated: Buffer;
+  header: BackupHeader & { seal?: unknown };
+}
+
+function checkFile(path: string, file: File): CheckedFile {
+  const head = file.read(0, HEAD_BYTES);
+  if (head.toString('latin1', 0, MAGIC.length) !== MAGIC)
+    throw refusal(path, `is no backup of a swarm: it does not begin with ${MAGIC}`);
+  checkDigest(path, file);
+  const version = head.readUInt32LE(8);
+  if (version !== FORMAT && version !== SEALED_FORMAT)
+    throw refusal(
+      path,
+      `is a backup of format version ${version}, and this program reads versions ${FORMAT} and ${SEALED_FORMAT}: use the one that wrote it, or a later one`,
+    );
+  const associated = file.read(0, HEAD_BYTES + head.readUInt32LE(12));
+  return { version, associated, header: JSON.parse(associated.toString('utf8', HEAD_BYTES)) };
+}
+
+async function keyOf(path: string, seal: unknown, passphrase: Passphrase | undefined): Promise<Buffer> {
+  if (!isSealHeader(seal))
+    throw refusal(path, 'is damaged: its header does not say how it is encrypted. Use another one');
+  if (passphrase === undefined) throw refusal(path, 'is encrypted: its passphrase is needed');
+  const key = await sealKeyOf(typeof passphrase === 'string' ? passphrase : await passphrase(), seal);
+  if (key === undefined) throw refusal(path, 'does not open with this passphrase: it is that of another backup');
+  return key;
+}
+
+function* opened(path: string, raw: Iterable<Buffer>, key: Buffer, associated: Buffer): Generator<Buffer, void, void> {
+  let number = 0;
+  let held: Buffer | undefined;
+  const open = (sealed: Buffer, isLast: boolean): Buffer => {
+    const piece = openPiece(key, associated, { number, isLast }, sealed);
+    if (piece === undefined) throw changed(path);
+    number++;
+    return piece;
+  };
+  for (const sealed of raw) {
+    if (held !== undefined) yield open(held, false);
+    held = sealed;
+  }
+  if (held === undefined) throw changed(path);
+  open(held, true);
+}
+
+function changed(path: string): ApiaryError {
+  return refusal(
+    path,
+    'was changed on purpose: its SHA-256 fits, and what it holds is not what was backed up. Use another one',
+  );
+}
+
+function* piecesOf(path: string, file: File, first: number): Generator<Buffer, void, void> {
   for (let at = first; ; ) {
-    const length = file.read(at, LENGTH_BYTES).readUInt32LE();
+    const marked = file.read(at, LENGTH_BYTES);
+    if (marked.length < LENGTH_BYTES) throw changed(path);
+    const length = marked.readUInt32LE();
     if (length === END_MARK) return;
     yield file.read(at + LENGTH_BYTES, length);
     at += LENGTH_BYTES + length;

@@ -4,6 +4,7 @@ import { createWriteStream, mkdtempSync, readFileSync, rmSync, writeFileSync } f
 import * as http from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Readable } from 'node:stream';
 
 import { createKeyAndCsr } from '@apiary/api/client';
 import { MemberStorage, noPeers, ReplicatedLog } from '@apiary/raft/io';
@@ -14,7 +15,15 @@ import type { Change, View } from '../../core/store/index.js';
 import { createHttpApi } from '../http/index.js';
 import { StoreReplica } from '../replica.js';
 import { createRootCa } from '../trust/index.js';
-import { forceNewClusterAt, openBackup, readBackup, restoreManager, writeBackup } from './index.js';
+import {
+  forceNewClusterAt,
+  openBackup,
+  type Passphrase,
+  readBackup,
+  restoreManager,
+  sealedBackup,
+  writeBackup,
+} from './index.js';
 
 const NOW_MS = 1_700_000_000_000;
 const identity = { clusterId: 'c1', nodeId: 'm1' };
@@ -97,7 +106,7 @@ t.test('a backup is the state of its moment, whatever is written while it is rea
   const out = createWriteStream(path);
   for await (const chunk of stream) out.write(chunk);
   await new Promise<void>((resolve) => out.end(resolve));
-  const backup = readBackup(path);
+  const backup = await readBackup(path);
   t.same(names(backup.store), ['first']);
   t.match(backup.header, {
     clusterId: 'c1',
@@ -148,7 +157,7 @@ t.test('the HTTP API gives a backup to whoever may ask a manager, and only whole
   t.same([code, type], [200, 'application/octet-stream']);
   const path = join(folder(t), 'backup');
   writeFileSync(path, body);
-  t.same(names(readBackup(path).store), ['first']);
+  t.same(names((await readBackup(path)).store), ['first']);
   isManager = false;
   const refusal = await get();
   t.equal(refusal.status, 503);
@@ -165,7 +174,7 @@ t.test('a manager made from a backup leads the same cluster alone', async (t) =>
   for (const nodeId of ['m1', 'm2', 'w4', 'new']) {
     const directory = join(folder(t), 'raft');
     const [addr, managerAddr] = ['10.9.9.9', '10.9.9.9:2377'];
-    const backup = readBackup(path);
+    const backup = await readBackup(path);
     const { index, term } = backup.header;
     const certificates = await restoreManager(backup, {
       directory,
@@ -202,10 +211,10 @@ t.test('what is no sound backup of this version is refused, with what is wrong w
   await writeBackup(replica, { nodeId: 'm1', takenAtMs: NOW_MS }, createWriteStream(path));
   await log.close();
   const sound = readFileSync(path);
-  const refusalOf = (bytes: Buffer): string => {
+  const refusalOf = async (bytes: Buffer, passphrase?: string): Promise<string> => {
     writeFileSync(path, bytes);
     try {
-      readBackup(path);
+      await readBackup(path, passphrase);
     } catch (error) {
       assert.ok(error instanceof ApiaryError && error.code === 'failed-precondition', String(error));
       assert.ok(error.message.startsWith(path), error.message);
@@ -213,9 +222,9 @@ t.test('what is no sound backup of this version is refused, with what is wrong w
     }
     return 'it was taken';
   };
-  t.equal(refusalOf(sound), 'it was taken');
+  t.equal(await refusalOf(sound), 'it was taken');
   for (let length = 0; length < sound.length; length += 7) {
-    const message = refusalOf(sound.subarray(0, length));
+    const message = await refusalOf(sound.subarray(0, length));
     assert.match(
       message,
       length < 8 ? /is no backup of a swarm/ : /is cut short, or damaged: its \d+ bytes/,
@@ -226,30 +235,122 @@ t.test('what is no sound backup of this version is refused, with what is wrong w
     const damaged = Buffer.from(sound);
     damaged[at] = (damaged[at] ?? 0) ^ (1 << (at % 8));
     assert.match(
-      refusalOf(damaged),
+      await refusalOf(damaged),
       at < 8 ? /is no backup of a swarm/ : /damaged: .*or use another one/,
       `byte ${at}`,
     );
   }
-  t.match(refusalOf(Buffer.concat([sound, Buffer.from('more')])), /cut short, or damaged/);
-  t.match(refusalOf(Buffer.from('PK a zip file')), /is no backup of a swarm: it does not begin with APIARYBK/);
+  t.match(await refusalOf(Buffer.concat([sound, Buffer.from('more')])), /cut short, or damaged/);
+  t.match(await refusalOf(Buffer.from('PK a zip file')), /is no backup of a swarm: it does not begin with APIARYBK/);
   const withDigest = (bytes: Buffer) => Buffer.concat([bytes, createHash('sha256').update(bytes).digest()]);
   const newer = Buffer.from(sound.subarray(0, -32));
-  newer.writeUInt32LE(2, 8);
+  newer.writeUInt32LE(3, 8);
   t.match(
-    refusalOf(withDigest(newer)),
-    /is a backup of format version 2, and this program reads version 1: use the one/,
+    await refusalOf(withDigest(newer)),
+    /is a backup of format version 3, and this program reads versions 1 and 2: use the one/,
   );
   const other = Buffer.from(
     sound.subarray(0, -32).toString('latin1').replace('"clusterId":"c1"', '"clusterId":"c2"'),
     'latin1',
   );
-  t.match(refusalOf(withDigest(other)), /it is not of one cluster/);
+  t.match(await refusalOf(withDigest(other)), /it is not of one cluster/);
   const text = Buffer.from(sound.subarray(0, -32).toString('latin1').replace('{"format":', '{"faster":'), 'latin1');
-  t.match(refusalOf(withDigest(text)), /cannot be restored: the snapshot is damaged/);
+  t.match(await refusalOf(withDigest(text)), /cannot be restored: the snapshot is damaged/);
   rmSync(path);
-  t.throws(() => readBackup(path), { code: 'failed-precondition', message: /cannot read the backup .*ENOENT/ });
+  await t.rejects(readBackup(path), { code: 'failed-precondition', message: /cannot read the backup .*ENOENT/ });
 });
+
+t.test('an encrypted backup opens with its passphrase alone, and as it was written', async (t) => {
+  const { replica, log } = await running(join(folder(t), 'raft'));
+  const sealed = async (passphrase: string, costLog2?: number) => {
+    const clear = await openBackup(replica, { nodeId: 'm1', takenAtMs: NOW_MS });
+    const options = costLog2 === undefined ? { passphrase } : { passphrase, costLog2 };
+    return Buffer.concat(await Readable.from(sealedBackup(inBits(clear), options)).toArray());
+  };
+  const strong = await sealed('Ångström 1');
+  const sound = await sealed('quick', 1);
+  const other = await sealed('quick', 1);
+  const path = join(folder(t), 'backup');
+  const open = async (bytes: Buffer, passphrase?: Passphrase) => {
+    writeFileSync(path, bytes);
+    return readBackup(path, passphrase);
+  };
+  const backup = await open(strong, 'A\u030angstro\u0308m 1');
+  t.same([names(backup.store), backup.cluster, backup.isSealed], [['first'], replica.view.cluster(), true]);
+  t.same(backup.header, { ...backup.header, clusterId: 'c1', nodeId: 'm1', takenAtMs: NOW_MS });
+  t.notOk([strong, sound].some((bytes) => /first|nginx|PRIVATE|BEGIN/.test(bytes.toString('latin1'))));
+  await t.rejects(open(strong, 'Angstrom 1'), { message: /does not open with this passphrase/ });
+  await t.rejects(open(sound), { message: /is encrypted: its passphrase is needed/ });
+  t.ok(await open(sound, async () => 'quick'));
+  let asked = 0;
+  const ask = async () => {
+    asked++;
+    return 'quick';
+  };
+  for (let at = 0; at < sound.length; at += 11) {
+    const damaged = Buffer.from(sound);
+    damaged[at] = (damaged[at] ?? 0) ^ (1 << (at % 8));
+    await assert.rejects(open(damaged, ask), /damaged: |is no backup/, `byte ${at}`);
+    await assert.rejects(open(sound.subarray(0, at), ask), /is cut short, or damaged|is no backup/, `${at} bytes`);
+  }
+  t.equal(asked, 0, 'nobody is asked for the passphrase of what is damaged anyway');
+  const withDigest = (bytes: Buffer) => Buffer.concat([bytes, createHash('sha256').update(bytes).digest()]);
+  for (let at = 8; at < sound.length - 32; at += at < 400 ? 1 : 17) {
+    const forged = Buffer.from(sound.subarray(0, -32));
+    forged[at] = (forged[at] ?? 0) ^ (1 << (at % 8));
+    await assert.rejects(open(withDigest(forged), ask), ApiaryError, `byte ${at}`);
+  }
+  const [head, pieces, last] = parted(sound);
+  const [, strange] = parted(other);
+  const end = Buffer.alloc(4, 0xff);
+  const made = (...parts: Buffer[]) => open(withDigest(Buffer.concat([head, ...parts, end])), 'quick');
+  t.ok(await made(...pieces, last));
+  for (const forged of [
+    pieces,
+    [last],
+    [],
+    [...pieces, last, last],
+    [...strange, last],
+    [...pieces, ...pieces, last],
+  ]) {
+    await t.rejects(made(...forged), { message: /was changed on purpose/ });
+  }
+  const clear = await openBackup(replica, { nodeId: 'm1', takenAtMs: NOW_MS });
+  const inClear = Buffer.concat(await clear.toArray());
+  await t.rejects(open(inClear, 'quick'), { message: /is in clear, and has no passphrase/ });
+  t.equal((await open(inClear, ask)).isSealed, false, 'those of before are restored');
+  for (const bytes of [
+    inClear.subarray(0, -1),
+    inClear.subarray(0, 20),
+    Buffer.alloc(0),
+    Buffer.concat([inClear.subarray(0, -1), end]),
+  ]) {
+    const seal = Readable.from(sealedBackup(Readable.from([bytes]), { passphrase: 'quick', costLog2: 1 }));
+    await t.rejects(seal.toArray(), { code: 'unavailable', message: /is not a whole backup/ });
+  }
+  await log.close();
+});
+
+/** Cut elsewhere than where it was made. */
+async function* inBits(stream: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+  for await (const chunk of stream) {
+    for (let at = 0; at < chunk.length; at += 1001) yield chunk.subarray(at, at + 1001);
+  }
+}
+
+/** What goes before the pieces of a backup, the pieces with their lengths, and the last one. */
+function parted(bytes: Buffer): [Buffer, Buffer[], Buffer] {
+  const first = 16 + bytes.readUInt32LE(12);
+  const pieces: Buffer[] = [];
+  for (let at = first; bytes.readUInt32LE(at) !== 0xffff_ffff; ) {
+    const next = at + 4 + bytes.readUInt32LE(at);
+    pieces.push(bytes.subarray(at, next));
+    at = next;
+  }
+  const last = pieces.pop();
+  assert.ok(last !== undefined);
+  return [bytes.subarray(0, first), pieces, last];
+}
 
 t.test('the last manager goes on alone with its own state, and the others are workers', async (t) => {
   const directory = join(folder(t), 'raft');

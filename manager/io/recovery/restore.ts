@@ -5,11 +5,12 @@ import { type ClusterRecord, Store } from '../../core/store/index.js';
 import { certificateValidityMs, signerOf } from '../../core/trust/index.js';
 import { decoded, encoded } from '../entry-bytes.js';
 import { issueCertificate } from '../trust/index.js';
-import { type BackupHeader, openBackupFile } from './backup-file.js';
+import { type BackupHeader, openBackupFile, type Passphrase } from './backup-file.js';
 
 /** A backup that was checked as a whole, and read. */
 export interface Backup {
   header: BackupHeader;
+  isSealed: boolean;
   cluster: ClusterRecord;
   store: Store;
 }
@@ -17,10 +18,11 @@ export interface Backup {
 /**
  * Reads a backup; the file is not needed any more afterwards.
  *
- * @throws ApiaryError `failed-precondition` when it is missing, cut short, damaged, of a newer version or no backup
+ * @throws ApiaryError `failed-precondition` when it is missing, cut short, damaged, of a newer version or no backup, or when
+ *   the passphrase is not its own
  */
-export function readBackup(path: string): Backup {
-  const { header, state } = openBackupFile(path);
+export async function readBackup(path: string, passphrase?: Passphrase): Promise<Backup> {
+  const { header, isSealed, state } = await openBackupFile(path, passphrase);
   const store = new Store();
   try {
     store.restore(header.index, decoded(state));
@@ -30,7 +32,7 @@ export function readBackup(path: string): Backup {
   const cluster = store.cluster();
   if (cluster === undefined || cluster.id !== header.clusterId)
     throw new ApiaryError('failed-precondition', `${path} cannot be restored: it is not of one cluster`);
-  return { header, cluster, store };
+  return { header, isSealed, cluster, store };
 }
 
 export interface RestoreOptions {
