@@ -4,7 +4,7 @@
  * Plain JavaScript on Node's own modules alone: it runs before `npm ci` and before the build.
  */
 import { spawnSync } from 'node:child_process';
-import { accessSync, constants, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { accessSync, constants, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { arch } from 'node:os';
 import { delimiter, join } from 'node:path';
 
@@ -45,19 +45,35 @@ const PACKAGES = [
   ['python3', () => has('python3')],
 ];
 
+/** What images of the tests are made of; without them the tests in question are skipped. */
+const IMAGE_PACKAGES = [
+  ['redis-server', () => has('redis-server')],
+  ['postgresql', () => existsSync('/usr/lib/postgresql')],
+];
+
 /** @returns {string[]} the Debian packages that must be installed first */
 export function missingPackages() {
-  return [...new Set(PACKAGES.filter(([, isThere]) => !isThere()).map(([name]) => name))];
+  return missingOf(PACKAGES);
+}
+
+/** @returns {string[]} the Debian packages that images of the tests are to be made of, and that are not there */
+export function missingImagePackages() {
+  return missingOf(IMAGE_PACKAGES);
+}
+
+function missingOf(packages) {
+  return [...new Set(packages.filter(([, isThere]) => !isThere()).map(([name]) => name))];
 }
 
 /**
  * Installs what is missing with apt-get, which needs root.
  *
  * @param {(line: string) => void} say  told what is being installed
+ * @param {() => string[]} missingNow  finds out what is missing
  * @throws {Error} whose message says what could not be installed, and why
  */
-export function installMissing(say = () => {}) {
-  const missing = missingPackages();
+export function installMissing(say = () => {}, missingNow = missingPackages) {
+  const missing = missingNow();
   if (missing.length === 0) return;
   const wanted = missing.join(' ');
   if (!has('apt-get'))
@@ -69,7 +85,7 @@ export function installMissing(say = () => {}) {
     aptGet(['update']);
     result = aptGet(['install', '-y', '--no-install-recommends', ...missing]);
   }
-  const still = missingPackages();
+  const still = missingNow();
   if (still.length === 0) return;
   const reason = `${result.stderr}${result.error?.message ?? ''}`.trim().split('\n').slice(-3).join(' / ');
   throw new Error(`cannot install ${still.join(' ')}: apt-get says: ${reason || 'nothing'}`);

@@ -2,7 +2,8 @@
 import { spawnSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { prepare, ROOT } from './prepare.mjs';
+import { prepare, ROOT, say } from './prepare.mjs';
+import { installMissing, missingImagePackages } from './requirements.mjs';
 
 /** The order of the run: what is quick and pure first, whole clusters last. */
 const PACKAGES = [
@@ -29,10 +30,15 @@ function testFiles(folder) {
 }
 
 function isCluster(path) {
-  return /^(hosts|cluster|network|conformance)\//.test(path);
+  return /^(hosts|cluster|network|conformance|stacks)\//.test(path);
 }
 
 prepare();
+try {
+  installMissing(say, missingImagePackages);
+} catch (error) {
+  say(`${error.message}; what needs it is skipped`);
+}
 const only = process.argv.slice(2);
 const files = PACKAGES.flatMap(testFiles).filter(
   (path) => only.length === 0 || only.some((word) => path.includes(word)),

@@ -1,6 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
+import { archive, file, header } from './tar.js';
 
 const BUSYBOX = '/bin/busybox';
 
@@ -24,30 +25,40 @@ const FILES = {
  * Their stop signal is SIGKILL, so that no test waits out a grace period.
  */
 export function imageArchive(): Buffer {
-  const layer = layerArchive();
-  const diffId = `sha256:${sha256(layer)}`;
+  return archiveOf([busyboxLayer()], IMAGES);
+}
+
+/**
+ * An archive for `POST /images/load` with images of the same layers.
+ *
+ * @param layers  tar archives, the lowest first
+ * @param images  of each tag, what is in its configuration apart from what all have
+ */
+export function archiveOf(layers: readonly Buffer[], images: Readonly<Record<string, object>>): Buffer {
   const manifest: unknown[] = [];
-  const entries = [file('layer.tar', layer)];
-  for (const [tag, settings] of Object.entries(IMAGES)) {
+  const entries = layers.map((layer, i) => file(`layer${i}.tar`, layer));
+  const rootfs = { type: 'layers', diff_ids: layers.map((layer) => `sha256:${sha256(layer)}`) };
+  for (const [tag, settings] of Object.entries(images)) {
     const config = Buffer.from(
       JSON.stringify({
         architecture: process.arch === 'x64' ? 'amd64' : process.arch,
         os: 'linux',
         created: '2020-01-01T00:00:00Z',
         config: { Env: ['PATH=/bin'], StopSignal: 'SIGKILL', ...settings },
-        rootfs: { type: 'layers', diff_ids: [diffId] },
-        history: [{ created: '2020-01-01T00:00:00Z' }],
+        rootfs,
+        history: layers.map(() => ({ created: '2020-01-01T00:00:00Z' })),
       }),
     );
     const name = `${sha256(config)}.json`;
     entries.push(file(name, config));
-    manifest.push({ Config: name, RepoTags: [tag], Layers: ['layer.tar'] });
+    manifest.push({ Config: name, RepoTags: [tag], Layers: layers.map((_, i) => `layer${i}.tar`) });
   }
   entries.push(file('manifest.json', Buffer.from(JSON.stringify(manifest))));
   return archive(entries);
 }
 
-function layerArchive(): Buffer {
+/** The lowest layer of the images: a static busybox with its applets, and some users. */
+export function busyboxLayer(): Buffer {
   const applets = execFileSync(BUSYBOX, ['--list'], { encoding: 'utf8' }).trim().split('\n');
   return archive([
     ...DIRECTORIES.map((path) => header({ path: `${path}/`, type: '5', mode: path === 'tmp' ? 0o1777 : 0o755 })),
@@ -61,45 +72,4 @@ function layerArchive(): Buffer {
 
 function sha256(bytes: Buffer): string {
   return createHash('sha256').update(bytes).digest('hex');
-}
-
-const BLOCK_BYTES = 512;
-
-function archive(entries: Buffer[]): Buffer {
-  return Buffer.concat([...entries, Buffer.alloc(2 * BLOCK_BYTES)]);
-}
-
-function file(path: string, bytes: Buffer, mode = 0o644): Buffer {
-  const padding = Buffer.alloc((BLOCK_BYTES - (bytes.length % BLOCK_BYTES)) % BLOCK_BYTES);
-  return Buffer.concat([header({ path, type: '0', mode, sizeBytes: bytes.length }), bytes, padding]);
-}
-
-/** A header block of the ustar format (POSIX.1-1988), owned by root and dated 1970. */
-function header(entry: {
-  path: string;
-  type: '0' | '2' | '5';
-  mode: number;
-  sizeBytes?: number;
-  target?: string;
-}): Buffer {
-  const block = Buffer.alloc(BLOCK_BYTES);
-  const octal = (value: number, at: number, width: number) =>
-    block.write(`${value.toString(8).padStart(width - 1, '0')}\0`, at, 'latin1');
-  block.write(entry.path, 0, 100, 'latin1');
-  octal(entry.mode, 100, 8);
-  octal(0, 108, 8);
-  octal(0, 116, 8);
-  octal(entry.sizeBytes ?? 0, 124, 12);
-  octal(0, 136, 12);
-  block.write(entry.type, 156, 'latin1');
-  block.write(entry.target ?? '', 157, 100, 'latin1');
-  block.write('ustar\x0000', 257, 'latin1');
-  // The checksum is taken with its own field full of spaces.
-  block.fill(' ', 148, 156);
-  octal(
-    block.reduce((sum, byte) => sum + byte, 0),
-    148,
-    7,
-  );
-  return block;
 }

@@ -4,8 +4,10 @@
  */
 export { Host, type ListedContainer, type SwarmdOptions } from './host.js';
 export { type FormOptions, Hosts, type HostsOptions, hostsUp, missingForHosts } from './hosts.js';
+export { archiveOf, busyboxLayer } from './image.js';
 export { LABS_DIRECTORY, sweep } from './lab.js';
 export type { LinkQuality } from './network.js';
 export { LongRunning, type Outcome, type RunOptions, run } from './process.js';
+export { archive, file, header } from './tar.js';
 export { unixGetJson, unixRequest } from './unix-http.js';
 export { logTail, type UntilOptions, until } from './until.js';

@@ -13,6 +13,7 @@ const SAYS_SOMETHING = /(^|\.)(Replicas|Parallelism|Delay|StopGracePeriod|Init|M
 const DEFAULTS: Record<string, unknown> = {
   'EndpointSpec.Mode': 'vip',
   'TaskTemplate.Runtime': 'container',
+  'TaskTemplate.RestartPolicy.Condition': 'any',
   'TaskTemplate.ContainerSpec.Isolation': 'default',
   'UpdateConfig.FailureAction': 'pause',
   'RollbackConfig.FailureAction': 'pause',
