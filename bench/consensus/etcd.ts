@@ -1,30 +1,18 @@
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, openSync } from 'node:fs';
 import { join } from 'node:path';
 import { until } from '@apiary/test/hosts';
+import { answerOfProgram } from '../debian-package.js';
 import { freePorts } from './scratch.js';
 import { MEMBERS, type Subject } from './subject.js';
 
 /** Debian's etcd; installed when it is missing. */
 export function etcdVersion(): string {
-  const version = () => spawnSync('etcd', ['--version'], { encoding: 'utf8' }).stdout?.match(/Version: (\S+)/)?.[1];
-  const found = version();
-  if (found !== undefined) return found;
-  const apt = (args: string[]) =>
-    // RUNLEVEL=1 keeps the package from starting its daemon.
-    spawnSync('apt-get', ['-q', ...args], {
-      encoding: 'utf8',
-      env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive', RUNLEVEL: '1' },
-    });
-  const install = ['install', '-y', '--no-install-recommends', 'etcd-server'];
-  if (apt(install).status !== 0) {
-    apt(['update']);
-    apt(install);
-  }
-  const installed = version();
-  if (installed === undefined) throw new Error('etcd is missing, and apt-get cannot install etcd-server');
-  return installed;
+  const said = answerOfProgram(['etcd', '--version'], 'etcd-server');
+  const version = said.match(/Version: (\S+)/)?.[1];
+  if (version === undefined) throw new Error(`etcd does not say its version: ${said}`);
+  return version;
 }
 
 /** Starts three members of etcd as Debian ships it; between each other they speak TLS, as our managers do. */

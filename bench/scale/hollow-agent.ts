@@ -1,6 +1,12 @@
 import { tlsInfoOf } from '@apiary/api/client';
 import type { TaskStatus } from '@apiary/api/model';
-import { type AgentMessage, type DescriptionUpdate, DispatcherClient, type ManagerMessage } from '@apiary/api/rpc';
+import {
+  type AgentMessage,
+  type DescriptionUpdate,
+  DispatcherClient,
+  type EndpointSetUpdate,
+  type ManagerMessage,
+} from '@apiary/api/rpc';
 import { AssignmentSet, isUrgent, StatusOutbox } from '@apiary/worker/core';
 import { issuerOf, managerCredentials, type NodeIdentity } from '@apiary/worker/io';
 import { HollowIdentity } from './hollow-identity.js';
@@ -14,24 +20,32 @@ const DESCRIPTION = {
 /** When a session has ended: a machine that has too much to do makes managers miss heartbeats. */
 const RETRY_MS = 200;
 
+/** What is told of an agent. */
+export interface AgentListener {
+  /** With each session that begins: another follows when one ends. */
+  onWelcome(): void;
+  /** It says that its task runs. */
+  onRunning?(taskId: string): void;
+  onEndpoints?(update: EndpointSetUpdate): void;
+}
+
 /** A node whose engine starts everything at once: a real session, with the agent's own way to take in and to report. */
 export class HollowAgent {
   readonly #manager: string;
   readonly #identity: HollowIdentity;
-  readonly #onWelcome: () => void;
+  readonly #listener: AgentListener;
   readonly #assignments = new AssignmentSet();
   readonly #outbox = new StatusOutbox();
   #stream: ReturnType<DispatcherClient['session']> | undefined;
   #isFlushing = false;
   #heartbeat: NodeJS.Timeout | undefined;
 
-  /** @param onWelcome  called with each session that begins: another follows when one ends */
-  constructor(manager: string, identity: NodeIdentity, onWelcome: () => void) {
+  constructor(manager: string, identity: NodeIdentity, listener: AgentListener) {
     this.#manager = manager;
     this.#identity = new HollowIdentity(manager, identity, () =>
       this.#say({ $case: 'description', value: this.#description() }),
     );
-    this.#onWelcome = onWelcome;
+    this.#listener = listener;
     this.#open();
   }
 
@@ -50,7 +64,8 @@ export class HollowAgent {
       setTimeout(() => this.#open(), RETRY_MS);
     };
     stream.on('data', ({ body }: ManagerMessage) => {
-      if (body?.$case === 'welcome') this.#onWelcome();
+      if (body?.$case === 'welcome') this.#listener.onWelcome();
+      if (body?.$case === 'endpoints') this.#listener.onEndpoints?.(body.value);
       const update = body?.$case === 'welcome' ? body.value.update : body?.$case === 'update' ? body.value : undefined;
       if (update !== undefined) {
         this.#beatEvery(update.heartbeatPeriodMs);
@@ -88,6 +103,7 @@ export class HollowAgent {
     const atMs = Date.now();
     for (const { id, desiredState } of changed) {
       const status = statusFor(id, desiredState, atMs);
+      if (status.state === 'running') this.#listener.onRunning?.(id);
       this.#outbox.put(id, status, isUrgent(status, desiredState));
     }
     for (const id of removed) this.#outbox.forget(id);

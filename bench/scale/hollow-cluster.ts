@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { createKeyAndCsr } from '@apiary/api/client';
 import { createRootCa, issueCertificate, type RootCa } from '@apiary/manager/io';
 import type { NodeIdentity } from '@apiary/worker/io';
+import type { AgentsAnswer, AgentsQuestion } from './hollow-agents.js';
 import type { ManagerAnswer, ManagerQuestion, ManagerSettings } from './measured-manager.js';
 
 const MAIN = new URL('main.js', import.meta.url);
@@ -68,9 +69,22 @@ export class HollowCluster {
 
   /** How many sessions have begun so far. */
   async sessions(): Promise<number> {
-    this.#agents.send({});
-    const [{ sessions }] = await once(this.#agents, 'message');
-    return sessions;
+    return (await this.#askAgents({ type: 'sessions' }, 'sessions')).sessions;
+  }
+
+  /** For each endpoint that has become live since the last question: how many ms later each agent heard so. */
+  async heardAfterMs(): Promise<number[][]> {
+    return (await this.#askAgents({ type: 'endpoints' }, 'endpoints')).heardAfterMs;
+  }
+
+  async #askAgents<T extends AgentsAnswer['type']>(
+    question: AgentsQuestion,
+    type: T,
+  ): Promise<Extract<AgentsAnswer, { type: T }>> {
+    this.#agents.send(question);
+    const [answer] = (await once(this.#agents, 'message')) as [AgentsAnswer];
+    if (answer.type !== type) throw new Error(`the agents answer ${JSON.stringify(answer)}`);
+    return answer as Extract<AgentsAnswer, { type: T }>;
   }
 
   async close(): Promise<void> {

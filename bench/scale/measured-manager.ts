@@ -1,6 +1,6 @@
 import { createKeyAndCsr } from '@apiary/api/client';
 import type { ServiceSpec } from '@apiary/api/model';
-import { createService, removeService, updateCluster } from '@apiary/manager/core';
+import { createNetwork, createService, removeService, updateCluster } from '@apiary/manager/core';
 import { type Manager, nextRoot, type RootCa, SystemClock, SystemRng, startManager } from '@apiary/manager/io';
 import { pino } from 'pino';
 
@@ -25,7 +25,9 @@ export type ManagerQuestion =
   /** Makes so many services of so many replicas each, one after the other, and waits until all of them run. */
   | { type: 'deploy'; services: number; replicas: number; prefix?: string }
   /** Makes one service of one replica, waits until it runs, removes it again; so many times. */
-  | { type: 'one-by-one'; times: number }
+  | { type: 'one-by-one'; times: number; network?: string }
+  /** Makes a network of that name, and a service with a task on it on every node. */
+  | { type: 'network-everywhere'; name: string }
   /** Changes the root of the cluster, and waits until the old one is forgotten. */
   | { type: 'rotate' }
   | { type: 'usage' };
@@ -33,6 +35,7 @@ export type ManagerQuestion =
 export type ManagerAnswer =
   | { type: 'ready' }
   | { type: 'deployed'; seconds: number; acceptedSeconds: number }
+  | { type: 'network-everywhere' }
   /** Milliseconds from the request to the task running, each. */
   | { type: 'one-by-one'; milliseconds: number[] }
   /** The tasks that ran before and were touched, and the nodes that were not ready at some time. */
@@ -91,7 +94,9 @@ async function answerTo(manager: Manager, question: ManagerQuestion): Promise<Ma
     case 'deploy':
       return deploy(manager, question);
     case 'one-by-one':
-      return oneByOne(manager, question.times);
+      return oneByOne(manager, question.times, question.network);
+    case 'network-everywhere':
+      return networkEverywhere(manager, question.name);
     case 'rotate':
       return rotate(manager);
     case 'usage': {
@@ -125,25 +130,29 @@ async function deploy(
   return { type: 'deployed', seconds: (performance.now() - startMs) / 1000, acceptedSeconds };
 }
 
-async function oneByOne({ replica }: Manager, times: number): Promise<ManagerAnswer> {
+/** Resolves when it holds of what is committed. */
+function until(replica: Manager['replica'], holds: () => boolean): Promise<void> {
+  return new Promise((resolve) => {
+    const look = (): void => {
+      if (!holds()) return;
+      unsubscribe();
+      resolve();
+    };
+    const unsubscribe = replica.subscribe(look);
+    look();
+  });
+}
+
+async function oneByOne({ replica }: Manager, times: number, network?: string): Promise<ManagerAnswer> {
   const milliseconds: number[] = [];
-  const until = (holds: () => boolean): Promise<void> =>
-    new Promise((resolve) => {
-      const look = (): void => {
-        if (!holds()) return;
-        unsubscribe();
-        resolve();
-      };
-      const unsubscribe = replica.subscribe(look);
-      look();
-    });
   for (let i = 0; i < times; i++) {
     const startMs = performance.now();
-    const id = await replica.submit((view, { rng }) => createService(view, specOf(`one-${i}`, 1), rng));
-    await until(() => replica.view.tasksOfService(id)[0]?.status.state === 'running');
+    const spec = specOf(`one-${i}`, 1, network);
+    const id = await replica.submit((view, { rng }) => createService(view, spec, rng));
+    await until(replica, () => replica.view.tasksOfService(id)[0]?.status.state === 'running');
     milliseconds.push(performance.now() - startMs);
     await replica.submit((view) => removeService(view, id));
-    await until(() => replica.view.tasksOfService(id).length === 0);
+    await until(replica, () => replica.view.tasksOfService(id).length === 0);
   }
   return { type: 'one-by-one', milliseconds };
 }
@@ -195,10 +204,24 @@ function showNewCertificate(manager: Manager): void {
   manager.rotate({ certificateChainPem, keyPem, rootPem: trustPem });
 }
 
-function specOf(Name: string, replicas: number): ServiceSpec {
+async function networkEverywhere({ replica }: Manager, name: string): Promise<ManagerAnswer> {
+  await replica.submit((view, { rng }) => createNetwork(view, { Name: name, Driver: 'overlay' }, rng));
+  const spec: ServiceSpec = { ...specOf('everywhere', 1, name), Mode: { Global: {} } };
+  const id = await replica.submit((view, { rng }) => createService(view, spec, rng));
+  const nodes = replica.view.nodes().filter(({ spec }) => spec.Availability === 'active').length;
+  const running = () => replica.view.tasksOfService(id).filter(({ status }) => status.state === 'running').length;
+  await until(replica, () => running() === nodes);
+  return { type: 'network-everywhere' };
+}
+
+function specOf(Name: string, replicas: number, network?: string): ServiceSpec {
   return {
     Name,
-    TaskTemplate: { ContainerSpec: { Image: 'app:1' }, Resources: { Reservations: RESERVED } },
+    TaskTemplate: {
+      ContainerSpec: { Image: 'app:1' },
+      Resources: { Reservations: RESERVED },
+      Networks: network === undefined ? [] : [{ Target: network }],
+    },
     Mode: { Replicated: { Replicas: replicas } },
   };
 }
