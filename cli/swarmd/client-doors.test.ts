@@ -178,9 +178,43 @@ t.test('a certificate that is bound to a stack shows and changes that stack alon
   for (const path of escapes) await t.rejects(client.request('POST', path, { body: spec('shop_web') }), denied, path);
   const { Version: version } = await client.service(own);
   await t.rejects(client.updateService(own, version.Index, spec('shop_web')), denied, 'it would leave the stack');
-  const mounting = spec('shop_spy', 'shop');
-  mounting.TaskTemplate.ContainerSpec = { Image: 'x', Mounts: [{ Type: 'bind', Source: '/', Target: '/host' }] };
-  await t.rejects(client.createService(mounting), { ...denied, message: /a folder of a host may not be mounted/ });
+  const { ID: secret } = await local.request<{ ID: string }>('POST', '/secrets/create', {
+    body: { Name: 'other_key', Data: 'eA==', Labels: { 'com.docker.stack.namespace': 'other' } },
+  });
+  await local.request('POST', '/networks/create', { body: { Name: 'other_net', Driver: 'overlay' } });
+  const reaching: [object, string, RegExp][] = [
+    [
+      { Mounts: [{ Type: 'bind', Source: '/', Target: '/host' }] },
+      'permission-denied',
+      /a folder of a host may not be mounted/,
+    ],
+    [
+      {
+        Mounts: [
+          { Type: 'volume', Source: 'shop_v', Target: '/v', VolumeOptions: { DriverConfig: { Name: 'local' } } },
+        ],
+      },
+      'permission-denied',
+      /a volume with a driver may not/,
+    ],
+    [
+      { Mounts: [{ Type: 'volume', Source: 'other_data', Target: '/v' }] },
+      'permission-denied',
+      /volume other_data may not/,
+    ],
+    [{ Secrets: [{ SecretID: secret, SecretName: 'other_key', File: { Name: 'k' } }] }, 'not-found', /secret/],
+    [{ Secrets: [{ SecretID: 'follow', SecretName: 'other_key', File: { Name: 'k' } }] }, 'not-found', /secret/],
+  ];
+  for (const [container, code, message] of reaching) {
+    const spying = spec('shop_spy', 'shop');
+    spying.TaskTemplate.ContainerSpec = { Image: 'x', ...container };
+    await t.rejects(client.createService(spying), { code, message });
+  }
+  for (const key of ['Networks', 'TaskTemplate.Networks']) {
+    const spying = spec('shop_spy', 'shop');
+    (key === 'Networks' ? spying : spying.TaskTemplate).Networks = [{ Target: 'other_net' }];
+    await t.rejects(client.createService(spying), { code: 'not-found', message: 'network other_net not found' });
+  }
   await t.rejects(client.nodes(), denied);
   await client.updateService(own, version.Index, spec('shop_web', 'shop'));
   await client.removeService(own);

@@ -1,3 +1,4 @@
+import { type ContentKind, FOLLOWS } from '@apiary/api/model';
 import { ApiaryError } from '@apiary/std';
 import type { FastifyRequest } from 'fastify';
 import { findContent, findNetwork, findService, findTask } from '../../core/engine-api/index.js';
@@ -23,7 +24,7 @@ export function checkScope(view: View, stack: string, request: FastifyRequest): 
     checkService(view, stack, queryText(request, 'service') ?? '');
     return;
   }
-  if (method === 'POST' && (reference === 'create' || action === 'update')) checkBody(stack, kind, request);
+  if (method === 'POST' && (reference === 'create' || action === 'update')) checkBody(view, stack, kind, request);
   if (reference === '' || reference === 'create') return;
   if (reference !== ':id') {
     throw new ApiaryError('permission-denied', `this certificate is for stack ${stack}: ${url} is not for a stack`);
@@ -33,9 +34,7 @@ export function checkScope(view: View, stack: string, request: FastifyRequest): 
   if (kind === 'tasks') checkService(view, stack, findTask(view, name).serviceId);
   if (kind === 'networks') checkNetwork(view, stack, name);
   if (kind === 'secrets' || kind === 'configs') {
-    const contentKind = kind === 'secrets' ? 'secret' : 'config';
-    const { spec } = findContent(view, contentKind, name);
-    if (spec.Labels?.[STACK_LABEL] !== stack) throw new ApiaryError('not-found', `${contentKind} ${name} not found`);
+    checkContent(view, stack, kind === 'secrets' ? 'secret' : 'config', name);
   }
 }
 
@@ -68,7 +67,12 @@ function checkService(view: View, stack: string, reference: string): void {
   }
 }
 
-function checkBody(stack: string, kind: string, request: FastifyRequest): void {
+function checkContent(view: View, stack: string, kind: ContentKind, reference: string): void {
+  if (findContent(view, kind, reference).spec.Labels?.[STACK_LABEL] === stack) return;
+  throw new ApiaryError('not-found', `${kind} ${reference} not found`);
+}
+
+function checkBody(view: View, stack: string, kind: string, request: FastifyRequest): void {
   const body = bodyJson(request);
   if (field(field(body, 'Labels'), STACK_LABEL) !== stack) {
     throw new ApiaryError(
@@ -77,9 +81,35 @@ function checkBody(stack: string, kind: string, request: FastifyRequest): void {
     );
   }
   if (kind !== 'services') return;
-  const mounts = field(field(field(body, 'TaskTemplate'), 'ContainerSpec'), 'Mounts');
-  if (Array.isArray(mounts) && mounts.some((mount: unknown) => field(mount, 'Type') === 'bind')) {
-    const message = `this certificate is for stack ${stack}: a folder of a host may not be mounted with it`;
-    throw new ApiaryError('permission-denied', message);
+  const template = field(body, 'TaskTemplate');
+  const container = field(template, 'ContainerSpec');
+  for (const mount of listOf(container, 'Mounts')) checkMount(stack, mount);
+  for (const secret of listOf(container, 'Secrets')) checkContentOf(view, stack, 'secret', secret, 'Secret');
+  for (const config of listOf(container, 'Configs')) checkContentOf(view, stack, 'config', config, 'Config');
+  for (const network of [...listOf(body, 'Networks'), ...listOf(template, 'Networks')]) {
+    checkNetwork(view, stack, String(field(network, 'Target') ?? ''));
   }
+}
+
+/** By its id, and by its name: one that follows the name has no id of its own. */
+function checkContentOf(view: View, stack: string, kind: ContentKind, given: unknown, word: string): void {
+  const [id, name] = [field(given, `${word}ID`), field(given, `${word}Name`)];
+  if (typeof name === 'string' && name !== '') checkContent(view, stack, kind, name);
+  if (typeof id === 'string' && id !== '' && id !== FOLLOWS) checkContent(view, stack, kind, id);
+}
+
+/** Volumes have no labels that the managers know: those of a stack begin with its name, as its own commands make them. */
+function checkMount(stack: string, mount: unknown): void {
+  const refused = (what: string) =>
+    new ApiaryError('permission-denied', `this certificate is for stack ${stack}: ${what} may not be mounted with it`);
+  const [type, source] = [field(mount, 'Type'), field(mount, 'Source')];
+  if (type === 'tmpfs') return;
+  if (type !== 'volume') throw refused('a folder of a host');
+  if (field(field(mount, 'VolumeOptions'), 'DriverConfig') !== undefined) throw refused('a volume with a driver');
+  if (typeof source === 'string' && source !== '' && !source.startsWith(`${stack}_`)) throw refused(`volume ${source}`);
+}
+
+function listOf(value: unknown, key: string): unknown[] {
+  const list = field(value, key);
+  return Array.isArray(list) ? list : [];
 }
