@@ -99,10 +99,12 @@ export class BenchCluster {
     throw new Error(`no container of task ${taskId}`);
   }
 
-  async vip(service: string): Promise<string> {
-    const { Endpoint } = await this.manager.service(service);
-    const [address] = Endpoint?.VirtualIPs?.[0]?.Addr?.split('/') ?? [];
-    if (address === undefined) throw new Error(`${service} has no VIP`);
+  /** The service's VIP on a network. */
+  async vip(service: string, network: string): Promise<string> {
+    const [{ Endpoint }, networks] = await Promise.all([this.manager.service(service), this.manager.networks()]);
+    const id = networks.find(({ Name }) => Name === network)?.Id;
+    const [address] = Endpoint?.VirtualIPs?.find(({ NetworkID }) => NetworkID === id)?.Addr?.split('/') ?? [];
+    if (address === undefined) throw new Error(`${service} has no VIP on ${network}`);
     return address;
   }
 

@@ -2,8 +2,10 @@
  * Load on HTTP servers, for `rolling`: short connections, kept ones, and kept ones that are idle most of the time. It goes on
  * until its standard input ends, and says each second, and at last, what became of its requests.
  *
- * A connection that the server has closed, or has said it will, is replaced; nothing is tried twice.
+ * A connection that the server has closed, or has said it will, is replaced; nothing is tried twice. Of an idle connection's
+ * end nothing can be said before: a request that is sent in the same moment is counted apart.
  */
+import { setMaxListeners } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { setTimeout as elapse } from 'node:timers/promises';
 
@@ -20,12 +22,17 @@ export interface LoadSettings {
 
 export interface LoadOutcome {
   answered: { short: number; kept: number; idle: number };
-  /** Kept connections that the server ended properly. */
+  /** Kept connections that the server ended. */
   replaced: number;
+  /** Of these, the idle ones on which the last request met the server's end of the connection half way. */
+  crossed: number;
   failures: string[];
 }
 
 const ANSWER_MS = 5_000;
+/** From a request to the server's end of the connection, when they met half way. */
+const CROSSED_MS = 50;
+const CLOSED = 'closed before an answer';
 
 /** One connection. */
 class Connection {
@@ -46,8 +53,8 @@ class Connection {
       this.#settle?.(undefined);
     });
     this.#socket.on('error', ({ message }) => this.#ended(message));
-    this.#socket.on('end', () => this.#ended('closed before an answer'));
-    this.#socket.on('close', () => this.#ended('closed before an answer'));
+    this.#socket.on('end', () => this.#ended(CLOSED));
+    this.#socket.on('close', () => this.#ended(CLOSED));
   }
 
   #ended(why: string): void {
@@ -83,9 +90,10 @@ function isWhole(answer: string): boolean {
 }
 
 const { targets, pauseMs, idleMs, ...counts }: LoadSettings = JSON.parse(process.argv[2] ?? '{}');
-const outcome: LoadOutcome = { answered: { short: 0, kept: 0, idle: 0 }, replaced: 0, failures: [] };
+const outcome: LoadOutcome = { answered: { short: 0, kept: 0, idle: 0 }, replaced: 0, crossed: 0, failures: [] };
 const kinds = ['short', 'kept', 'idle'] as const;
 const stopping = new AbortController();
+setMaxListeners(0, stopping.signal);
 let turn = 0;
 
 async function client(kind: (typeof kinds)[number]): Promise<void> {
@@ -100,12 +108,17 @@ async function client(kind: (typeof kinds)[number]): Promise<void> {
       connection = new Connection(target);
       asked = 0;
     }
+    const sentMs = performance.now();
     const failure = await connection.ask();
     asked++;
+    const tookMs = performance.now() - sentMs;
     if (failure === undefined) outcome.answered[kind]++;
+    else if (kind === 'idle' && asked > 1 && failure === CLOSED && tookMs < CROSSED_MS) outcome.crossed++;
     else outcome.failures.push(`${new Date().toISOString()} ${kind}, request ${asked} to ${target}: ${failure}`);
     if (kind === 'short') connection.isOver = true;
-    await elapse(kind === 'idle' ? idleMs : pauseMs, undefined, { signal: stopping.signal }).catch(() => {});
+    await elapse(kind === 'idle' ? idleMs * (0.5 + Math.random()) : pauseMs, undefined, {
+      signal: stopping.signal,
+    }).catch(() => {});
   }
   connection?.close();
 }

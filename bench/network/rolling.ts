@@ -41,7 +41,7 @@ export async function measureRolling({ updates, requests }: RollingOptions): Pro
     const [asker] = await cluster.run('asker', { command: ['sleep', '1d'], networks: ['front'] });
     if (asker === undefined) throw new Error('no task to ask from');
     const outside = settingsFor(cluster.nodes.all.map(({ address }) => `${address}:${PUBLISHED}`));
-    const inside = settingsFor([`${await cluster.vip('web')}:${PORT}`]);
+    const inside = settingsFor([`${await cluster.vip('web', 'front')}:${PORT}`]);
     const loads = [
       new Load('from outside', [process.execPath, LOAD ?? '', outside]),
       new Load('from another service', [
@@ -63,7 +63,15 @@ export async function measureRolling({ updates, requests }: RollingOptions): Pro
       for (const failure of outcome.failures.slice(0, 20)) process.stderr.write(`${name}: ${failure}\n`);
     }
     return `${table([
-      [`${updates} updates, ${spread(seconds, 1)} s each`, 'short', 'kept', 'idle', 'kept ones closed', 'failed'],
+      [
+        `${updates} updates, ${spread(seconds, 1)} s each`,
+        'short',
+        'kept',
+        'idle',
+        'kept ones closed',
+        'crossed',
+        'failed',
+      ],
       ...rows,
     ])}`;
   } finally {
@@ -77,7 +85,7 @@ const sayLoad = ({ outcome }: Load): string => `${answeredOf(outcome)} answered,
 
 /** A process that asks. */
 class Load {
-  outcome: LoadOutcome = { answered: { short: 0, kept: 0, idle: 0 }, replaced: 0, failures: [] };
+  outcome: LoadOutcome = { answered: { short: 0, kept: 0, idle: 0 }, replaced: 0, crossed: 0, failures: [] };
   readonly #child: ChildProcess;
   readonly #closed: Promise<unknown>;
 
@@ -96,8 +104,8 @@ class Load {
   async end(): Promise<string[]> {
     this.#child.stdin?.end();
     await this.#closed;
-    const { answered, replaced, failures } = this.outcome;
-    const numbers = [answered.short, answered.kept, answered.idle, replaced, failures.length];
+    const { answered, replaced, crossed, failures } = this.outcome;
+    const numbers = [answered.short, answered.kept, answered.idle, replaced, crossed, failures.length];
     return [this.name, ...numbers.map(String)];
   }
 }

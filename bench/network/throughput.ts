@@ -117,7 +117,7 @@ async function waysOf(cluster: BenchCluster): Promise<[Way, Way, number][]> {
       besides('overlay network', BenchCluster.besides(client), server.address),
       0.97,
     ],
-    [within("the task's address", server.address), within('the VIP', await cluster.vip('server')), 0.99],
+    [within("the task's address", server.address), within('the VIP', await cluster.vip('server', 'front')), 0.99],
   ];
   for (const [reference, subject] of ways) {
     for (const way of [reference, subject]) {
