@@ -7,6 +7,7 @@ export * from './certificate-key.js';
 export * from './client.js';
 export * from './host-address.js';
 export * from './ordered-merge.js';
+export * from './registry-auth.js';
 export * from './rpc-status.js';
 export * from './sealed-content.js';
 export * from './tls-info.js';

@@ -178,9 +178,12 @@ export interface Assignments {
   removedContentIds: string[];
 }
 
-/** One version of a secret or a config, as it is mounted. */
+/**
+ * One version of a secret or a config, as it is mounted; or what an image is pulled with, as the header X-Registry-Auth
+ * has it, which may be sent again with another content.
+ */
 export interface AssignedContent {
-  /** Of the version. */
+  /** Of the version; `registry-auth SERVICE_ID SPEC_VERSION` for what the image of that spec version's tasks is pulled with. */
   contentId: string;
   /** Sealed to the session's `content_key`. */
   sealed: Buffer;

@@ -14,6 +14,7 @@ export * from './go-template.js';
 export * from './host-port.js';
 export * from './join-token.js';
 export * from './network-spec.js';
+export * from './registry-auth.js';
 export * from './service-spec.js';
 export * from './shape.js';
 export * from './task-state.js';

@@ -1,3 +1,4 @@
+import { chmod } from 'node:fs/promises';
 import type { ServerResponse } from 'node:http';
 import { fileURLToPath } from 'node:url';
 import { createClient } from '@apiary/api/client';
@@ -326,12 +327,63 @@ t.test('failures are told in the words of who failed', async (t) => {
 
 t.test('what is not supported is an unknown flag', async (t) => {
   const ctl = await session(t, () => undefined);
-  for (const flag of ['--with-registry-auth', '--health-nonsense']) {
+  for (const flag of ['--wait-registry-auth', '--health-nonsense']) {
     ctl.stderr = '';
     t.equal(await ctl.run(`service create ${flag} x nginx`), 125);
     t.match(ctl.stderr, new RegExp(`^unknown flag: ${flag}\n\nUsage: .*\n\nRun 'swarmctl service create --help'`));
   }
   t.same(ctl.requests, []);
+});
+
+t.test('who has logged in with docker is known to the registry of a service, from wherever that is kept', async (t) => {
+  const server = await startRecordingServer((request) =>
+    request.path === '/distribution/r:1/web/json' ? { status: 404, json: {} } : answerOfSampleCluster(request),
+  );
+  t.teardown(() => server.close());
+  const helper = `#!/bin/sh
+read server
+case "$server" in
+  r:2) printf '{"ServerURL":"r:2","Username":"<token>","Secret":"idt"}';;
+  r:3) echo 'credentials not found in native keychain'; exit 1;;
+  r:4) printf '{"ServerURL":"r:4","Username":"u4","Secret":"p4"}';;
+  *) echo 'locked'; exit 1;;
+esac
+`;
+  const base64 = (text: string) => Buffer.from(text).toString('base64');
+  const folder = t.testdir({
+    'docker-credential-mine': helper,
+    file: { 'config.json': JSON.stringify({ auths: { 'https://r:1/v2/': { auth: base64('u1:p:1') } } }) },
+    store: { 'config.json': JSON.stringify({ credsStore: 'mine', credHelpers: { 'r:9': 'none' } }) },
+    helpers: {
+      'config.json': JSON.stringify({
+        auths: { 'r:1': { auth: base64('u1:p:1'), identitytoken: 'i' } },
+        credHelpers: { 'r:4': 'mine' },
+      }),
+    },
+  });
+  await chmod(`${folder}/docker-credential-mine`, 0o755);
+  const create = async (config: string, image: string, ...flags: string[]) => {
+    server.requests.length = 0;
+    const words = ['service', 'create', '-d', '--with-registry-auth', ...flags, image];
+    const { exitCode, stderr } = await runProgram(PROGRAM, words, {
+      SWARM_HOST: server.host,
+      DOCKER_CONFIG: `${folder}/${config}`,
+      PATH: `${folder}:${process.env['PATH']}`,
+    });
+    const sent = server.requests.map(({ headers }) => headers['x-registry-auth']).filter((auth) => auth !== undefined);
+    const auths = sent.map((auth) => JSON.parse(Buffer.from(String(auth), 'base64').toString()));
+    return exitCode === 0 ? auths : stderr;
+  };
+  const known = { username: 'u1', password: 'p:1', serveraddress: 'r:1' };
+  t.same(await create('file', 'r:1/web'), [known, known], 'told to who looks for the digest as well');
+  t.same(await create('file', 'r:5/web', '--no-resolve-image'), [{}], 'nobody has logged in there');
+  t.same(await create('store', 'r:2/web', '--no-resolve-image'), [{ identitytoken: 'idt', serveraddress: 'r:2' }]);
+  t.same(await create('store', 'r:3/web', '--no-resolve-image'), [{}]);
+  t.match(await create('store', 'r:5/web'), /^docker-credential-mine knows no credentials for r:5: locked/);
+  t.match(await create('store', 'r:9/web'), /^docker-credential-none: .*ENOENT/);
+  const kept = { ...known, identitytoken: 'i' };
+  t.same(await create('helpers', 'r:1/web', '--no-resolve-image'), [kept]);
+  t.match(await create('helpers', 'r:4/web', '--no-resolve-image'), [{ username: 'u4', password: 'p4' }]);
 });
 
 t.test('a secret and a config get another content from a file or standard input, as they are', async (t) => {

@@ -2,6 +2,7 @@ import {
   type DesiredState,
   type EndpointSpec,
   type GenericResource,
+  registryAuthId,
   TASK_STATES,
   type TaskState,
   type TaskTemplate,
@@ -65,7 +66,7 @@ export interface AssignmentsMessage {
   removedContentIds: string[];
 }
 
-/** A version of a secret or a config, as it came: sealed. */
+/** A version of a secret or a config, or what an image is pulled with, as it came: sealed. */
 export interface AssignedContent {
   sealed: Uint8Array;
   /** It is expanded for each task. */
@@ -82,6 +83,7 @@ interface AssignedSpec {
 
 interface HeldTask {
   specKey: string;
+  registryAuthId: string;
   task: AssignedTask;
 }
 
@@ -136,6 +138,13 @@ export class AssignmentSet {
   /** Undefined when it is gone: no task that the managers want to run needs it, or it was removed. */
   content(id: string): AssignedContent | undefined {
     return this.#contents.get(id);
+  }
+
+  /** What a task's image is to be pulled with; undefined for nothing. `id` is what it is sealed under. */
+  registryAuth(taskId: string): { id: string; sealed: Uint8Array } | undefined {
+    const id = this.#tasks.get(taskId)?.registryAuthId ?? '';
+    const content = this.#contents.get(id);
+    return content && { id, sealed: content.sealed };
   }
 
   /** What comes now is of another session than what came. */
@@ -227,7 +236,11 @@ function readTask(
   const claims = genericResources.length > 0 && { genericResources };
   const networks = named.networks.map((attachment) => readAttachment(id, attachment, known));
   const attached = networks.length > 0 && { networks };
-  return { specKey, task: { id, serviceId, slot, desiredState, observedState, ...spec, ...claims, ...attached } };
+  return {
+    specKey,
+    registryAuthId: registryAuthId(serviceId, specVersion),
+    task: { id, serviceId, slot, desiredState, observedState, ...spec, ...claims, ...attached },
+  };
 }
 
 function readAttachment(

@@ -156,6 +156,7 @@ class WorkerAgent implements Agent {
       ...(this.#network !== undefined && { network: this.#network }),
       ...(this.#contents !== undefined && { contents: this.#contents }),
       contentOf: (id) => this.#assignments.content(id),
+      registryAuthOf: (taskId) => this.#assignments.registryAuth(taskId),
       ...(options.history !== undefined && { history: options.history }),
       clock,
       rng,

@@ -31,7 +31,7 @@ const CLOCK: Clock = {
 type Answer = { status?: number; body?: unknown; raw?: string; open?: true } | 'hang';
 
 /** Something that speaks HTTP on a unix socket, and answers as a test says. */
-async function talker(t: Test, answer: (request: string) => Answer | Promise<Answer>) {
+async function talker(t: Test, answer: (line: string, request: http.IncomingMessage) => Answer | Promise<Answer>) {
   const dir = mkdtempSync(join(tmpdir(), 'apiary-talker-'));
   const socketPath = join(dir, 'sock');
   const asked: string[] = [];
@@ -42,7 +42,7 @@ async function talker(t: Test, answer: (request: string) => Answer | Promise<Ans
     asked.push(line);
     wake();
     if (isFrozen) return;
-    const said = line === 'GET /_ping' ? { body: 'OK' } : await answer(line);
+    const said = line === 'GET /_ping' ? { body: 'OK' } : await answer(line, request);
     if (said === 'hang') return;
     response.writeHead(said.status ?? 200, { 'Content-Type': 'application/json', 'Api-Version': '1.99' });
     response.write(said.raw ?? JSON.stringify(said.body ?? {}));
@@ -100,6 +100,19 @@ t.test('an image that fifty tasks want is asked for once, and not again while wh
   clock.advance(10_000);
   await engine.pull('localhost:5000/web:2', never());
   t.equal(count(PULL), 2);
+});
+
+t.test('credentials go with a pull, and one with others is another', async (t) => {
+  const auths: unknown[] = [];
+  const { engine, count } = await talker(t, (line, { headers }) => {
+    if (line.startsWith(PULL)) auths.push(headers['x-registry-auth']);
+    return { body: {} };
+  });
+  const pulls = [undefined, 'e30=', 'e30=', 'bnVsbA=='].map((auth) => engine.pull('web:2', never(), auth));
+  await Promise.all(pulls);
+  await engine.pull('web:2', never(), 'e30=');
+  t.same(auths, [undefined, 'e30=', 'bnVsbA==']);
+  t.equal(count(PULL), 3);
 });
 
 t.test('an image pinned by its digest is not asked for when it is here', async (t) => {

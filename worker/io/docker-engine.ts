@@ -129,8 +129,8 @@ class DockerEngine implements Engine {
     return found.sort((a, b) => compare(a.id, b.id));
   }
 
-  async pull(image: string, signal: AbortSignal): Promise<void> {
-    await this.#pulls.pull(image, signal);
+  async pull(image: string, signal: AbortSignal, registryAuth?: string): Promise<void> {
+    await this.#pulls.pull(image, signal, registryAuth);
   }
 
   async create({ name, taskId, body }: ContainerConfig): Promise<string> {

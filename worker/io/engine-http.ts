@@ -3,6 +3,7 @@ import { ApiaryError, type Clock, type ErrorCode, systemCodeOf } from '@apiary/s
 
 export interface EngineRequest {
   body?: unknown;
+  headers?: Record<string, string>;
   signal?: AbortSignal;
   /** How long the whole answer (of a stream: its head) may take, else the engine counts as gone. */
   timeoutMs: number;
@@ -105,7 +106,7 @@ export class EngineHttp {
   #send(
     method: string,
     path: string,
-    { body, signal, timeoutMs }: EngineRequest,
+    { body, headers, signal, timeoutMs }: EngineRequest,
   ): Promise<{ response: http.IncomingMessage; settle: () => void }> {
     return new Promise((resolve, reject) => {
       const payload = body === undefined ? undefined : Buffer.from(JSON.stringify(body));
@@ -116,6 +117,7 @@ export class EngineHttp {
         path,
         headers: {
           Host: 'engine',
+          ...headers,
           ...(payload && { 'Content-Type': 'application/json', 'Content-Length': payload.length }),
         },
         ...(signal && { signal }),

@@ -44,9 +44,11 @@ export interface Engine {
   adopt(): Promise<EngineContainer[]>;
   /**
    * Makes sure that the image is there. A local one serves when the registry cannot be reached.
+   *
+   * @param registryAuth  what to be known by there, as the header `X-Registry-Auth` has it; undefined for nothing
    * @throws ApiaryError `not-found` when it is neither here nor there; the signal's reason when that aborts
    */
-  pull(image: string, signal: AbortSignal): Promise<void>;
+  pull(image: string, signal: AbortSignal, registryAuth?: string): Promise<void>;
   /** Creates the container, or finds the one that this task created before. Answers its id. */
   create(config: ContainerConfig): Promise<string>;
   /** One that runs already is started. */

@@ -45,6 +45,8 @@ export interface TaskRunnersOptions {
   contents?: TaskContents;
   /** A secret or a config, as the managers sent it. */
   contentOf(id: string): AssignedContent | undefined;
+  /** What a task's image is to be pulled with, as the managers sent it: `id` is what it is sealed under. */
+  registryAuthOf(taskId: string): { id: string; sealed: Uint8Array } | undefined;
   /** Where the output of containers is kept that are removed; without it, it is gone. */
   history?: History;
   clock: Clock;
@@ -309,7 +311,11 @@ export class TaskRunners {
     const containerId = facts.container?.id ?? '';
     switch (action) {
       case 'pull':
-        await engine.pull(familiarReference(task?.template.ContainerSpec?.Image ?? ''), signal);
+        await engine.pull(
+          familiarReference(task?.template.ContainerSpec?.Image ?? ''),
+          signal,
+          this.#registryAuth(run.id),
+        );
         facts.imageReady = true;
         break;
       case 'create': {
@@ -337,6 +343,11 @@ export class TaskRunners {
         observeContainer(run.facts, undefined);
         break;
     }
+  }
+
+  #registryAuth(taskId: string): string | undefined {
+    const sent = this.#options.registryAuthOf(taskId);
+    return sent && this.#options.contents?.registryAuth(sent);
   }
 
   /** What its container has written goes with it. */

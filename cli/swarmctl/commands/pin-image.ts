@@ -10,15 +10,24 @@ interface DistributionInspect {
 /**
  * Asks the registry which image the name means now, and pins the spec to it, so that all nodes run the same one.
  *
+ * @param registryAuth  what to be known by there, as the header `X-Registry-Auth` has it
  * @returns a warning when the registry does not say
  */
-export async function pinImage({ client }: Pick<Context, 'client'>, spec: ServiceSpec): Promise<string | undefined> {
+export async function pinImage(
+  { client }: Pick<Context, 'client'>,
+  spec: ServiceSpec,
+  registryAuth?: string,
+): Promise<string | undefined> {
   const container = spec.TaskTemplate?.ContainerSpec;
   const image = container?.Image;
   if (container === undefined || image === undefined) return undefined;
   try {
     const path = `/distribution/${encodeURI(image)}/json`;
-    const { Descriptor: descriptor, Platforms: platforms } = await client.request<DistributionInspect>('GET', path);
+    const { Descriptor: descriptor, Platforms: platforms } = await client.request<DistributionInspect>(
+      'GET',
+      path,
+      registryAuth === undefined ? {} : { headers: { 'X-Registry-Auth': registryAuth } },
+    );
     container.Image = withDigest(image, descriptor.digest);
     if (platforms !== undefined && platforms !== null && platforms.length > 0) {
       const Platforms = platforms.map(({ architecture, os }) => ({

@@ -13,9 +13,10 @@ const noResolveImage = boolFlag(
   'no-resolve-image',
   'Do not query the registry to resolve image digest and supported platforms',
 );
+const withRegistryAuth = boolFlag('with-registry-auth', 'Send registry authentication details to swarm agents');
 const rollback = boolFlag('rollback', 'Rollback to previous specification');
 
-const COMMON_FLAGS = [detach, quietProgress, timeout, noResolveImage];
+const COMMON_FLAGS = [detach, quietProgress, timeout, noResolveImage, withRegistryAuth];
 
 export const create: CommandModule = {
   flags: [...CREATE_FLAGS, ...COMMON_FLAGS],
@@ -23,8 +24,9 @@ export const create: CommandModule = {
     const spec = await asCommandError(async () =>
       withReferences(context, newSpec(args, flags, context.surroundings), flags),
     );
-    const warning = flags.get(noResolveImage) === true ? undefined : await pinImage(context, spec);
-    const created = await context.client.createService(spec);
+    const auth = await credentialsFor(spec, flags);
+    const warning = flags.get(noResolveImage) === true ? undefined : await pinImage(context, spec, auth.registryAuth);
+    const created = await context.client.createService(spec, auth);
     writeWarnings(context, [...(created.Warnings ?? []), warning]);
     context.terminal.out(`${created.ID}\n`);
     if (flags.get(detach) !== true) await wait(context, created.ID, patienceOf(flags));
@@ -40,11 +42,13 @@ export const update: CommandModule = {
     const spec = await asCommandError(async () =>
       withReferences(context, changedSpec(service.Spec, flags, context.surroundings), flags),
     );
+    const auth = await credentialsFor(spec, flags);
     const pins = flags.changed(imageFlag) && flags.get(noResolveImage) !== true;
-    const warning = pins ? await pinImage(context, spec) : undefined;
+    const warning = pins ? await pinImage(context, spec, auth.registryAuth) : undefined;
     const { Warnings: warnings } = await context.client.updateService(service.ID, service.Version.Index, spec, {
       rollback: isRollback,
       registryAuthFrom: 'spec',
+      ...auth,
     });
     writeWarnings(context, [...(warnings ?? []), warning]);
     context.terminal.out(`${name}\n`);
@@ -124,6 +128,14 @@ function refuseOtherFlags(flags: ParsedFlags): void {
   const allowed = [rollback, detach, quietProgress, timeout].map(({ name }) => name);
   if (flags.names().every((name) => allowed.includes(name))) return;
   throw new CommandError('other flags may not be combined with --rollback');
+}
+
+/** What the registry of the spec's image is to know the nodes by, when that is asked for. */
+async function credentialsFor(spec: ServiceSpec, flags: ParsedFlags): Promise<{ registryAuth?: string }> {
+  if (flags.get(withRegistryAuth) !== true) return {};
+  const { NO_CREDENTIALS, registryCredentials } = await import('./registry-credentials.js');
+  const image = spec.TaskTemplate.ContainerSpec?.Image ?? '';
+  return { registryAuth: (await registryCredentials(process.env)(image)) ?? NO_CREDENTIALS };
 }
 
 function writeWarnings({ terminal }: Context, warnings: (string | undefined)[]): void {

@@ -1,8 +1,7 @@
-import type { ServiceSpec } from '@apiary/api/model';
 import { convertProject } from '@apiary/stack-specs/io';
 import { boolFlag, FlagValueError, type ParsedFlags, textFlag, valueFlag } from '../command-line/index.js';
 import { applyPlan } from '../stack/apply-plan.js';
-import { makePlan, type ResolveImage } from '../stack/make-plan.js';
+import { makePlan, type RegistryAuthOf, type ResolveImage } from '../stack/make-plan.js';
 import { checkStackName, isApiary, requireManager } from '../stack/preconditions.js';
 import { FILE_FLAGS, readStackFiles, report } from '../stack/read-stack.js';
 import { checkStillHolds, readPlanFile } from '../stack/saved-plan.js';
@@ -32,8 +31,8 @@ export const deploy: CommandModule = {
   flags: [...FILE_FLAGS, detach, planFile, prune, quietProgress, resolveImage, timeout, withRegistryAuth],
   run: async (context, flags, [name = '']) => {
     checkStackName(name);
-    const { plan, ours } = await planOf(context, flags, name);
     const registryAuth = await credentials(flags);
+    const { plan, ours } = await planOf(context, flags, name, registryAuth);
     const applied = await applyPlan(context, plan, {
       isApiary: ours,
       registryAuth,
@@ -49,9 +48,14 @@ export const deploy: CommandModule = {
   },
 };
 
-async function planOf(context: Context, flags: ParsedFlags, name: string): Promise<{ plan: StackPlan; ours: boolean }> {
+async function planOf(
+  context: Context,
+  flags: ParsedFlags,
+  name: string,
+  registryAuth: RegistryAuthOf,
+): Promise<{ plan: StackPlan; ours: boolean }> {
   const saved = flags.get(planFile);
-  if (saved === undefined) return planFromFiles(context, flags, name);
+  if (saved === undefined) return planFromFiles(context, flags, name, registryAuth);
   if (flags.names().includes('compose-file')) throw new CommandError('--plan and --compose-file exclude each other');
   const plan = readPlanFile(saved, name, context.surroundings);
   await requireManager(context);
@@ -64,6 +68,7 @@ export async function planFromFiles(
   context: Context,
   flags: ParsedFlags,
   name: string,
+  registryAuth: RegistryAuthOf = async () => undefined,
 ): Promise<{ plan: StackPlan; ours: boolean }> {
   const project = readStackFiles(flags, { interpolates: true });
   for (const { name: service, profiles } of project.leftOut) {
@@ -80,13 +85,14 @@ export async function planFromFiles(
   const plan = await makePlan(context, stack, {
     resolveImage: flags.get(resolveImage) ?? 'always',
     prune: flags.get(prune) === true,
+    registryAuth,
   });
   return { plan, ours };
 }
 
-async function credentials(flags: ParsedFlags): Promise<(spec: ServiceSpec) => string | undefined> {
-  if (flags.get(withRegistryAuth) !== true) return () => undefined;
-  const { registryCredentials } = await import('../stack/registry-credentials.js');
+async function credentials(flags: ParsedFlags): Promise<RegistryAuthOf> {
+  if (flags.get(withRegistryAuth) !== true) return async () => undefined;
+  const { registryCredentials } = await import('./registry-credentials.js');
   const of = registryCredentials(process.env);
   return (spec) => of(spec.TaskTemplate.ContainerSpec?.Image ?? '');
 }

@@ -1,15 +1,14 @@
 import type { Filters } from '@apiary/api/client';
 import type { Config, Secret, ServiceSpec } from '@apiary/api/model';
 import type { Context } from '../commands/context.js';
-import { type ContentIds, withIds } from './make-plan.js';
+import { type ContentIds, type RegistryAuthOf, withIds } from './make-plan.js';
 import { ofStack } from './of-stack.js';
 import type { PlannedContent, PlannedService, StackPlan } from './stack-plan.js';
 
 export interface ApplyOptions {
   /** Whether the cluster gives a name new data, which Docker's does not. */
   isApiary: boolean;
-  /** Says what credentials go with a service's image. */
-  registryAuth: (spec: ServiceSpec) => string | undefined;
+  registryAuth: RegistryAuthOf;
   quiet: boolean;
 }
 
@@ -105,8 +104,10 @@ async function applyServices(
   for (const service of wanted) {
     const { name, action, spec, warning } = service;
     if (spec === undefined) continue;
+    const auth = await options.registryAuth(spec);
+    const isNews = action !== 'unchanged' || hasNewContents(spec, ids) || (auth !== undefined && !isJob(spec));
     // A job would run again, and what a user has rolled back would lose what it can be rolled back to.
-    if (options.isApiary && action === 'unchanged' && !hasNewContents(spec, ids)) {
+    if (options.isApiary && !isNews) {
       applied.set(name, service.id ?? name);
       continue;
     }
@@ -116,7 +117,7 @@ async function applyServices(
       context,
       { ...service, version: version ?? 0 },
       withIds(spec, ids),
-      options,
+      auth === undefined ? {} : { registryAuth: auth },
       say,
     );
     for (const one of warnings) terminal.err(`${one}\n`);
@@ -130,15 +131,17 @@ function hasNewContents(spec: ServiceSpec, ids: ContentIds): boolean {
   return JSON.stringify(withIds(spec, ids)) !== JSON.stringify(spec);
 }
 
+function isJob({ Mode }: ServiceSpec): boolean {
+  return Mode?.ReplicatedJob !== undefined || Mode?.GlobalJob !== undefined;
+}
+
 async function applyService(
   { client }: Context,
   { name, id, version = 0 }: PlannedService,
   spec: ServiceSpec,
-  { registryAuth }: ApplyOptions,
+  credentials: { registryAuth?: string },
   say: (text: string) => void,
 ): Promise<{ id: string; warnings: string[] }> {
-  const auth = registryAuth(spec);
-  const credentials = auth === undefined ? {} : { registryAuth: auth };
   if (id === undefined) {
     say(`Creating service ${name}`);
     const { ID, Warnings } = await client.createService(spec, credentials);

@@ -8,8 +8,12 @@ import type { PlannedContent, PlannedNetwork, PlannedService, StackPlan } from '
 
 export type ResolveImage = 'always' | 'changed' | 'never';
 
+/** Says what the registry of a service's image is to know who pulls by; undefined for nothing. */
+export type RegistryAuthOf = (spec: ServiceSpec) => Promise<string | undefined>;
+
 export interface PlanOptions {
   resolveImage: ResolveImage;
+  registryAuth: RegistryAuthOf;
   /** Whether services that the files no longer have go. */
   prune: boolean;
 }
@@ -84,7 +88,7 @@ async function planService(
   spec: ServiceSpec,
   existing: Service | undefined,
   networks: ReadonlyMap<string, string>,
-  { resolveImage }: PlanOptions,
+  { resolveImage, registryAuth }: PlanOptions,
 ): Promise<PlannedService> {
   const name = spec.Name ?? '';
   const container = spec.TaskTemplate.ContainerSpec;
@@ -95,7 +99,7 @@ async function planService(
     container.Image = existing.Spec.TaskTemplate.ContainerSpec?.Image ?? container.Image;
   } else if (resolveImage !== 'never') {
     const { pinImage } = await import('../commands/pin-image.js');
-    warning = await pinImage(context, spec);
+    warning = await pinImage(context, spec, await registryAuth(spec));
   }
   const planned = { name, spec, ...(warning !== undefined && { warning }) };
   if (existing === undefined) return { ...planned, action: 'create' };

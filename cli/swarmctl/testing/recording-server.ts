@@ -10,6 +10,7 @@ export interface RecordedRequest {
   path: string;
   query: Record<string, string>;
   body: unknown;
+  headers: http.IncomingHttpHeaders;
 }
 
 /** An answer's status and JSON, or what writes the answer by itself. */
@@ -40,6 +41,7 @@ export async function startRecordingServer(
       path: url.pathname.replace(/^\/v[\d.]+/, ''),
       query: Object.fromEntries(url.searchParams),
       body: text === '' ? undefined : JSON.parse(text),
+      headers: message.headers,
     };
     requests.push(request);
     const reply = answer(request) ?? { status: 404, json: { message: `${request.path} not found` } };

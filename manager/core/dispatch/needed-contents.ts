@@ -1,16 +1,17 @@
-import { type ContentKind, isTerminal, rankOf } from '@apiary/api/model';
+import { isTerminal, rankOf, registryAuthId } from '@apiary/api/model';
 import { contentPins } from '../store/content-pins.js';
-import type { ContentRecord } from '../store/records.js';
 import type { View } from '../store/view.js';
 
 export interface NeededContent {
-  kind: ContentKind;
-  record: ContentRecord;
+  /** In base64. */
+  data: string;
+  /** It is expanded for each task. */
+  isTemplate: boolean;
 }
 
 /**
- * The secrets and configs that a node's tasks need, by the ids of their versions: of those tasks that run, or are to.
- * One that is gone is not among them. O(tasks of the node).
+ * What a node's tasks need that is sealed on its way, by id: secrets and configs by those of their versions, and what
+ * images are pulled with. Of those tasks that run, or are to. What is gone is not among it. O(tasks of the node).
  */
 export function neededContents(view: View, nodeId: string): Map<string, NeededContent> {
   const needed = new Map<string, NeededContent>();
@@ -21,9 +22,14 @@ export function neededContents(view: View, nodeId: string): Map<string, NeededCo
     const specKey = `${serviceId}/${specVersion}`;
     if (specKeys.has(specKey)) continue;
     specKeys.add(specKey);
-    for (const { kind, id } of contentPins(view.spec(serviceId, specVersion))) {
+    const spec = view.spec(serviceId, specVersion);
+    if (spec.registryAuth !== undefined) {
+      needed.set(registryAuthId(serviceId, specVersion), { data: spec.registryAuth, isTemplate: false });
+    }
+    for (const { kind, id } of contentPins(spec)) {
       const record = view.content(kind, id);
-      if (record !== undefined) needed.set(id, { kind, record });
+      if (record === undefined) continue;
+      needed.set(id, { data: record.spec.Data ?? '', isTemplate: record.spec.Templating !== undefined });
     }
   }
   return needed;

@@ -15,10 +15,11 @@ import { checkWords } from './spec-words.js';
 /**
  * Makes a service. One without a name gets one.
  *
+ * @param registryAuth  what its image is pulled with, as `SpecVersion` has it; undefined for nothing
  * @returns the id of the service
  * @throws ApiaryError `invalid-argument`, `unimplemented` for what this version does not honour, `already-exists`
  */
-export function createService(view: View, given: ServiceSpec, rng: Rng): Decision<string> {
+export function createService(view: View, given: ServiceSpec, rng: Rng, registryAuth?: string): Decision<string> {
   const name = given.Name === undefined || given.Name === '' ? randomServiceName(view, rng) : given.Name;
   const spec = withNetworkIds(view, { ...given, Name: name });
   checkSpec(spec);
@@ -31,7 +32,7 @@ export function createService(view: View, given: ServiceSpec, rng: Rng): Decisio
   const id = newId(rng);
   return {
     guards: [{ type: 'service-name-free', name }, ...references],
-    changes: [{ type: 'service-create', id, spec }],
+    changes: [{ type: 'service-create', id, spec, ...(registryAuth !== undefined && { registryAuth }) }],
     result: id,
   };
 }
@@ -41,13 +42,15 @@ export function createService(view: View, given: ServiceSpec, rng: Rng): Decisio
  *
  * @param request.version   the `meta.version` that the caller has seen
  * @param request.rollback  goes back to the spec before; `spec` has to be valid all the same, as with Docker
+ * @param request.registryAuth  what the image is pulled with: as `Change` has it, or what the spec before has; a spec that
+ *   is gone back to has its own
  * @returns the id of the service
  * @throws ApiaryError `not-found`, `invalid-argument`, `out-of-sequence`, `unimplemented` for a change of name or mode
  *   and for what this version does not honour, `failed-precondition` when there is no spec before
  */
 export function updateService(
   view: View,
-  request: { id: string; version: number; spec: ServiceSpec; rollback: boolean },
+  request: { id: string; version: number; spec: ServiceSpec; rollback: boolean; registryAuth?: AskedRegistryAuth },
   nowMs: number,
 ): Decision<string> {
   const service = serviceOf(view, request.id);
@@ -71,8 +74,9 @@ export function updateService(
   const unchanged: Guard = { type: 'unchanged', kind: 'service', id, version: request.version };
   if (!request.rollback || previous === undefined) {
     const guards = [unchanged, ...references];
+    const auth = request.registryAuth && { registryAuth: registryAuthOf(view, service, request.registryAuth) };
     // An update under way starts anew: the planner says so once it finds tasks of another version.
-    return { guards, changes: [{ type: 'service-spec', id, spec, previous: 'keep-as-previous' }], result: id };
+    return { guards, changes: [{ type: 'service-spec', id, spec, previous: 'keep-as-previous', ...auth }], result: id };
   }
   const guards = [unchanged, ...checkReferences(view, previous.spec), ...checkEndpoint(view, previous.spec, id)];
   const rolled = { type: 'service-spec', id, ...previous, previous: 'keep-as-previous' } as const;
@@ -80,6 +84,17 @@ export function updateService(
   if (service.job !== undefined) return { guards, changes: [rolled], result: id };
   const update = { state: 'rollback_started', startedAtMs: nowMs, message: 'manually requested rollback' } as const;
   return { guards, changes: [{ ...rolled, update }], result: id };
+}
+
+/** What an image is to be pulled with from now on: this, empty for nothing, or what the spec before has. */
+export type AskedRegistryAuth = { given: string } | 'previous-spec';
+
+function registryAuthOf(view: View, { id, previous }: ServiceRecord, asked: AskedRegistryAuth): string {
+  if (asked !== 'previous-spec') return asked.given;
+  if (previous === undefined) {
+    throw new ApiaryError('failed-precondition', `service ${id} does not have a previous spec`);
+  }
+  return view.spec(id, previous.specVersion).registryAuth ?? '';
 }
 
 /** @throws ApiaryError `not-found` */

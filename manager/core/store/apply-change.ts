@@ -88,6 +88,7 @@ function changeService(
     // An id is never given twice: tasks of a service that is gone still go by it.
     if (tables.specs.hasAny(change.id) || isNameTaken(tables, change.spec, change.id)) return;
     addSpecVersion(tables, change.id, 1, change.spec);
+    tables.specs.putRegistryAuth(change.id, 1, change.registryAuth);
     const { id, spec } = change;
     const job = isJob(spec) && { job: { iteration: 0, startedAtMs: landing.atMs } };
     tables.putService({ id, meta: created(landing), spec, specVersion: 1, ...job });
@@ -108,7 +109,7 @@ function changeService(
     tables.putService({ ...rest, ...(rebalance && { rebalance }), meta: updated(service.meta, landing) });
   } else {
     if (isNameTaken(tables, change.spec, change.id)) return;
-    putServiceSpec(tables, service, change, landing);
+    putServiceSpec(tables, service, change, landing, touched);
   }
   touched.services.add(change.id);
 }
@@ -118,8 +119,30 @@ function putServiceSpec(
   service: ServiceRecord,
   change: ChangeOf<'service-spec'>,
   landing: Landing,
+  touched: Touched,
 ): void {
-  putServiceWith(tables, service, change, specVersionFor(tables, service, change), landing);
+  const specVersion = specVersionFor(tables, service, change);
+  if (specVersion !== change.specVersion) putRegistryAuth(tables, service, specVersion, change.registryAuth, touched);
+  putServiceWith(tables, service, change, specVersion, landing);
+}
+
+/**
+ * What is pulled with goes from one version to the next, until something else is said. Tasks that run are not touched by
+ * it, as with Docker; those that are still to pull have it at once.
+ */
+function putRegistryAuth(
+  tables: Tables,
+  { id, specVersion: before }: ServiceRecord,
+  specVersion: number,
+  given: string | undefined,
+  touched: Touched,
+): void {
+  const registryAuth = given ?? tables.specs.get(id, before)?.registryAuth ?? '';
+  if (registryAuth === (tables.specs.get(id, specVersion)?.registryAuth ?? '')) return;
+  tables.specs.putRegistryAuth(id, specVersion, registryAuth === '' ? undefined : registryAuth);
+  for (const task of tables.tasksOfService.list(id)) {
+    if (task.specVersion === specVersion && task.nodeId !== undefined) touched.assignments.add(task.nodeId);
+  }
 }
 
 function putServiceWith(
@@ -200,20 +223,16 @@ function rollFollowers(
     if (isJob(spec) || !followedNames(spec.TaskTemplate).some((each) => contentKey(each.kind, each.name) === key)) {
       continue;
     }
-    putServiceWith(
-      tables,
-      service,
-      { spec, previous: 'keep-as-previous' },
-      previousOrNew(tables, service, spec),
-      landing,
-    );
+    const specVersion = previousOrNew(tables, service, spec);
+    putRegistryAuth(tables, service, specVersion, undefined, touched);
+    putServiceWith(tables, service, { spec, previous: 'keep-as-previous' }, specVersion, landing);
     touched.services.add(id);
   }
 }
 
 /**
- * A spec version never changes once it is made, since agents keep it by its number: the labels in it are those that
- * the service had then.
+ * What tasks are made from never changes once a spec version is made, since agents keep it by its number: the labels in
+ * it are those that the service had then.
  */
 function addSpecVersion(tables: Tables, serviceId: string, version: number, spec: ServiceSpec): void {
   const { Name = '', Labels = {}, TaskTemplate, EndpointSpec } = spec;

@@ -89,11 +89,12 @@ export type Change =
   /** Changes nothing while the node is a manager: first it must be taken out of their log. */
   | { type: 'node-delete'; id: string }
   /** Makes spec version 1 of the service. Does nothing when the name is taken: a guard says so to who asked. */
-  | { type: 'service-create'; id: string; spec: ServiceSpec }
+  | { type: 'service-create'; id: string; spec: ServiceSpec; registryAuth?: string }
   /**
    * Puts a new spec; what concerns tasks becomes a new spec version, unless it is what the current or the previous
    * one had. `update` is put as given: undefined for a change that starts no rolling update.
    * `specVersion` is the one before, to be gone back to as it was: the names that it follows may have other contents now.
+   * `registryAuth` is what the image is pulled with from now on, empty for nothing; undefined: as until now.
    */
   | {
       type: 'service-spec';
@@ -102,6 +103,7 @@ export type Change =
       previous: 'keep-as-previous' | 'drop';
       update?: UpdateProgress;
       specVersion?: number;
+      registryAuth?: string;
       ifVersion?: number;
     }
   /**

@@ -198,6 +198,7 @@ export class NaiveStore {
         if (this.specs.some((s) => s.serviceId === change.id) || this.isTaken(change.spec, change.id)) return;
         this.services.push({ id: change.id, meta: created, spec: change.spec, specVersion: 1 });
         this.makeVersion(change.id, 1, change.spec);
+        this.putRegistryAuth(change.id, 1, change.registryAuth ?? '');
         return;
       }
       case 'service-spec': {
@@ -208,6 +209,9 @@ export class NaiveStore {
         const isKnown = this.specs.some((known) => known.serviceId === id && known.version === change.specVersion);
         if (!isKnown) {
           next = sameForTasks(spec, change.spec) ? specVersion : this.otherVersion(service, change.spec);
+        }
+        if (next !== change.specVersion) {
+          this.putRegistryAuth(id, next, change.registryAuth ?? this.registryAuth(id, specVersion));
         }
         const record: ServiceRecord = { id, meta, spec: change.spec, specVersion: next };
         if (change.previous === 'keep-as-previous') record.previous = { spec, specVersion };
@@ -359,11 +363,13 @@ export class NaiveStore {
       );
       if (!isFollower) continue;
       this.services = this.services.filter((each) => each !== service);
+      const next = this.otherVersion(service, spec);
+      this.putRegistryAuth(id, next, this.registryAuth(id, specVersion));
       this.services.push({
         id,
         meta: { ...landing, createdAtMs: meta.createdAtMs },
         spec,
-        specVersion: this.otherVersion(service, spec),
+        specVersion: next,
         previous: { spec, specVersion },
       });
     }
@@ -371,6 +377,19 @@ export class NaiveStore {
 
   isTaken(spec: ServiceSpec, exceptId: string): boolean {
     return this.services.some((other) => other.id !== exceptId && sameName(other.spec.Name, spec.Name));
+  }
+
+  registryAuth(serviceId: string, version: number): string {
+    const spec = this.specs.find((each) => each.serviceId === serviceId && each.version === version);
+    return spec?.registryAuth ?? '';
+  }
+
+  putRegistryAuth(serviceId: string, version: number, registryAuth: string): void {
+    this.specs = this.specs.map((each) => {
+      if (each.serviceId !== serviceId || each.version !== version) return each;
+      const { registryAuth: _, ...spec } = each;
+      return registryAuth === '' ? spec : { ...spec, registryAuth };
+    });
   }
 
   makeVersion(serviceId: string, version: number, spec: ServiceSpec): void {

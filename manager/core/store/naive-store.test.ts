@@ -244,7 +244,13 @@ const change: fc.Arbitrary<Change> = fc.oneof(
   fc.record({ type: type('leader'), nodeId }),
   fc.record({ type: type('join-secrets'), joinSecrets: fc.constant({ worker: 'w2', manager: 'm2' }) }),
   { weight: 9, arbitrary: nodeChange },
-  { weight: 3, arbitrary: fc.record({ type: type('service-create'), id: serviceId, spec }) },
+  {
+    weight: 3,
+    arbitrary: fc.record(
+      { type: type('service-create'), id: serviceId, spec, registryAuth: fc.constant('A') },
+      { requiredKeys: ['type', 'id', 'spec'] },
+    ),
+  },
   {
     weight: 4,
     arbitrary: fc.record(
@@ -255,6 +261,7 @@ const change: fc.Arbitrary<Change> = fc.oneof(
         previous: fc.constantFrom('keep-as-previous' as const, 'drop' as const),
         update,
         specVersion: fc.integer({ min: 1, max: 3 }),
+        registryAuth: fc.constantFrom('', 'A', 'B'),
         ifVersion: fc.integer({ min: 1, max: 6 }),
       },
       { requiredKeys: ['type', 'id', 'spec', 'previous'] },

@@ -198,6 +198,11 @@ export interface SpecVersion {
    * then is not in it. Undefined when nothing is followed.
    */
   contentIds?: Record<string, string>;
+  /**
+   * What nodes pull its tasks' image with: Docker's `AuthConfig`, the base64 of its JSON. The one part of a version that changes in its
+   * place, for it says nothing of the tasks that run. It is a secret: no answer, log or event has it.
+   */
+  registryAuth?: string;
 }
 
 export interface TaskRecord {

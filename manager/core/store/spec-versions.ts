@@ -36,6 +36,14 @@ export class SpecVersions {
     this.#onChange(spec, 'added');
   }
 
+  /** @param registryAuth  undefined for nothing to pull with */
+  putRegistryAuth(serviceId: string, version: number, registryAuth: string | undefined): void {
+    const entry = this.#services.get(serviceId)?.get(version);
+    invariant(entry !== undefined, `spec version ${version} of service ${serviceId} is gone`);
+    const { registryAuth: _, ...spec } = entry.spec;
+    entry.spec = registryAuth === undefined ? spec : { ...spec, registryAuth };
+  }
+
   hold(serviceId: string, version: number): void {
     const entry = this.#services.get(serviceId)?.get(version);
     invariant(entry !== undefined, `spec version ${version} of service ${serviceId} is needed, but gone`);

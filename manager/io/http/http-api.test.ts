@@ -4,7 +4,7 @@ import * as http from 'node:http';
 import * as net from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { ApiError, createClient } from '@apiary/api/client';
+import { ApiError, createClient, registryAuthHeader } from '@apiary/api/client';
 import type { Config, NodeDescription, Secret, ServiceSpec, TaskStatus } from '@apiary/api/model';
 import type { LogRequest } from '@apiary/api/rpc';
 import { noPeers, ReplicatedLog } from '@apiary/raft/io';
@@ -461,13 +461,31 @@ t.test('networks are made, found, listed, removed and pruned, as Docker has them
   t.equal(await refusal(outsider.createNetwork({ Name: 'n', Driver: 'overlay' })), `503 not-manager: ${NO_SWARM}`);
 });
 
-t.test('what this version has not is refused, and credentials are not dropped in silence', async (t) => {
-  const { client } = await serve(t, { manager: true });
-  await client.createService(spec('a'));
-  t.same((await client.createService(spec('b'), { registryAuth: 'e30=' })).Warnings, undefined);
-  t.match((await client.createService(spec('c'), { registryAuth: 'eyJ1Ijoi' })).Warnings, [
-    /credentials were not kept/,
-  ]);
+t.test('credentials for a registry are kept with the spec that they came with, and told nobody', async (t) => {
+  const { client, replica } = await serve(t, { manager: true });
+  const auth = (password: string) => registryAuthHeader({ username: 'u', password, serveraddress: 'r:5000' });
+  const { ID } = await client.createService(spec('a'), { registryAuth: auth('first') });
+  const kept = () => replica.view.spec(ID, replica.view.service(ID)?.specVersion ?? 0).registryAuth;
+  const put = async (image: string, options: Parameters<typeof client.updateService>[3]) => {
+    const { Version, Spec } = await client.service(ID);
+    const TaskTemplate = { ...Spec.TaskTemplate, ContainerSpec: { Image: image } };
+    return client.updateService(ID, Version.Index, { ...Spec, TaskTemplate }, options);
+  };
+  await put('b', { registryAuthFrom: 'spec' });
+  t.equal(kept(), auth('first'), 'a new image is pulled with what the one before was');
+  await put('b', { registryAuth: auth('second') });
+  await put('c', {});
+  await put('d', { registryAuth: 'e30=' });
+  t.equal(kept(), undefined, 'who has logged out');
+  await put('e', { registryAuthFrom: 'previous-spec' });
+  t.equal(kept(), auth('second'));
+  t.notMatch(JSON.stringify([await client.service(ID), replica.view.service(ID)]), /second|c2Vjb25k/);
+  t.match(await put('f', { registryAuth: 'eyJ1Ijoi' }), { Warnings: [/X-Registry-Auth is not JSON in base64/] });
+  t.equal(kept(), auth('second'));
+  await put('f', { rollback: true });
+  t.equal(kept(), auth('second'), 'what is gone back to has its own');
+  const options = { query: { version: 1, registryAuthFrom: 'x' }, body: spec('a') };
+  t.match(await refusal(client.request('POST', `/services/${ID}/update`, options)), /unsupported .* value x/);
 });
 
 t.test('logs are written in frames of docker, raw for a terminal, and what is missing at their end', async (t) => {

@@ -1,3 +1,4 @@
+import { readRegistryAuth, registryAuthHeader } from '@apiary/api/client';
 import { read, type ServiceSpec, ServiceSpecSchema } from '@apiary/api/model';
 import { ApiaryError } from '@apiary/std';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
@@ -11,6 +12,7 @@ import {
 } from '../../core/engine-api/index.js';
 import { isAllocated } from '../../core/plan/index.js';
 import {
+  type AskedRegistryAuth,
   checkConstraints,
   checkWords,
   createService,
@@ -50,24 +52,30 @@ export function serviceRoutes(app: FastifyInstance, context: ApiContext, watches
     const replica = replicaOf(context);
     const spec = readSpec(body);
     refuseUnknownNetworks(await viewFor(context, spec), spec);
-    const id = await asClusterRequest(() => replica.submit((view, { rng }) => createService(view, spec, rng)));
+    const { given, ...warnings } = registryAuthOf(request);
+    const auth = given === '' ? undefined : given;
+    const id = await asClusterRequest(() => replica.submit((view, { rng }) => createService(view, spec, rng, auth)));
     await untilAllocated(replica, id);
-    return reply.code(201).send({ ID: id, ...warnings(request) });
+    return reply.code(201).send({ ID: id, ...warnings });
   });
 
   app.post('/services/:id/update', async (request) => {
     const version = queryVersion(request, 'service');
     const body = bodyJson(request);
     const rollback = rollbackOf(request);
+    const { given, ...warnings } = registryAuthOf(request);
+    const registryAuth = askedRegistryAuth(request, given);
     const view = await currentView(context);
     const spec = readSpec(body);
     const { id } = findService(view, pathParameter(request, 'id'));
     refuseUnknownNetworks(view, spec);
     await asClusterRequest(() =>
-      replicaOf(context).submit((now, { nowMs }) => updateService(now, { id, version, spec, rollback }, nowMs)),
+      replicaOf(context).submit((now, { nowMs }) =>
+        updateService(now, { id, version, spec, rollback, ...(registryAuth && { registryAuth }) }, nowMs),
+      ),
     );
     await untilAllocated(replicaOf(context), id);
-    return warnings(request);
+    return warnings;
   });
 
   app.delete('/services/:id', async (request, reply) => {
@@ -140,16 +148,30 @@ function rollbackOf(request: FastifyRequest): boolean {
   throw new ApiaryError('invalid-argument', `unrecognized rollback option ${text}: expected previous`);
 }
 
-/** Base64 of `{}`, which clients send for no credentials at all. */
-const NO_CREDENTIALS = ['', 'e30', 'e30=', 'bnVsbA=='];
+/**
+ * What the client sends for the registry that the image is of.
+ *
+ * @returns `given` is empty when it says that there is nothing to be known by, and undefined when it says nothing
+ */
+function registryAuthOf({ headers }: FastifyRequest): { given?: string; Warnings?: string[] } {
+  const header = headers['x-registry-auth'];
+  if (header === undefined || header === '') return {};
+  const auth = readRegistryAuth(String(header));
+  if (auth === undefined) {
+    return {
+      Warnings: ['X-Registry-Auth is not JSON in base64: nothing was kept of it, and images are pulled without'],
+    };
+  }
+  const isEmpty = Object.entries(auth).every(([key, value]) => key === 'serveraddress' || !value);
+  return { given: isEmpty ? '' : registryAuthHeader(auth) };
+}
 
-function warnings({ headers }: FastifyRequest): { Warnings?: string[] } {
-  const auth = headers['x-registry-auth'];
-  if (auth === undefined || NO_CREDENTIALS.includes(String(auth))) return {};
-  return {
-    Warnings: [
-      'registry credentials were not kept: this version pulls without them, so that nodes need the image already ' +
-        'or a registry that lets everybody pull',
-    ],
-  };
+/** `registryAuthFrom` counts for whoever sends no credentials: those of the spec that is there are kept, or the one before. */
+function askedRegistryAuth(request: FastifyRequest, given: string | undefined): AskedRegistryAuth | undefined {
+  const from = queryText(request, 'registryAuthFrom') ?? '';
+  if (!['', 'spec', 'previous-spec'].includes(from)) {
+    throw new ApiaryError('invalid-argument', `unsupported registryAuthFrom value ${from}: spec or previous-spec`);
+  }
+  if (given !== undefined) return { given };
+  return from === 'previous-spec' ? from : undefined;
 }

@@ -5,10 +5,11 @@ import type { NeededContent } from '../../core/dispatch/needed-contents.js';
 /** Of contents that are under way to an agent at a time: beyond it, the next waits until they have gone. */
 const BATCH_BYTES = 1024 * 1024;
 
-/** The contents of secrets and configs that one session's agent has, and what it is to get or to give up. */
+/** What one session's agent has of what is sealed on its way, and what it is to get or to give up. */
 export class ContentFeed {
   readonly #contentKey: Uint8Array;
-  readonly #sentIds = new Set<string>();
+  /** By id, in base64: what is pulled with changes in its place. */
+  readonly #sent = new Map<string, string>();
   #sealer: ContentSealer | undefined;
 
   /** @param contentKey  as Hello said it */
@@ -25,24 +26,24 @@ export class ContentFeed {
   next(needed: ReadonlyMap<string, NeededContent>): { contents: AssignedContent[]; isAll: boolean } {
     const contents: AssignedContent[] = [];
     let bytes = 0;
-    for (const [id, { record }] of needed) {
-      if (this.#sentIds.has(id)) continue;
+    for (const [id, { data: base64, isTemplate }] of needed) {
+      if (this.#sent.get(id) === base64) continue;
       if (bytes > BATCH_BYTES) return { contents, isAll: false };
       this.#sealer ??= contentSealer(this.#contentKey);
-      const data = Buffer.from(record.spec.Data ?? '', 'base64');
+      const data = Buffer.from(base64, 'base64');
       const sealed = this.#sealer.seal(data, id);
       data.fill(0);
       bytes += sealed.length;
-      contents.push({ contentId: id, sealed, isTemplate: record.spec.Templating !== undefined });
-      this.#sentIds.add(id);
+      contents.push({ contentId: id, sealed, isTemplate });
+      this.#sent.set(id, base64);
     }
     return { contents, isAll: true };
   }
 
   /** Those that were sent and are needed no more; they count as given up. */
   superfluous(needed: ReadonlyMap<string, NeededContent>): string[] {
-    const ids = [...this.#sentIds].filter((id) => !needed.has(id));
-    for (const id of ids) this.#sentIds.delete(id);
+    const ids = [...this.#sent.keys()].filter((id) => !needed.has(id));
+    for (const id of ids) this.#sent.delete(id);
     return ids;
   }
 }

@@ -1,4 +1,5 @@
-import type { TaskStatus } from '@apiary/api/model';
+import { registryAuthHeader } from '@apiary/api/client';
+import type { ServiceSpec, TaskStatus } from '@apiary/api/model';
 import t from 'tap';
 import type { Change } from '../../core/store/change.js';
 import { identityOf, openCluster, TestAgent, until } from './test-cluster.js';
@@ -86,6 +87,47 @@ t.test(
     );
   },
 );
+
+t.test('what an image is pulled with comes sealed, anew when it changes, and goes when it is no more', async (t) => {
+  const { replica, server, rootCa } = await openCluster(t);
+  const auth = (words: string) => registryAuthHeader({ username: 'u', password: words });
+  const spec = (Image: string): ServiceSpec => ({ Name: 's1', TaskTemplate: { ContainerSpec: { Image } } });
+  const put = (change: object): Change => ({
+    type: 'service-spec',
+    id: 's1',
+    spec: spec('x'),
+    previous: 'keep-as-previous',
+    ...change,
+  });
+  replica.apply([
+    { type: 'service-create', id: 's1', spec: spec('x'), registryAuth: auth('first') },
+    task('t1', 's1', 'w1'),
+  ]);
+  const agent = new TestAgent(t, server, identityOf(rootCa, 'w1', 'worker'));
+  agent.hello();
+  const { contents } = (await agent.take('assignments')).value;
+  const id = 'registry-auth s1 1';
+  const opened = (sealed: Uint8Array = Buffer.alloc(0)) => agent.contents.open(sealed, id).toString();
+  t.same(
+    contents.map(({ contentId }) => contentId),
+    [id],
+  );
+  t.same(JSON.parse(opened(contents[0]?.sealed)), { username: 'u', password: 'first' });
+  const { value: first } = await agent.take('assignments');
+  t.notMatch(JSON.stringify([first.specs, first.tasks]), /password|registryAuth/);
+
+  replica.apply([put({ registryAuth: auth('second') })]);
+  const { value: second } = await agent.take('assignments');
+  t.match(second, { tasks: [], specs: [], removedContentIds: [] });
+  t.match(opened(second.contents[0]?.sealed), /second/);
+  replica.apply([put({}), put({ spec: spec('y') })]);
+  t.match(replica.view.spec('s1', 2), { registryAuth: auth('second') }, 'a new version has what the one before had');
+  replica.apply([put({ spec: spec('z'), registryAuth: '' })]);
+  t.notOk(replica.view.spec('s1', 3).registryAuth);
+  t.match(replica.view.spec('s1', 2), { registryAuth: auth('second') }, 'which is kept for who goes back to it');
+  replica.apply([{ type: 'task-desired', id: 't1', desiredState: 'shutdown' }]);
+  t.same((await agent.take('assignments')).value.removedContentIds, [id]);
+});
 
 t.test('large contents go one after the other, and each session is sent them anew', async (t) => {
   const { replica, server, rootCa } = await openCluster(t);

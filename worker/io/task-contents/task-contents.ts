@@ -1,6 +1,6 @@
 import { chmod, mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { ContentOpener } from '@apiary/api/client';
+import { ContentOpener, readRegistryAuth, registryAuthHeader } from '@apiary/api/client';
 import { ApiaryError, messageOf } from '@apiary/std';
 import type { Logger } from 'pino';
 import {
@@ -71,6 +71,14 @@ export class TaskContents {
       );
     });
     return withContents(config, (i) => join(directory, String(i)));
+  }
+
+  /** What an image is pulled with, as the header `X-Registry-Auth` has it. @throws ApiaryError `invalid-argument` */
+  registryAuth({ id, sealed }: { id: string; sealed: Uint8Array }): string {
+    const opened = this.#opener.open(sealed, id);
+    const header = registryAuthHeader(readRegistryAuth(opened.toString('base64')) ?? {});
+    opened.fill(0);
+    return header;
   }
 
   /** The container was looked at: what one that has ended had goes. */
