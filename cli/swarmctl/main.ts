@@ -1,10 +1,15 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setFlagsFromString } from 'node:v8';
 import type { Clock } from '@apiary/std';
 import { type Environment, run } from './app.js';
 import { OWN_SURROUNDINGS } from './surroundings.js';
 
 /** `swarmctl`: composes the command line with the real terminal, clock and daemon. */
+
+// Most commands end before optimised code pays for its making, which on few cores is done at their expense: half of what
+// a large stack file costs. What runs for long is still optimised.
+setFlagsFromString('--interrupt-budget=400000');
 
 const clock: Clock = {
   now: () => Date.now(),

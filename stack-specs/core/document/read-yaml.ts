@@ -84,15 +84,22 @@ function firstDocument(tokens: readonly CST.Token[], length: number): Document.P
 
 /** Looks without recursion, before anything recurses. @returns the offset of the first token that lies too deep */
 function firstTooDeep(tokens: readonly CST.Token[]): number | undefined {
-  const pending = tokens.map((token) => ({ token, depth: 0 }));
-  for (let next = pending.pop(); next !== undefined; next = pending.pop()) {
-    const { token, depth } = next;
+  const pending: CST.Token[] = [...tokens];
+  const depths = tokens.map(() => 0);
+  const push = (token: CST.Token | null | undefined, depth: number): void => {
+    // What holds nothing is as deep as what it lies in: most tokens.
+    if (token === null || token === undefined || (!('items' in token) && depth <= MAX_DEPTH)) return;
+    pending.push(token);
+    depths.push(depth);
+  };
+  for (let token = pending.pop(); token !== undefined; token = pending.pop()) {
+    const depth = depths.pop() ?? 0;
     if (depth > MAX_DEPTH) return token.offset;
-    if (token.type === 'document' && token.value !== undefined) pending.push({ token: token.value, depth });
+    if (token.type === 'document') push(token.value, depth);
     if (!('items' in token)) continue;
     for (const { key, value } of token.items as CST.CollectionItem[]) {
-      if (key !== undefined && key !== null) pending.push({ token: key, depth: depth + 1 });
-      if (value !== undefined) pending.push({ token: value, depth: depth + 1 });
+      push(key, depth + 1);
+      push(value, depth + 1);
     }
   }
   return undefined;

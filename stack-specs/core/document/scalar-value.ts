@@ -39,7 +39,7 @@ export function plainScalarValue(text: string): ScalarValue {
   if (word !== undefined) return word;
   if (!/^[-+.0-9]/.test(text)) return text;
   const digits = text.replaceAll('_', '');
-  if (DECIMAL.test(digits)) return exact(BigInt(digits.replace(/^\+/, '')));
+  if (DECIMAL.test(digits)) return digits.length < 16 ? Number(digits) + 0 : exact(BigInt(digits.replace(/^\+/, '')));
   const [, sign, rest] = PREFIXED.exec(digits) ?? [];
   if (rest !== undefined) {
     const magnitude = BigInt(/^[0-7]/.test(rest) ? `0o${rest}` : `0${rest.toLowerCase()}`);

@@ -1,5 +1,5 @@
 import type { Diagnostics } from '../document/diagnostic.js';
-import { list, type MapEntry, type MapNode, type Node, type Path, withEntries } from '../document/node.js';
+import { list, type MapEntry, type MapNode, type Node, withEntries } from '../document/node.js';
 import { expandTemplate, isFault, type Lookup } from './template.js';
 
 /** The parts of a file in which variables are replaced; what else there is, extensions say for themselves. */
@@ -16,7 +16,7 @@ export function interpolate(root: MapNode, lookup: Lookup, diagnostics: Diagnost
   const walker = new Walker(lookup, diagnostics, unset);
   const entries = new Map<string, MapEntry>();
   for (const [key, entry] of root.entries) {
-    entries.set(key, INTERPOLATED.has(key) ? { ...entry, node: walker.walk(entry.node, [key]) } : entry);
+    entries.set(key, INTERPOLATED.has(key) ? { ...entry, node: walker.walk(entry.node, key) } : entry);
   }
   return withEntries(root, entries);
 }
@@ -24,6 +24,8 @@ export function interpolate(root: MapNode, lookup: Lookup, diagnostics: Diagnost
 class Walker {
   /** An alias is expanded once, wherever it is used. */
   readonly #done = new Map<Node, Node>();
+  /** To the node that is being walked. */
+  readonly #path: (string | number)[] = [];
 
   constructor(
     readonly lookup: Lookup,
@@ -31,35 +33,39 @@ class Walker {
     readonly unset: Set<string>,
   ) {}
 
-  walk(node: Node, path: Path): Node {
+  /** @param step  the last of the path to the node */
+  walk(node: Node, step: string | number): Node {
+    if (node.kind === 'scalar' && !(typeof node.value === 'string' && node.value.includes('$'))) return node;
     const known = this.#done.get(node);
     if (known !== undefined) return known;
-    const made = this.#make(node, path);
+    this.#path.push(step);
+    const made = this.#make(node);
+    this.#path.pop();
     this.#done.set(node, made);
     return made;
   }
 
-  #make(node: Node, path: Path): Node {
-    if (node.kind === 'scalar') return this.#scalar(node, path);
+  #make(node: Node): Node {
+    if (node.kind === 'scalar') return this.#scalar(node);
     if (node.kind === 'list') {
-      const items = node.items.map((item, i) => this.walk(item, [...path, i]));
+      const items = node.items.map((item, i) => this.walk(item, i));
       return items.every((item, i) => item === node.items[i]) ? node : { ...node, ...list(items, node.place) };
     }
-    let changed = false;
-    const entries = new Map<string, MapEntry>();
+    let entries: Map<string, MapEntry> | undefined;
     for (const [key, entry] of node.entries) {
-      const made = this.walk(entry.node, [...path, key]);
-      changed ||= made !== entry.node;
-      entries.set(key, made === entry.node ? entry : { ...entry, node: made });
+      const made = this.walk(entry.node, key);
+      if (made === entry.node) continue;
+      entries ??= new Map(node.entries);
+      entries.set(key, { ...entry, node: made });
     }
-    return changed ? withEntries(node, entries) : node;
+    return entries === undefined ? node : withEntries(node, entries);
   }
 
-  #scalar(node: Node & { kind: 'scalar' }, path: Path): Node {
-    if (typeof node.value !== 'string' || !node.value.includes('$')) return node;
+  #scalar(node: Node & { kind: 'scalar' }): Node {
+    if (typeof node.value !== 'string') return node;
     const result = expandTemplate(node.value, this.lookup);
     if (isFault(result)) {
-      this.diagnostics.error(result.message, path, node.place);
+      this.diagnostics.error(result.message, [...this.#path], node.place);
       return node;
     }
     for (const name of result.unset) this.unset.add(name);

@@ -284,11 +284,16 @@ function stripped(node: Node): Node {
   if (node.kind === 'scalar') return node.mergeTag === undefined ? node : ({ ...node, mergeTag: undefined } as Node);
   if (node.kind === 'list') {
     const items = node.items.filter(({ mergeTag }) => mergeTag !== 'reset').map(stripped);
-    return list(items, node.place);
+    const isSame = items.length === node.items.length && items.every((item, i) => item === node.items[i]);
+    return isSame && node.mergeTag === undefined ? node : list(items, node.place);
   }
-  const entries = new Map<string, MapEntry>();
+  let entries: Map<string, MapEntry> | undefined;
   for (const [key, entry] of node.entries) {
-    if (entry.node.mergeTag !== 'reset') entries.set(key, { ...entry, node: stripped(entry.node) });
+    const made = entry.node.mergeTag === 'reset' ? undefined : stripped(entry.node);
+    if (made === entry.node) continue;
+    entries ??= new Map(node.entries);
+    if (made === undefined) entries.delete(key);
+    else entries.set(key, { ...entry, node: made });
   }
-  return map(entries, node.place);
+  return entries === undefined && node.mergeTag === undefined ? node : map(entries ?? node.entries, node.place);
 }

@@ -117,14 +117,14 @@ class Validator {
     for (const key of schema.required ?? []) {
       if (!node.entries.has(key)) report(`"${key}" is missing`, path, node.place);
     }
-    let changed = false;
-    const entries = new Map<string, MapEntry>();
+    let entries: Map<string, MapEntry> | undefined;
     for (const [key, entry] of node.entries) {
       const made = this.#checkEntry(key, entry, schema, path, report);
-      changed ||= made !== entry.node;
-      entries.set(key, made === entry.node ? entry : { ...entry, node: made });
+      if (made === entry.node) continue;
+      entries ??= new Map(node.entries);
+      entries.set(key, { ...entry, node: made });
     }
-    return changed ? withEntries(node, entries) : node;
+    return entries === undefined ? node : withEntries(node, entries);
   }
 
   #checkEntry(key: string, { keyPlace, node }: MapEntry, schema: JsonSchema, path: Path, report: Report): Node {
