@@ -3,6 +3,9 @@ import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
 
+// Two programs for each of some hundred files.
+t.setTimeout(280_000);
+
 /** Compares `swarmctl stack config` and `stack deploy` with what Docker's command line prints and sends. */
 
 const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
