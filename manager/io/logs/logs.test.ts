@@ -1,7 +1,11 @@
+import { once } from 'node:events';
+import * as http from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { fromRpcError } from '@apiary/api/client';
 import { type LogBatch, type LogLine, type LogRequest, LogsClient } from '@apiary/api/rpc';
 import { SeededRng } from '@apiary/std';
 import t, { type Test } from 'tap';
+import { writeLogs } from '../http/log-stream.js';
 import { CHANNEL, credentialsOf, identityOf, openCluster, serviceWithTasks, TestAgent } from '../rpc/test-cluster.js';
 import { ClusterLogs, LogBroker } from './index.js';
 
@@ -53,6 +57,28 @@ class Agent {
     const stream = this.#client.publish(() => {});
     stream.write({ queryId, lines, problems: [], isLast: false });
     return () => stream.cancel();
+  }
+
+  /** Publishes so many batches of 64 KiB, each once there is room for it. */
+  flood(queryId: string, taskId: string, batches: number) {
+    const state = { sent: 0, isOver: false };
+    const over = new Promise<string>((resolve) => {
+      const stream = this.#client.publish((error) => {
+        state.isOver = true;
+        resolve(error === null ? 'ok' : fromRpcError(error).code);
+      });
+      const go = () => {
+        while (state.sent < batches) {
+          state.sent++;
+          const one = { ...line(taskId, 1), data: Buffer.alloc(64 * 1024, 'x') };
+          if (!stream.write({ queryId, lines: [one], problems: [], isLast: state.sent === batches })) return;
+        }
+        stream.end();
+      };
+      stream.on('drain', go);
+      go();
+    });
+    return { state, over };
   }
 
   /** @returns the code with which the stream ends */
@@ -169,6 +195,32 @@ t.test('who follows hears of new tasks, and the agent that it is over when nobod
   t.equal((await first.session.take('logCancel')).value.queryId, asked.queryId);
   t.equal((await first.session.take('logCancel')).value.queryId, again.queryId);
   t.same(await read, { lines: ['b 1 w1'], problems: [] });
+});
+
+t.test('a client that does not read holds the agent back, and hears all of it once it does', async (t) => {
+  const { replica, logs, agent } = await open(t);
+  serviceWithTasks(replica, ['a', 'w1']);
+  const first = await agent('w1');
+  const format = { isTty: true, withTimestamps: false, withDetails: false, serviceIdOf: () => 's1' };
+  const server = http.createServer((_, response) => {
+    void writeLogs(response, logs.read(OF_SERVICE, never), format).finally(() => response.end());
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  t.teardown(() => server.close());
+  const answered = once(http.get({ port: (server.address() as AddressInfo).port, agent: false }), 'response');
+  const batches = 1024;
+  const { state, over } = first.flood((await first.asked()).queryId, 'a', batches);
+  const [response]: http.IncomingMessage[] = await answered;
+  // Nothing moves any more when it has not in so many turns of the loop that all of it goes through.
+  for (let idle = 0, before = 0; idle < 2_000 && !state.isOver; before = state.sent) {
+    await new Promise((resolve) => setImmediate(resolve));
+    idle = state.sent === before ? idle + 1 : 0;
+  }
+  t.ok(state.sent < batches / 4, `${state.sent} of ${batches} batches have left the agent`);
+  let bytes = 0;
+  for await (const chunk of response ?? []) bytes += chunk.length;
+  t.equal(bytes, batches * 64 * 1024);
+  t.equal(await over, 'ok');
 });
 
 t.test('only a manager reads from a manager, and only the one that leads answers', async (t) => {
