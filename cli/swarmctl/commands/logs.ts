@@ -1,12 +1,13 @@
 import { StringDecoder } from 'node:string_decoder';
 import { ApiError } from '@apiary/api/client';
-import type { Task } from '@apiary/api/model';
+import type { Service, Task } from '@apiary/api/model';
 import { ApiaryError } from '@apiary/std';
 import { boolFlag, type ParsedFlags, textFlag } from '../command-line/index.js';
 import { ofStack } from '../stack/of-stack.js';
 import { CommandError, type CommandModule, type Context } from './context.js';
 import { demultiplexed, SYSTEM_ERROR } from './log-frames.js';
 import { LogPrefixes, type LogStyle, prettyLine } from './log-line.js';
+import { inOrderOfTime, type LogLine } from './log-order.js';
 import { noTrunc } from './options.js';
 import { sinceOf } from './since.js';
 
@@ -29,10 +30,7 @@ export const serviceLogs: CommandModule = {
   run: async (context, given, [name = '']) => {
     const service = await found(context.client.service(name));
     if (service === undefined) return ofTask(context, given, name, 'no such task or service');
-    const replicas = service.Spec.Mode?.Replicated?.Replicas;
-    const isTty = service.Spec.TaskTemplate?.ContainerSpec?.TTY === true;
-    const width = replicas === undefined ? 1 : digits(replicas);
-    await writeLogs(context, given, { isTty, width, open: (query) => context.client.serviceLogs(name, query) });
+    await writeLogs(context, given, sourceOf(context, name, service));
   },
 };
 
@@ -41,15 +39,28 @@ export const taskLogs: CommandModule = {
   run: (context, given, [name = '']) => ofTask(context, given, name, 'no such task'),
 };
 
-/** Of all services at once, each line as it comes; of many services in no order but that of each. */
+/** Of all services at once: in the order of their times, or each line as it comes when more are waited for. */
 export const stackLogs: CommandModule = {
   flags,
   run: async (context, given, [stack = '']) => {
     const services = await context.client.services(ofStack(stack));
     if (services.length === 0) throw new CommandError(`nothing found in stack: ${stack}`);
-    await Promise.all(services.map(({ Spec, ID }) => serviceLogs.run(context, given, [Spec.Name ?? ID])));
+    const sources = services.map((service) => sourceOf(context, service.Spec.Name ?? service.ID, service));
+    if (given.get(follow) === true) {
+      await Promise.all(sources.map((source) => writeLogs(context, given, source)));
+      return;
+    }
+    const lines = sources.map((source) => linesOf(context, given, source, { isTimed: true }));
+    for await (const { to, text } of inOrderOfTime(lines)) context.terminal[to](text);
   },
 };
+
+function sourceOf({ client }: Context, name: string, { Spec }: Service): LogSource {
+  const replicas = Spec.Mode?.Replicated?.Replicas;
+  const isTty = Spec.TaskTemplate?.ContainerSpec?.TTY === true;
+  const width = replicas === undefined ? 1 : digits(replicas);
+  return { isTty, width, open: (query) => client.serviceLogs(name, query) };
+}
 
 async function ofTask(context: Context, given: ParsedFlags, name: string, missing: string): Promise<void> {
   const task = await found(context.client.task(name));
@@ -78,9 +89,19 @@ interface LogSource {
 }
 
 async function writeLogs(context: Context, given: ParsedFlags, source: LogSource): Promise<void> {
+  for await (const { to, text } of linesOf(context, given, source, { isTimed: false })) context.terminal[to](text);
+}
+
+/** The lines of a source as they are shown, with their times if they are to have them. */
+async function* linesOf(
+  context: Context,
+  given: ParsedFlags,
+  source: LogSource,
+  { isTimed }: { isTimed: boolean },
+): AsyncGenerator<LogLine, void, void> {
   const isRaw = given.get(raw) === true;
   if (source.isTty && !isRaw) throw new CommandError('tty service logs only supported with --raw');
-  const { terminal, client, clock } = context;
+  const { client, clock } = context;
   const style: LogStyle = {
     withTimestamps: given.get(timestamps) === true,
     withDetails: given.get(details) === true,
@@ -91,7 +112,7 @@ async function writeLogs(context: Context, given: ParsedFlags, source: LogSource
     kept: '1',
     tail: given.get(tail) ?? 'all',
     ...(given.changed(since) && { since: sinceOf(given.get(since) ?? '', clock.now()) }),
-    ...(style.withTimestamps && { timestamps: '1' }),
+    ...((style.withTimestamps || (isTimed && !source.isTty)) && { timestamps: '1' }),
     ...((style.withDetails || !isRaw) && { details: '1' }),
     ...(given.get(follow) === true && { follow: '1' }),
   });
@@ -104,13 +125,15 @@ async function writeLogs(context: Context, given: ParsedFlags, source: LogSource
   // A character may be cut where a long line is.
   const decoders = { out: new StringDecoder('utf8'), err: new StringDecoder('utf8') };
   try {
-    if (source.isTty) for await (const chunk of answer) terminal.out(decoders.out.write(chunk));
+    if (source.isTty) for await (const chunk of answer) yield { to: 'out', text: decoders.out.write(chunk), time: '' };
     else {
       for await (const { stream, bytes } of demultiplexed(answer)) {
         if (stream === SYSTEM_ERROR) throw new CommandError(`error from daemon in stream: ${bytes.toString()}`);
         const to = stream === 2 ? 'err' : 'out';
-        const text = decoders[to].write(bytes);
-        terminal[to](isRaw ? text : await prettyLine(text, style, prefixes));
+        const said = decoders[to].write(bytes);
+        const time = isTimed ? said.slice(0, said.indexOf(' ') + 1) : '';
+        const line = style.withTimestamps ? said : said.slice(time.length);
+        yield { to, text: isRaw ? line : await prettyLine(line, style, prefixes), time };
       }
     }
   } catch (error) {
