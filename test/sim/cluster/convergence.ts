@@ -1,5 +1,5 @@
 import { isTerminal, rankOf } from '@apiary/api/model';
-import type { ServiceRecord, TaskRecord, View } from '@apiary/manager/core';
+import type { NodeRecord, ServiceRecord, TaskRecord, View } from '@apiary/manager/core';
 import type { SimulatedCluster } from './simulated-cluster.js';
 
 /** What is not yet as it was asked for, in words; undefined once all of it is. */
@@ -33,9 +33,9 @@ function lackOfService(view: View, service: ServiceRecord): string | undefined {
   if (update?.state === 'updating' || update?.state === 'rollback_started') return 'its update does not end';
   const live = view.tasksOfService(service.id).filter(isLive);
   const running = live.filter(({ status, desiredState }) => status.state === 'running' && desiredState === 'running');
-  const replicas = spec.Mode?.Replicated?.Replicas ?? view.nodes().length;
+  const replicas = spec.Mode?.Replicated?.Replicas ?? nodesOf(view).length;
   const hasHostPorts = (spec.EndpointSpec?.Ports ?? []).length > 0;
-  const wanted = hasHostPorts ? Math.min(replicas, view.nodes().length) : replicas;
+  const wanted = hasHostPorts ? Math.min(replicas, nodesOf(view).length) : replicas;
   if (running.length !== wanted) return `${running.length} of ${wanted} run`;
   if (live.length !== replicas) return `${live.length} of ${replicas} are meant to run`;
   const image = spec.TaskTemplate.ContainerSpec?.Image;
@@ -46,13 +46,18 @@ function lackOfService(view: View, service: ServiceRecord): string | undefined {
   return stale && `task ${stale.id} is of an old version`;
 }
 
+/** One whose agent was never heard of runs nothing: a join that was cut short made it, and it goes by itself in time. */
+function nodesOf(view: View): NodeRecord[] {
+  return view.nodes().filter(({ description }) => description !== undefined);
+}
+
 function lackOfJob(view: View, { id, spec, job }: ServiceRecord): string | undefined {
   const tasks = view.tasksOfService(id).filter(({ jobIteration }) => jobIteration === job?.iteration);
   const done = tasks.filter(({ status }) => status.state === 'complete');
   const isReplicated = spec.Mode?.ReplicatedJob !== undefined;
   const places = new Set(done.map(({ slot, nodeId }) => (isReplicated ? slot : nodeId)));
   const { TotalCompletions, MaxConcurrent = 1 } = spec.Mode?.ReplicatedJob ?? {};
-  const wanted = isReplicated ? (TotalCompletions ?? MaxConcurrent) : view.nodes().length;
+  const wanted = isReplicated ? (TotalCompletions ?? MaxConcurrent) : nodesOf(view).length;
   return places.size === wanted ? undefined : `${places.size} of ${wanted} are done`;
 }
 
