@@ -3,7 +3,7 @@ import { setFlagsFromString } from 'node:v8';
 import { convertProject, loadProject } from '@apiary/stack-specs/io';
 
 // As swarmctl does.
-setFlagsFromString('--interrupt-budget=400000');
+if (process.versions.v8.startsWith('11.')) setFlagsFromString('--interrupt-budget=400000');
 
 const [path = '', times = '1'] = process.argv.slice(2);
 for (let i = 0; i < Number(times); i++) {

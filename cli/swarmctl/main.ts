@@ -8,8 +8,8 @@ import { OWN_SURROUNDINGS } from './surroundings.js';
 /** `swarmctl`: composes the command line with the real terminal, clock and daemon. */
 
 // Most commands end before optimised code pays for its making, which on few cores is done at their expense: half of what
-// a large stack file costs. What runs for long is still optimised.
-setFlagsFromString('--interrupt-budget=400000');
+// a large stack file costs. What runs for long is still optimised. Later versions of V8 do not know the flag, and say so.
+if (process.versions.v8.startsWith('11.')) setFlagsFromString('--interrupt-budget=400000');
 
 const clock: Clock = {
   now: () => Date.now(),
