@@ -63,4 +63,48 @@ t.test('every flag reaches the container as Docker Swarm hands it on', { skip: s
   t.same(own.Config.Env.slice(0, 2), ['A=1', 'N=h1']);
   const named = (value: object) => JSON.parse(JSON.stringify(value).replaceAll('N=h2', 'N=h1'));
   t.same(named(own), named(other));
+
+  await t.test('and an update ends in the states and words of Docker Swarm', async (t) => {
+    const scenarios = [
+      { name: 'good', flags: [], change: ['--env-add', 'A=1'] },
+      { name: 'paused', flags: [], change: ['--args', 'false'] },
+      { name: 'goes-on', flags: ['--update-failure-action', 'continue'], change: ['--args', 'false'] },
+      { name: 'back', flags: ['--update-failure-action', 'rollback'], change: ['--args', 'false'] },
+      // A task that never runs.
+      { name: 'no-image', flags: ['--update-failure-action', 'rollback'], change: ['--image', 'nowhere:1'] },
+      {
+        name: 'no-volume',
+        flags: ['--update-failure-action', 'rollback', '--update-order', 'start-first'],
+        change: ['--mount-add', 'type=volume,src=v,dst=/v'],
+      },
+    ];
+    const always = ['--replicas', '2', '--restart-delay', '1s', '--update-monitor', '1s', '--rollback-monitor', '1s'];
+    const endOf = async (host: Host, socket: string, { name, flags, change }: (typeof scenarios)[number]) => {
+      const must = async (...args: string[]) => {
+        const { code, stdout, stderr } = await docker(host, socket, 'service', ...args);
+        if (code !== 0) throw new Error(`${args.join(' ')}: ${stderr}`);
+        return stdout;
+      };
+      const quiet = ['--detach', '--no-resolve-image'];
+      await must('create', ...quiet, '--name', name, ...always, ...flags, 'busybox:test', 'sleep', '1d');
+      const states = ['ps', '--filter', 'desired-state=running', '--format', '{{.CurrentState}}', name];
+      await until(`${name} to run`, async () => (await must(...states)).match(/Running/g)?.length === 2);
+      await must('update', ...quiet, ...change, name);
+      const update = await until(
+        `the update of ${name} to end`,
+        async () => {
+          const [{ UpdateStatus: status }] = JSON.parse(await must('inspect', name));
+          return status && !['updating', 'rollback_started'].includes(status.State) && status;
+        },
+        { timeoutMs: 60_000 },
+      );
+      await must('rm', name);
+      const { State: state, Message: message } = update;
+      return `${name} ${state}: ${message.replace(/task [a-z0-9]{25}/, 'task T')}`;
+    };
+    const endsOf = (host: Host, socket: string) => Promise.all(scenarios.map((each) => endOf(host, socket, each)));
+    const [ends, otherEnds] = await Promise.all([endsOf(ours, ours.swarmdSocket), endsOf(theirs, theirs.engineSocket)]);
+    t.same(ends, otherEnds);
+    t.match(ends.slice(3), [/rollback_completed/, /rollback_completed/, /rollback_completed/]);
+  });
 });

@@ -137,6 +137,21 @@ t.test('a rollback that fails is paused, never rolled back', async (t) => {
   t.match(cluster.service('web').update?.message, /^rollback paused due to failure/);
 });
 
+t.test('a rollback to what could never run either is paused, whether or not its tasks are restarted', async (t) => {
+  for (const Condition of ['any', 'none'] as const) {
+    const cluster = running(1, {
+      UpdateConfig: { FailureAction: 'rollback', Parallelism: 1 },
+      TaskTemplate: { ContainerSpec: { Image: 'missing' }, RestartPolicy: { Condition } },
+    });
+    cluster.setImage('web', 'bad');
+    cluster.run(60_000);
+    t.match(cluster.service('web').update, {
+      state: 'rollback_paused',
+      message: /^update paused due to failure or early termination of task /,
+    });
+  }
+});
+
 t.test('an update supersedes the one under way', async (t) => {
   for (const order of ['stop-first', 'start-first']) {
     const cluster = running(4, { UpdateConfig: { Order: order, Parallelism: 1 } });
