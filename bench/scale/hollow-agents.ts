@@ -1,6 +1,7 @@
 import type { NodeIdentity } from '@apiary/worker/io';
 import { EndpointWatch } from './endpoint-watch.js';
 import { HollowAgent } from './hollow-agent.js';
+import { Turns } from './hollow-identity.js';
 
 export interface AgentsSettings {
   manager: string;
@@ -24,6 +25,7 @@ export function runHollowAgents(): void {
   process.once('message', ({ manager, identities }: AgentsSettings) => {
     const waiting = [...identities];
     const welcome = new Set<string>();
+    const turns = new Turns();
     let sessions = 0;
     const endpoints = new EndpointWatch();
     const say = (answer: AgentsAnswer) => process.send?.(answer);
@@ -34,7 +36,7 @@ export function runHollowAgents(): void {
     const openNext = (): void => {
       const identity = waiting.pop();
       if (identity === undefined) return;
-      new HollowAgent(manager, identity, {
+      new HollowAgent(manager, identity, turns, {
         onWelcome: () => {
           sessions++;
           if (welcome.has(identity.nodeId)) return;

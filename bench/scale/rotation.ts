@@ -20,8 +20,10 @@ export async function benchRotation(options: { nodes: number; tasks: number; run
     seconds.push(rotated.seconds);
     lostTasks += rotated.lostTasks;
     lostNodes += rotated.lostNodes;
-    lostSessions += (await cluster.sessions()) - before;
-    process.stderr.write(`run ${run + 1} of ${runs}: ${rotated.seconds.toFixed(2)} s\n`);
+    const ended = (await cluster.sessions()) - before;
+    lostSessions += ended;
+    const lost = `${rotated.lostTasks} tasks, ${rotated.lostNodes} nodes, ${ended} sessions lost`;
+    process.stderr.write(`run ${run + 1} of ${runs}: ${rotated.seconds.toFixed(2)} s, ${lost}\n`);
   }
   await cluster.close();
   process.stdout.write(
