@@ -8,9 +8,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { createClient } from '@apiary/api/client';
-import { ApiaryError, VirtualClock } from '@apiary/std';
+import { ApiaryError, SeededRng, VirtualClock } from '@apiary/std';
 import t, { type Test } from 'tap';
+import { createNetwork } from '../../core/requests/index.js';
 import type { LocalNode } from '../ports.js';
+import { ListReplica } from '../rpc/list-replica.js';
 import { createHttpApi } from './index.js';
 
 const node: LocalNode = {
@@ -36,9 +38,9 @@ const node: LocalNode = {
 };
 
 /** Our API before an engine, on a socket of its own. */
-async function serve(t: Test, directory: string, engineSocketPath: string): Promise<string> {
+async function serve(t: Test, directory: string, engineSocketPath: string, of = node): Promise<string> {
   const logger = { info: () => {}, error: () => {} };
-  const api = await createHttpApi({ node, clock: new VirtualClock(), engineSocketPath, logger, version: '0.1.0' });
+  const api = await createHttpApi({ node: of, clock: new VirtualClock(), engineSocketPath, logger, version: '0.1.0' });
   const socketPath = join(directory, 'swarmd.sock');
   await api.listen({ socketPath });
   t.teardown(() => api.close());
@@ -259,5 +261,36 @@ t.test('without an engine, what is its own is refused, upgraded or not', async (
   await t.rejects(
     client.request('POST', '/containers/x/attach', { headers: { upgrade: 'tcp', connection: 'Upgrade' } }),
     refused,
+  );
+});
+
+t.test("containers are the engine's, but for those on a network of the cluster", async (t) => {
+  const directory = await temporaryDirectory(t);
+  const bodies: string[] = [];
+  const engine = http.createServer(async (request, response) => {
+    let body = '';
+    for await (const part of request) body += part;
+    if (request.method === 'POST') bodies.push(body);
+    response.writeHead(request.url?.includes('/networks/') ? 404 : 200, { 'api-version': '1.41' }).end('{}');
+  });
+  const engineSocketPath = join(directory, 'engine.sock');
+  engine.listen(engineSocketPath);
+  t.teardown(() => engine.close());
+  const replica = new ListReplica(new VirtualClock());
+  const spec = { Name: 'front', Driver: 'overlay', Attachable: true };
+  const id = await replica.submit((view) => createNetwork(view, spec, new SeededRng(1)));
+  const status = () => ({ ...node.status(), state: 'active' as const, controlAvailable: true });
+  const manager: LocalNode = { ...node, status, replica: () => replica };
+  const client = createClient(`unix://${await serve(t, directory, engineSocketPath, manager)}`);
+  const create = (body: unknown) => client.request('POST', '/v1.41/containers/create', { body });
+  const refused = { status: 501, message: /network front is of the cluster/ };
+  await t.rejects(create({ HostConfig: { NetworkMode: 'front' } }), refused);
+  await t.rejects(create({ NetworkingConfig: { EndpointsConfig: { [id]: {} } } }), refused);
+  t.same(bodies, []);
+  const passed = [{ HostConfig: { NetworkMode: 'bridge' } }, { HostConfig: null }, [null]];
+  for (const body of passed) await create(body);
+  t.same(
+    bodies.map((body) => JSON.parse(body)),
+    passed,
   );
 });

@@ -12,6 +12,7 @@ import { clientCertificateRoutes } from './client-certificate-routes.js';
 import { ClientDoor } from './client-door.js';
 import { ClientGuard } from './client-guard.js';
 import { acceptConnection, forwardUpgrade, HEAD_TIMEOUT_MS } from './connection-front.js';
+import { containerRoutes, isLookedAt } from './container-routes.js';
 import { contentRoutes } from './content-routes.js';
 import { type ApiContext, currentView, type Logger, replicaOf } from './context.js';
 import { EngineEndpoint } from './engine-endpoint.js';
@@ -107,7 +108,7 @@ export async function createHttpApi(options: HttpApiOptions): Promise<HttpApi> {
     audit?.follow(request, response, guard.asker(request));
     const refusal = refusalOf(() => guard.check(request, isEngines));
     if (refusal !== undefined) return sendRefusal(response, refusal);
-    if (isEngines) return engine.forward(request, response);
+    if (isEngines && !isLookedAt(request)) return engine.forward(request, response);
     answering.add(response);
     endWithoutBody(request, patience.bodyMs);
     app.routing(request, response);
@@ -300,6 +301,7 @@ function routesOf(
   logKeyRoutes(app, context);
   contentRoutes(app, context);
   networkRoutes(app, context);
+  containerRoutes(app, context);
   return app;
 }
 
