@@ -76,6 +76,14 @@ export const SERVICE: CommandGroup = {
       load: async () => (await services()).remove,
     },
     {
+      name: 'rollback',
+      use: '[OPTIONS] SERVICE',
+      short: "Revert changes to a service's configuration",
+      examples: ['swarmctl service rollback web'],
+      args: ONE,
+      load: async () => (await changes()).rollBack,
+    },
+    {
       name: 'scale',
       use: 'SERVICE=REPLICAS [SERVICE=REPLICAS...]',
       short: 'Scale one or multiple replicated services',

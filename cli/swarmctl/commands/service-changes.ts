@@ -57,6 +57,18 @@ export const update: CommandModule = {
   },
 };
 
+/** `update --rollback` under a name of its own, as Docker has it. */
+export const rollBack: CommandModule = {
+  flags: [detach, quietProgress, timeout],
+  run: async (context, flags, [name = '']) => {
+    const { ID: id, Version: version, Spec: spec } = await context.client.service(name);
+    const { Warnings: warnings } = await context.client.updateService(id, version.Index, spec, { rollback: true });
+    writeWarnings(context, warnings ?? []);
+    context.terminal.out(`${name}\n`);
+    if (flags.get(detach) !== true) await wait(context, name, { ...patienceOf(flags), rollbackAsked: true });
+  },
+};
+
 export const scale: CommandModule = {
   flags: [detach, timeout],
   run: async (context, flags, args) => {
