@@ -453,7 +453,6 @@ async function main(): Promise<void> {
       'service update --rollback --force web',
       'service rollback',
       'service rollback nope',
-      'service rollback -d agent9',
       'service foo',
       'node inspect nope',
       'node ps nope',

@@ -325,6 +325,13 @@ t.test('failures are told in the words of who failed', async (t) => {
   t.equal(ctl.stderr, '--log-opt needs --log-driver\n', 'what docker drops without a word is refused');
 });
 
+t.test('a rollback asks for the spec before, whatever stands', async (t) => {
+  const ctl = await session(t, () => undefined);
+  t.equal(await ctl.run('service rollback -d agent9'), 0);
+  t.match(ctl.requests.at(-1), { method: 'POST', query: { rollback: 'previous', version: '21' } });
+  t.equal(ctl.stdout, 'agent9\n');
+});
+
 t.test('what is not supported is an unknown flag', async (t) => {
   const ctl = await session(t, () => undefined);
   for (const flag of ['--wait-registry-auth', '--health-nonsense']) {
