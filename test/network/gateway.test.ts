@@ -67,20 +67,25 @@ t.test('the gateway network', { skip: skipWithoutHosts }, async (t) => {
 
   /** Something on a host that says, to whoever connects, from where; and goes on saying it. */
   async function listener(t: Test, host: Host, port: number): Promise<void> {
-    const script = `require('net').createServer({ allowHalfOpen: true }, (socket) => {
+    // The port may be held for a moment yet for the task that had it.
+    const script = `const server = require('net').createServer({ allowHalfOpen: true }, (socket) => {
       const say = () => socket.write(socket.remoteAddress + '\\n');
       say();
       const timer = setInterval(say, 50);
       socket.on('error', () => {}).on('close', () => clearInterval(timer));
-    }).listen(${port}, '0.0.0.0')`;
+    });
+    const listen = () => server.listen(${port}, '0.0.0.0');
+    server.on('error', () => setTimeout(listen, 50));
+    listen()`;
     const server = await host.spawn(process.execPath, ['-e', script], `${host.directory}/listener.log`);
     t.teardown(async () => {
       server.kill('SIGKILL');
       await server.exited;
     });
-    await until(`port ${port} of ${host.name}`, () =>
-      on(host, `busybox nc -w1 127.0.0.1 ${port} </dev/null | head -n1`),
-    );
+    await until(`port ${port} of ${host.name}`, async () => {
+      const said = await on(host, `busybox nc -w1 127.0.0.1 ${port} </dev/null | head -n1`);
+      return said !== '';
+    });
   }
 
   await t.test('is there when the task’s process starts, with names as Docker has them', async (t) => {
@@ -213,7 +218,7 @@ t.test('the gateway network', { skip: skipWithoutHosts }, async (t) => {
     t.not(addressOf(container as PlacedContainer), '');
     const asks = (host: Host, address: string, port = 8080) =>
       on(host, `curl -sm5 http://${address}:${port}/cgi-bin/who`);
-    await until('an answer', () => asks(entry, entry.address).catch(() => ''));
+    await until('an answer', () => asks(entry, entry.address).catch(() => undefined));
     t.equal(await asks(other, entry.address), other.address, 'from another host');
     t.equal(await asks(entry, entry.address), entry.address, 'from the host itself');
     t.match(await asks(entry, '127.0.0.1'), /^10\.224\.\d+\.1$/, 'by localhost');
@@ -229,7 +234,7 @@ t.test('the gateway network', { skip: skipWithoutHosts }, async (t) => {
     await cluster.nodeIs(1, 'ready');
     t.equal(await asks(other, entry.address), other.address, 'and when it is back');
     await on(entry, 'nft flush chain inet apiary tcp_8080');
-    await until('the port to be back', () => asks(other, entry.address).catch(() => ''));
+    await until('the port to be back', () => asks(other, entry.address).catch(() => undefined));
 
     await cluster.remove('web');
     await listener(t, entry, 8080);

@@ -95,7 +95,7 @@ t.test('published ports and VIPs', { skip: skipWithoutHosts }, async (t) => {
     const tasks = await run(t, 'web', { replicas: 2, ports: [tcp(8080)] });
     const names = new Set(tasks.map(nameOf));
     for (const host of hosts) {
-      await until(`an answer by ${host.name}`, () => request(host, 8080).catch(() => ''));
+      await until(`an answer by ${host.name}`, () => request(host, 8080).catch(() => undefined));
       const expected = [...names].map((name) => `${name} ${outside}`).sort();
       await until(`both to answer by ${host.name}`, async () => {
         const answers = await Promise.all(Array.from({ length: 6 }, () => request(host, 8080)));
@@ -154,7 +154,7 @@ t.test('published ports and VIPs', { skip: skipWithoutHosts }, async (t) => {
 
   await t.test('no request is lost while a service is updated', async (t) => {
     await run(t, 'web', { replicas: 3, ports: [tcp(8080)] });
-    for (const host of hosts) await until('an answer', () => request(host, 8080).catch(() => ''));
+    for (const host of hosts) await until('an answer', () => request(host, 8080).catch(() => undefined));
     const failures: string[] = [];
     let [answered, isOver] = [0, false];
     const clients = hosts.map(async (host) => {
