@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { createNetworkNamespace, deleteNetworkNamespace } from '@apiary/agent-native';
 import t, { type Test } from 'tap';
@@ -32,8 +32,17 @@ function sh(command: string): string {
   return stdout.trim();
 }
 
+/** What a run that was killed has left behind. */
+async function sweep(): Promise<void> {
+  for (const name of readdirSync('/run/netns')) {
+    const [, pid] = /^apiary-ingress-(\d+)-/.exec(name) ?? [];
+    if (pid !== undefined && !existsSync(`/proc/${pid}`)) await deleteNetworkNamespace(`/run/netns/${name}`);
+  }
+}
+
 async function namespaceOf(t: Test, label: string): Promise<string> {
   mkdirSync('/run/netns', { recursive: true });
+  await sweep();
   const path = `/run/netns/apiary-ingress-${process.pid}-${label}`;
   await createNetworkNamespace(path);
   t.teardown(() => deleteNetworkNamespace(path).catch(() => {}));
