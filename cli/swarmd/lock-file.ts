@@ -1,8 +1,9 @@
 import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from 'node:crypto';
-import { open, readFile, rename, rm } from 'node:fs/promises';
+import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { checkUnlockKey } from '@apiary/api/model';
 import { ApiaryError, messageOf, type Sealing, systemCodeOf } from '@apiary/std';
+import { replaceFile, syncDirectory } from './durable-file.js';
 
 /**
  * What makes a locked manager: a file with a random key, sealed by the cluster's unlock key. The random key seals what a
@@ -70,22 +71,13 @@ export class Lock {
   /** From when this resolves, the node is locked at its next start, and opened by `unlockKey` alone. */
   async write(dataRoot: string, unlockKey: string): Promise<void> {
     const sealed = Buffer.from(sealingBy(unlockKey).seal(this.#key)).toString('base64');
-    const path = join(dataRoot, NAME);
-    const file = await open(`${path}.new`, 'w', 0o600);
-    try {
-      await file.writeFile(`${JSON.stringify({ version: VERSION, sealed })}\n`);
-      await file.sync();
-    } finally {
-      await file.close();
-    }
-    await rename(`${path}.new`, path);
-    await syncFolder(dataRoot);
+    await replaceFile(join(dataRoot, NAME), `${JSON.stringify({ version: VERSION, sealed })}\n`);
   }
 }
 
 export async function removeLock(dataRoot: string): Promise<void> {
   await rm(join(dataRoot, NAME), { force: true });
-  await syncFolder(dataRoot);
+  await syncDirectory(dataRoot);
 }
 
 function sealingBy(unlockKey: string): Sealing {
@@ -119,13 +111,4 @@ function isLockFile(value: unknown): value is { version: number; sealed: string 
     Reflect.get(value, 'version') === VERSION &&
     typeof Reflect.get(value, 'sealed') === 'string'
   );
-}
-
-async function syncFolder(path: string): Promise<void> {
-  const folder = await open(path);
-  try {
-    await folder.sync();
-  } finally {
-    await folder.close();
-  }
 }

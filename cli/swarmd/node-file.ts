@@ -1,7 +1,8 @@
-import { open, readFile, rename, rm } from 'node:fs/promises';
+import { readFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { formatHostPort } from '@apiary/api/model';
 import { ApiaryError, systemCodeOf } from '@apiary/std';
+import { replaceFile, syncDirectory } from './durable-file.js';
 
 /**
  * What a node remembers of its own place in a cluster. The file is there exactly while the node belongs to one; while
@@ -80,17 +81,7 @@ function hasTexts(value: unknown, keys: string[]): value is object {
 
 /** The old file or the new one is there afterwards, whenever the machine stops. */
 export async function writeNodeFile(dataRoot: string, node: NodeFile): Promise<void> {
-  const path = join(dataRoot, NAME);
-  const aside = `${path}.new`;
-  const file = await open(aside, 'w', 0o600);
-  try {
-    await file.writeFile(`${JSON.stringify(node, undefined, 2)}\n`);
-    await file.sync();
-  } finally {
-    await file.close();
-  }
-  await rename(aside, path);
-  await syncDirectory(dataRoot);
+  await replaceFile(join(dataRoot, NAME), `${JSON.stringify(node, undefined, 2)}\n`);
 }
 
 /** Where this node's manager is reached by the others, `HOST:PORT`. */
@@ -111,13 +102,4 @@ export async function markLeaving(dataRoot: string): Promise<void> {
 export async function removeLeavingFile(dataRoot: string): Promise<void> {
   await rm(join(dataRoot, LEAVING_NAME), { force: true });
   await syncDirectory(dataRoot);
-}
-
-async function syncDirectory(path: string): Promise<void> {
-  const directory = await open(path, 'r');
-  try {
-    await directory.sync();
-  } finally {
-    await directory.close();
-  }
 }
