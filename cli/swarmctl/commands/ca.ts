@@ -1,8 +1,9 @@
-import { setTimeout as delay } from 'node:timers/promises';
 import type { ClusterInfo, Node } from '@apiary/api/model';
+import { invariant } from '@apiary/std';
 import { boolFlag, type ParsedFlags, textFlag } from '../command-line/index.js';
 import { certExpiry } from './cluster-settings.js';
 import { CommandError, type CommandModule, type Context } from './context.js';
+import { type Stage, waitUntilDone } from './patience.js';
 
 const caCert = textFlag('ca-cert', 'Path to the PEM-formatted root CA certificate to use for the new cluster', {
   type: 'pem-file',
@@ -18,8 +19,6 @@ const rotate = boolFlag(
   'rotate',
   'Rotate the swarm CA - if no certificate or key are provided, new ones will be generated',
 );
-
-const LOOK_MS = 200;
 
 export const ca: CommandModule = {
   flags: [caCert, caKey, certExpiry, detach, quiet, rotate],
@@ -53,32 +52,25 @@ async function begin({ client, surroundings }: Context, flags: ParsedFlags): Pro
   await client.swarmUpdate(swarm.Version.Index, { ...swarm.Spec, CAConfig });
 }
 
-/** Shows how many nodes have a certificate of the new root, until the old one is forgotten. */
+/** Shows, on stderr, how many nodes have a certificate of the new root, until the old one is forgotten. */
 async function converged(context: Context, isQuiet: boolean): Promise<ClusterInfo> {
   const { client, terminal } = context;
-  let said = '';
-  let isInterrupted = false;
-  const stopListening = context.onInterrupt(() => {
-    isInterrupted = true;
+  let last: ClusterInfo | undefined;
+  const look = async (): Promise<Stage> => {
+    const swarm = await client.swarmInspect();
+    last = swarm;
+    const text = swarm.RootRotationInProgress ? progressOf(swarm, await client.nodes()) : 'the root is rotated';
+    return { isDone: !swarm.RootRotationInProgress, mark: text, line: { id: 'ca', text }, left: async () => [text] };
+  };
+  const onErr = { ...terminal, out: (text: string) => terminal.err(text), isTty: terminal.isErrTty };
+  await waitUntilDone({ ...context, terminal: onErr }, look, {
+    timeoutMs: 0,
+    quiet: isQuiet,
+    what: 'the rotation has not ended',
+    background: 'The rotation goes on in the background: "swarmctl ca --rotate" is not needed again.',
   });
-  try {
-    for (;;) {
-      const swarm = await client.swarmInspect();
-      if (!swarm.RootRotationInProgress) return swarm;
-      const line = progressOf(swarm, await client.nodes());
-      if (!isQuiet && line !== said) terminal.err(`${line}\n`);
-      said = line;
-      if (isInterrupted) {
-        throw new CommandError(
-          'The rotation goes on in the background: "swarmctl ca --rotate" is not needed again.',
-          130,
-        );
-      }
-      await delay(LOOK_MS);
-    }
-  } finally {
-    stopListening();
-  }
+  invariant(last !== undefined, 'it was looked at until it was done');
+  return last;
 }
 
 function progressOf({ TLSInfo: wanted }: ClusterInfo, nodes: Node[]): string {
