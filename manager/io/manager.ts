@@ -103,11 +103,11 @@ export async function startManager(options: ManagerOptions): Promise<Manager> {
       onFatal,
     });
     const replica: StoreReplica = new StoreReplica({ log, clock, rng, onFatal });
-    const members = logger.child({ part: 'members' });
-    const membership = new MembershipLoop({ replica, selfId: identity.nodeId, clock, logger: members, onFatal });
     closers.push(() => log.close());
     await replica.open();
     if (create !== undefined) await replica.submit((view) => initCluster(view, create, rng));
+    const members = logger.child({ part: 'members' });
+    const membership = new MembershipLoop({ replica, selfId: identity.nodeId, clock, logger: members, onFatal });
     closers.push(followSettings(log, replica));
     const loop = new LeaderLoop({ replica, clock, rng, logger: logger.child({ part: 'planner' }), onFatal });
     closers.push(() => loop.close());
