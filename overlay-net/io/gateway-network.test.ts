@@ -207,6 +207,30 @@ t.test('a task that is attached anew, at the same address, has it', { skip }, as
   t.ok(reaches(last, GATEWAY), 'also when the bridge was just taken away');
 });
 
+t.test('a bridge that is put back by two at once is there for both', { skip }, async (t) => {
+  const clock = new VirtualClock();
+  const gateway = await network(t, { clock });
+  for (let last = 2; last < 10; last++) {
+    const task = await container(t, `task${last}`);
+    sh(`ip link del ${GATEWAY_BRIDGE}`);
+    clock.advance(3_000);
+    await gateway.attach(task, `10.224.3.${last}`);
+    t.ok(reaches(task, GATEWAY));
+  }
+});
+
+t.test('the first packet of a task gets its answer', { skip }, async (t) => {
+  const gateway = await network(t);
+  for (let last = 2; last < 42; last++) {
+    const task = await container(t, `task${last}`);
+    await gateway.attach(task, `10.224.3.${last}`);
+    const said = sh(`nsenter --net=${task.path} busybox ping -c1 -W5 ${GATEWAY}`);
+    // The kernel asks for an address again after a second.
+    t.ok(Number(said.match(/time=([\d.]+) ms/)?.[1]) < 900, said);
+    await deleteNetworkNamespace(task.path);
+  }
+});
+
 t.test('what cannot be attached says why, and leaves nothing', { skip }, async (t) => {
   const gateway = await network(t);
   const gone = { path: '/run/netns/apiary-gateway-nowhere' };

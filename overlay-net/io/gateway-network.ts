@@ -28,6 +28,7 @@ import {
   tunnelEnd,
 } from '../core/index.js';
 import { GATEWAY_HAIRPIN, GATEWAY_PROTOCOL, GATEWAY_TUNNEL, GatewayTunnel } from './gateway-tunnel.js';
+import { linksInUse } from './link-carrier.js';
 import { PacketFilter, removeRules } from './packet-filter.js';
 import { StrayFlows } from './stray-flows.js';
 import { Upkeep } from './upkeep.js';
@@ -169,16 +170,18 @@ export class GatewayNetwork {
       if (systemCodeOf(error) !== 'ENOENT') throw error;
     });
     const made = await this.#netlink.apply(changes).catch((error: unknown) => error);
-    if (made === undefined) return;
-    await deleteLink(this.#netlink, port);
-    const code = systemCodeOf(made);
-    // The bridge was just taken away; or there is the link of an earlier namespace, whose end the kernel has not come to.
-    if (code === 'ENODEV') this.#tell(await this.#ensureLinks());
-    else if (code !== 'EEXIST') throw made;
-    await this.#netlink.apply(changes).catch(async (again: unknown) => {
+    if (made !== undefined) {
       await deleteLink(this.#netlink, port);
-      throw again;
-    });
+      const code = systemCodeOf(made);
+      // The bridge was just taken away; or there is the link of an earlier namespace, whose end the kernel has not come to.
+      if (code === 'ENODEV') await this.#linkUpkeep.now();
+      else if (code !== 'EEXIST') throw made;
+      await this.#netlink.apply(changes).catch(async (again: unknown) => {
+        await deleteLink(this.#netlink, port);
+        throw again;
+      });
+    }
+    await linksInUse(this.#netlink, [port, GATEWAY_BRIDGE]);
   }
 
   /** Whether the link of a task with this address is there. */

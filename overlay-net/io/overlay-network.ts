@@ -15,6 +15,7 @@ import {
   vniOfLink,
 } from '../core/index.js';
 import type { GatewayLogger } from './gateway-network.js';
+import { linksInUse } from './link-carrier.js';
 import { inodeOf, NetworkNamespace } from './network-namespace.js';
 import { OverlayKernel, type TaskInterface } from './overlay-kernel.js';
 import { Tunnel } from './tunnel.js';
@@ -237,6 +238,8 @@ export class OverlayNetwork {
     const { kernel, namespace: inside } = this.#inside;
     try {
       await inside.netlink.apply(interfaces.flatMap((each) => kernel.attachment(namespace, each)));
+      const ports = interfaces.map(({ vni, address }) => portName(vni, address));
+      await linksInUse(inside.netlink, ports);
     } catch (error) {
       for (const { vni, address } of interfaces) {
         await inside.netlink.tryAll([{ do: 'delete-link', link: portName(vni, address) }]);
