@@ -4,6 +4,7 @@
  */
 export { AuditLog, createHttpApi } from './http/index.js';
 export * from './leader-loop.js';
+export { LogBroker } from './logs/index.js';
 export { type Manager, startManager } from './manager.js';
 export * from './membership-loop.js';
 export type * from './ports.js';

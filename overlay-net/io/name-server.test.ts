@@ -204,3 +204,34 @@ t.test('over TCP, many questions come in pieces, and are answered in turn', asyn
   await answered;
   t.same(ids, [1, 2, 3]);
 });
+
+t.test('over TCP, who does not read the answers is not read either, and has all of them in the end', async (t) => {
+  const here = await server(t);
+  const socket = connect({ host: SERVER, port: here.port, localAddress: SEALED });
+  t.teardown(() => socket.destroy());
+  const labels = ['x', 'y', 'z'].flatMap((letter) => [63, ...Buffer.from(letter.repeat(63))]);
+  const question = withLength(Uint8Array.from([0, 1, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, ...labels, 0, 0, 1, 0, 1]));
+  const hundred = Buffer.concat(Array.from({ length: 100 }, () => question));
+  let asked = 0;
+  // What the kernel holds on both sides is full some time, and then it stays here.
+  for (
+    let stuck = 0;
+    stuck < 50 && asked < 200_000;
+    stuck = socket.writableLength > 10 * hundred.length ? stuck + 1 : 0
+  ) {
+    if (stuck === 0) {
+      socket.write(hundred);
+      asked += 100;
+    }
+    await new Promise(setImmediate);
+  }
+  t.ok(asked < 200_000, `it took ${asked} questions`);
+  let answers = 0;
+  await new Promise<void>((resolve) => {
+    const read = framed(() => {
+      if (++answers === asked) resolve();
+    });
+    socket.on('data', read);
+  });
+  t.equal(answers, asked);
+});

@@ -140,9 +140,14 @@ export class NameServer {
     socket.on('error', () => socket.destroy());
     socket.on('close', () => this.#connections.delete(socket));
     const from = socket.remoteAddress ?? '';
+    const send = (answer: Uint8Array) => {
+      // Who does not read what was answered is asked for no more questions: they would be answered into memory.
+      if (!socket.write(withLength(answer))) socket.pause();
+    };
+    socket.on('drain', () => socket.resume());
     socket.on(
       'data',
-      framed((message) => this.#answer(message, from, 'tcp', (answer) => socket.write(withLength(answer)))),
+      framed((message) => this.#answer(message, from, 'tcp', send)),
     );
   }
 

@@ -1,6 +1,7 @@
 import { invariant } from '@apiary/std';
 import * as fc from 'fast-check';
 import { HTTP_TARGET } from './http-target.js';
+import { LOG_STREAM_TARGET } from './log-stream-target.js';
 import { LOG_TARGETS } from './log-targets.js';
 import { NAME_SERVER_TARGETS } from './name-server-target.js';
 import { RPC_TARGET } from './rpc-target.js';
@@ -13,6 +14,7 @@ export const TARGETS: readonly Target[] = [
   ...LOG_TARGETS,
   ...NAME_SERVER_TARGETS,
   RPC_TARGET,
+  LOG_STREAM_TARGET,
   HTTP_TARGET,
 ];
 

@@ -1,5 +1,6 @@
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
+import { connect } from 'node:net';
 import { SystemClock } from '@apiary/manager/io';
 import { isAnswerTo, RESPONSE_CODES, readQuery, writeAnswer } from '@apiary/overlay-net/core';
 import { NameServer } from '@apiary/overlay-net/io';
@@ -30,6 +31,42 @@ const queries = reader('DNS query', 150, damaged(...QUERIES), (bytes) => {
   invariant(isAnswerTo(answer, query.id, query.question) && answer.length <= query.udpBytes, 'an answer to it');
   return 'taken';
 });
+
+const ASKED = readQuery(question(9, 'web', 1));
+const ANSWER = ASKED && writeAnswer(ASKED, { code: RESPONSE_CODES.noError, addresses: ['10.0.0.2'] }, 512);
+
+/** What other resolvers say: taken only with the number and the question that were asked. */
+const answers = reader('DNS answer', 40, damaged(ANSWER ?? Buffer.alloc(0)), (bytes) => {
+  invariant(ASKED !== undefined && ANSWER !== undefined, 'the question is one');
+  if (!isAnswerTo(bytes, ASKED.id, ASKED.question)) return 'refused';
+  const end = 12 + ASKED.question.length;
+  invariant(Buffer.from(bytes).readUInt16BE(0) === 9, 'the number of the question');
+  invariant(Buffer.compare(bytes.subarray(12, end), ANSWER.subarray(12, end)) === 0, 'the question that was asked');
+  return 'taken';
+});
+
+/** A question as it goes over TCP, its length before it. */
+function framedQuery(query: Uint8Array): Buffer {
+  return Buffer.concat([Uint8Array.of(query.length >> 8, query.length & 0xff), query]);
+}
+
+/** Questions that are damaged within their frames, and frames that are. */
+const conversation = fc.array(fc.oneof(damaged(...QUERIES).map(framedQuery), damaged(...QUERIES.map(framedQuery))), {
+  minLength: 1,
+  maxLength: 4,
+});
+
+/** All that comes back, until the server has answered what it could, and hung up. */
+async function overTcp(port: number, pieces: readonly Uint8Array[]): Promise<Buffer[]> {
+  const socket = connect({ host: '127.0.0.1', port });
+  const answers: Buffer[] = [];
+  socket.on('data', (piece) => answers.push(piece));
+  // A server that hangs up on what is wrong does so while more is written.
+  socket.on('error', () => {});
+  socket.end(Buffer.concat(pieces));
+  await once(socket, 'close');
+  return answers;
+}
 
 /** A name server on loopback: after whatever it is sent, it answers who asks well. Nobody behind it is asked. */
 async function openServer(): Promise<OpenTarget> {
@@ -62,7 +99,20 @@ async function openServer(): Promise<OpenTarget> {
     socket.removeAllListeners('message');
     return answers > 1 ? 'taken' : 'refused';
   };
-  const property = fc.array(damaged(...QUERIES), { minLength: 1, maxLength: 3 }).map((all) => () => said(all));
+  /** One after the other on a connection, which ends in the middle of something; then somebody asks well on another. */
+  const saidOverTcp = async (pieces: readonly Uint8Array[]): Promise<Verdict> => {
+    const answers = await overTcp(server.port, pieces);
+    const [mark] = await overTcp(server.port, [framedQuery(question(7, 'mark', 1))]);
+    invariant(mark !== undefined && mark.readUInt16BE(2) === 7, 'who asks well is answered');
+    return answers.length > 0 ? 'taken' : 'refused';
+  };
+  const property = fc.oneof(
+    {
+      weight: 3,
+      arbitrary: fc.array(damaged(...QUERIES), { minLength: 1, maxLength: 3 }).map((all) => () => said(all)),
+    },
+    { weight: 1, arbitrary: conversation.map((pieces) => () => saidOverTcp(pieces)) },
+  );
   return {
     property,
     close: async () => {
@@ -72,4 +122,8 @@ async function openServer(): Promise<OpenTarget> {
   };
 }
 
-export const NAME_SERVER_TARGETS: readonly Target[] = [queries, { name: 'name server', share: 20, open: openServer }];
+export const NAME_SERVER_TARGETS: readonly Target[] = [
+  queries,
+  answers,
+  { name: 'name server', share: 20, open: openServer },
+];

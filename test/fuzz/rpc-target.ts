@@ -1,39 +1,21 @@
 import { ContentOpener, createKeyAndCsr } from '@apiary/api/client';
 import { formatJoinToken } from '@apiary/api/model';
 import { AgentMessage, DispatcherService, IssueCertificateRequest, NodeCaService } from '@apiary/api/rpc';
-import {
-  Dispatcher,
-  issueCertificate,
-  nodeCaService,
-  RaftTransport,
-  rootDigestOfPem,
-  SystemRng,
-  startRpcServer,
-  verifiedKeyOf,
-} from '@apiary/manager/io';
-import { ChannelCredentials, Client, Metadata, type ServiceError, status } from '@grpc/grpc-js';
+import { rootDigestOfPem, verifiedKeyOf } from '@apiary/manager/io';
+import { invariant } from '@apiary/std';
+import { type Client, Metadata, type ServiceError, status } from '@grpc/grpc-js';
 import * as fc from 'fast-check';
-import { pino } from 'pino';
-import { DESCRIPTION, type FuzzedManager, openManager, SELF } from './cluster.js';
+import { DESCRIPTION } from './cluster.js';
 import { damaged } from './damage.js';
 import { MESSAGE_FRAMES } from './log-targets.js';
+import { openRpcDoor } from './rpc-door.js';
 import type { OpenTarget, Target, Verdict } from './target.js';
 
 /** What the managers' door reads of nodes and of strangers, over TLS, as bytes that no client of ours would send. */
 
 const asIs = (bytes: Buffer): Buffer => bytes;
-const log = pino({ level: 'silent' });
-const CHANNEL = { 'grpc.ssl_target_name_override': 'swarm-manager', 'grpc.use_local_subchannel_pool': 1 };
-const DAY_MS = 24 * 3600_000;
-
-function isMessage(bytes: Uint8Array): boolean {
-  try {
-    AgentMessage.decode(bytes);
-    return true;
-  } catch {
-    return false;
-  }
-}
+/** Longer than the ten seconds after which a session without Hello would end anyway is not waited for. */
+const DEADLINE_MS = 8_000;
 
 /** As another manager begins: other calls have no use for it. */
 function greeting(): Metadata {
@@ -65,50 +47,9 @@ function sampleMessages(): Buffer[] {
   return said.map((message) => Buffer.from(AgentMessage.encode(message).finish()));
 }
 
-async function openServer(manager: FuzzedManager) {
-  const { replica, rootCa, clock } = manager;
-  const clusterId = replica.view.cluster()?.id ?? '';
-  const identityOf = (nodeId: string, role: 'manager' | 'worker') => {
-    const { keyPem, csrPem } = createKeyAndCsr();
-    const order = { rootCa, csrPem, nodeId, role, clusterId, validityMs: DAY_MS, nowMs: clock.now() };
-    return { keyPem, certificateChainPem: issueCertificate(order), rootPem: rootCa.certificatePem };
-  };
-  const dispatcher = new Dispatcher({ replica, clock, log });
-  const transport = new RaftTransport({
-    identity: () => ({ ...identityOf(SELF, 'manager'), nodeId: SELF, clusterId }),
-    addressOf: () => undefined,
-    ownAddr: () => undefined,
-    onAddress: () => {},
-    clock,
-    rng: new SystemRng(),
-    logger: log,
-  });
-  const services = [nodeCaService({ replica, clock, log }), dispatcher.service, transport.service];
-  const [identity, peer] = [identityOf(SELF, 'manager'), identityOf('m2', 'manager')];
-  const server = await startRpcServer({ listenAddr: '127.0.0.1:0', identity, services, replica, clock });
-  const root = Buffer.from(rootCa.certificatePem);
-  const clientOf = ({ keyPem, certificateChainPem }: { keyPem: string; certificateChainPem: string }) => {
-    const [key, chain] = [Buffer.from(keyPem), Buffer.from(certificateChainPem)];
-    return new Client(server.addr, ChannelCredentials.createSsl(root, key, chain), CHANNEL);
-  };
-  const [node, manager2] = [clientOf(identity), clientOf(peer)];
-  const stranger = new Client(server.addr, ChannelCredentials.createSsl(root), CHANNEL);
-  const close = async () => {
-    stranger.close();
-    node.close();
-    manager2.close();
-    dispatcher.close();
-    transport.close();
-    await server.close();
-    await manager.close();
-  };
-  return { stranger, node, manager2, close };
-}
-
 async function openRpc(): Promise<OpenTarget> {
-  const manager = await openManager();
+  const { manager, stranger, worker, node, peer, close } = await openRpcDoor();
   const { replica, rootCa } = manager;
-  const { stranger, node, manager2, close } = await openServer(manager);
   const secret = replica.view.cluster()?.joinSecrets.worker ?? '';
   const joinToken = formatJoinToken({ rootDigest: rootDigestOfPem(rootCa.certificatePem), secret });
   const csrPem = createKeyAndCsr().csrPem;
@@ -125,7 +66,7 @@ async function openRpc(): Promise<OpenTarget> {
     new Promise((resolve, reject) => {
       const { path } = NodeCaService.issueCertificate;
       const sent = Buffer.from(bytes);
-      stranger.makeUnaryRequest(path, asIs, asIs, sent, { deadline: Date.now() + 8_000 }, (error) => {
+      stranger.makeUnaryRequest(path, asIs, asIs, sent, { deadline: Date.now() + DEADLINE_MS }, (error) => {
         if (error !== null) return isRefusal(error) ? resolve('refused') : reject(error);
         const asked = IssueCertificateRequest.decode(sent);
         // A certificate is given for the token and for a key that signed, and for nothing else.
@@ -136,7 +77,7 @@ async function openRpc(): Promise<OpenTarget> {
     });
   const stream = (client: Client, path: string, all: readonly Uint8Array[]): Promise<Verdict> =>
     new Promise((resolve, reject) => {
-      const call = client.makeBidiStreamRequest(path, asIs, asIs, greeting(), { deadline: Date.now() + 8_000 });
+      const call = client.makeBidiStreamRequest(path, asIs, asIs, greeting(), { deadline: Date.now() + DEADLINE_MS });
       let heard = 0;
       call.on('data', () => {
         if (heard++ === 0) call.end();
@@ -147,23 +88,36 @@ async function openRpc(): Promise<OpenTarget> {
       // A session that has begun well says something, before what is wrong with the rest ends it.
       if (all[0] !== hello) call.end();
     });
+  /** What this caller may not do at all is refused whatever it says. */
+  const refused = async (client: Client, path: string, all: readonly Uint8Array[]): Promise<Verdict> => {
+    const verdict = await stream(client, path, all);
+    invariant(verdict === 'refused', `${path} let in who may not`);
+    return verdict;
+  };
   const session = fc
     .tuple(fc.constantFrom([], [hello]), fc.array(damaged(...samples), { minLength: 1, maxLength: 3 }))
-    // Once a session has begun, bytes that are no message at all leave its call to the heartbeats' end: too long for here.
-    .map(([first, rest]) => (first.length === 0 ? rest : [...first, ...rest.filter(isMessage)]));
+    .map((parts) => parts.flat());
+  const frames = fc.array(damaged(...MESSAGE_FRAMES), { maxLength: 3 });
+  const ofManagers = fc.constantFrom(
+    '/apiary.v1.Raft/Messages',
+    '/apiary.v1.Raft/Snapshots',
+    '/apiary.v1.Raft/Forward',
+  );
   const property = fc.oneof(
     damaged(...orders).map((bytes) => () => order(bytes)),
     session.map((all) => () => stream(node, DispatcherService.session.path, all)),
-    fc
-      .tuple(
-        fc.constantFrom('Messages', 'Snapshots', 'Forward'),
-        fc.array(damaged(...MESSAGE_FRAMES), { maxLength: 3 }),
-      )
-      .map(
-        ([method, all]) =>
-          () =>
-            stream(manager2, `/apiary.v1.Raft/${method}`, all),
-      ),
+    session.map((all) => () => stream(worker, DispatcherService.session.path, all)),
+    fc.tuple(ofManagers, frames).map(
+      ([path, all]) =>
+        () =>
+          stream(peer, path, all),
+    ),
+    fc.tuple(fc.constantFrom(stranger, worker), ofManagers, frames).map(
+      ([client, path, all]) =>
+        () =>
+          refused(client, path, all),
+    ),
+    session.map((all) => () => refused(stranger, DispatcherService.session.path, all)),
   );
   return { property, close };
 }

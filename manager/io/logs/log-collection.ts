@@ -13,6 +13,9 @@ const PATIENCE_MS = 200;
 const ANSWER_TIMEOUT_MS = 5_000;
 /** When an agent that is followed broke off its answer: until it is asked again. */
 const RETRY_MS = 1_000;
+/** What one node may say of what is missing, since it is kept until all is said: the rest is not heard. */
+const MOST_PROBLEMS = 100;
+const LONGEST_PROBLEM = 500;
 
 /** Where agents are spoken to. */
 export interface AgentLine {
@@ -35,6 +38,8 @@ export interface Part {
   /** Its stream is open, or was. */
   isAnswered: boolean;
   isOver: boolean;
+  /** How many it has said. */
+  problems: number;
   /** Ends its stream, when it has one. */
   hangUp: () => void;
 }
@@ -124,7 +129,10 @@ export class LogCollection implements AsyncIterable<LogBatch> {
       if (!part.isOfKept) Object.assign(line, { taskName: '', serviceId: '' });
       this.#received.set(line.taskId, line.timestamp);
     }
-    this.#problems.push(...problems.map((problem) => problem.slice(0, 500)));
+    for (const problem of problems.slice(0, MOST_PROBLEMS - part.problems)) {
+      part.problems++;
+      this.#problems.push(problem.slice(0, LONGEST_PROBLEM));
+    }
     if (taken.length > 0) await part.inlet.put(taken);
   }
 
@@ -228,6 +236,7 @@ export class LogCollection implements AsyncIterable<LogBatch> {
       timer: undefined,
       isAnswered: false,
       isOver: false,
+      problems: 0,
       hangUp: () => {},
     };
     if (!this.#asked.follow || isOfKept) {

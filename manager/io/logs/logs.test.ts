@@ -81,6 +81,15 @@ class Agent {
     return { state, over };
   }
 
+  /** Says what is missing, a batch each. @returns the code with which the stream ends */
+  complain(queryId: string, ...all: string[][]): Promise<string> {
+    return new Promise((resolve) => {
+      const stream = this.#client.publish((error) => resolve(error === null ? 'ok' : fromRpcError(error).code));
+      for (const problems of all) stream.write({ queryId, lines: [], problems, isLast: problems === all.at(-1) });
+      stream.end();
+    });
+  }
+
   /** @returns the code with which the stream ends */
   publish(queryId: string, ...lines: LogLine[]): Promise<string> {
     return new Promise((resolve) => {
@@ -252,4 +261,17 @@ t.test('what nodes kept of tasks that are gone is asked of all, and taken of no 
   t.equal(await first.publish(kept.queryId, gone, line('b', 2)), 'ok');
   t.equal(await first.publish(own.queryId, line('a', 3), line('b', 4)), 'ok');
   t.same(await read, { lines: ['z 1 w1', 'a 3 w1', 'b 4 w1'], problems: [] });
+});
+
+t.test('of what a node says is missing, no more is kept than somebody would read', async (t) => {
+  const { replica, logs, agent } = await open(t);
+  serviceWithTasks(replica, ['a', 'w1']);
+  const node = await agent('w1');
+  const read = all(logs.read(OF_SERVICE, never));
+  const { queryId } = await node.asked();
+  const problems = Array.from({ length: 200_000 }, () => 'x'.repeat(10));
+  t.equal(await node.complain(queryId, ['y'.repeat(100_000)], problems, problems), 'ok');
+  const said = (await read).problems;
+  t.equal(said.length, 100);
+  t.equal(said[0]?.length, 500);
 });

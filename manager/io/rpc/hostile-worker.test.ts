@@ -1,8 +1,14 @@
 import { X509Certificate } from 'node:crypto';
 import { createKeyAndCsr, fromRpcError } from '@apiary/api/client';
-import { LogReaderClient, RaftClient } from '@apiary/api/rpc';
+import {
+  type AgentMessage,
+  DispatcherService,
+  LogReaderClient,
+  type ManagerMessage,
+  RaftClient,
+} from '@apiary/api/rpc';
 import { SeededRng } from '@apiary/std';
-import type { ServiceError } from '@grpc/grpc-js';
+import { Client, type ServerDuplexStream, type ServiceError } from '@grpc/grpc-js';
 import t from 'tap';
 import { LogBroker } from '../logs/index.js';
 import { RaftTransport } from '../raft-transport/index.js';
@@ -154,4 +160,24 @@ t.test('what is too large, or nonsense, ends its own session and nobody else', a
   await honest.take('statusAck');
   t.equal(replica.view.task('foreign')?.status.state, 'running');
   t.equal(replica.view.task('own')?.status.state, 'assigned');
+});
+
+t.test('bytes that are no message end its call, also while it is spoken to', async (t) => {
+  const definition = { talk: { ...DispatcherService.session, path: '/apiary.v1.Test/Talk' as const } };
+  const implementation = {
+    talk: (call: ServerDuplexStream<AgentMessage, ManagerMessage>) => {
+      for (let i = 0; i < 200; i++) call.write({ body: undefined });
+      call.resume();
+    },
+  };
+  const { server, rootCa } = await openCluster(t, () => [{ definition, implementation, access: 'node' }]);
+  const client = new Client(server.addr, credentialsOf(identityOf(rootCa, 'w1', 'worker')), CHANNEL);
+  t.teardown(() => client.close());
+  const asIs = (bytes: Buffer) => bytes;
+  for (let round = 0; round < 10; round++) {
+    const call = client.makeBidiStreamRequest('/apiary.v1.Test/Talk', asIs, asIs);
+    const ended = new Promise((resolve) => call.on('error', (error) => resolve(fromRpcError(error))));
+    call.once('data', () => call.write(Buffer.from('2eff', 'hex')));
+    t.match(await ended, { message: /deserializing/ });
+  }
 });

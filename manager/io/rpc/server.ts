@@ -14,6 +14,7 @@ import {
 } from '@grpc/grpc-js';
 import { type Access, type Caller, memberRefusalOf, refusalOf } from '../../core/trust/access.js';
 import type { Replica } from '../ports.js';
+import { endWithStatus } from './call-ending.js';
 import { callerOf } from './caller.js';
 import { ClusterCredentials, type ServerIdentity } from './credentials.js';
 
@@ -103,6 +104,7 @@ function guardOf(
   }
   let anonymousCalls = 0;
   return (method, call) => {
+    endWithStatus(call);
     const caller = callerOf(call);
     const access = accessOf.get(method.path) ?? 'manager';
     if (access === 'member') return members.guard(call, caller);
