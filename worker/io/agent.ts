@@ -150,6 +150,10 @@ class WorkerAgent implements Agent {
         this.#startSession();
       },
       onEvent: (event) => this.#runners.engineEvent(event),
+      onDescription: (description) => {
+        this.#host = description;
+        this.#describe();
+      },
     });
     this.#runners = new TaskRunners(this.#nodeFacts(), {
       engine,
@@ -347,13 +351,18 @@ class WorkerAgent implements Agent {
     return update;
   }
 
-  /** Where tasks are not on the gateway network, or VIPs lead nowhere, a label among the engine's own says why. */
+  /**
+   * Where tasks are not on the gateway network, or VIPs lead nowhere, a label among the engine's own says why. The driver
+   * of overlay networks is this node's own: it is among the plugins while there is no trouble.
+   */
   #describedHost(): HostDescription {
     const host = {
       ...withGenericResources(this.#host, this.#options.genericResources ?? []),
       ...this.#trusted(),
     };
-    const { trouble = '', vipTrouble = '' } = this.#network ?? {};
+    if (this.#network === undefined) return host;
+    const { trouble, vipTrouble } = this.#network;
+    host.Engine = { ...host.Engine, Plugins: withOverlay(host.Engine.Plugins, trouble === '') };
     if (trouble === '' && vipTrouble === '') return host;
     const { Engine } = host;
     const Labels = {
@@ -378,6 +387,15 @@ class WorkerAgent implements Agent {
   #nodeFacts(): NodeFacts {
     return { id: this.#nodeId, hostname: this.#host.Hostname, platform: this.#host.Platform };
   }
+}
+
+function withOverlay(plugins: HostDescription['Engine']['Plugins'], isThere: boolean): typeof plugins {
+  const isOverlay = ({ Type, Name }: (typeof plugins)[number]) => Type === 'Network' && Name === 'overlay';
+  if (!plugins.some(({ Type }) => Type === 'Network') || isThere === plugins.some(isOverlay)) return plugins;
+  if (!isThere) return plugins.filter((plugin) => !isOverlay(plugin));
+  // Behind the other drivers of networks, for the list is sorted.
+  const last = plugins.findLastIndex(({ Type, Name }) => Type < 'Network' || (Type === 'Network' && Name < 'overlay'));
+  return [...plugins.slice(0, last + 1), { Type: 'Network', Name: 'overlay' }, ...plugins.slice(last + 1)];
 }
 
 function withGenericResources(host: HostDescription, given: readonly GenericResource[]): HostDescription {

@@ -6,10 +6,12 @@ import { type Clock, SeededRng, VirtualClock } from '@apiary/std';
 import { ChannelCredentials } from '@grpc/grpc-js';
 import { pino } from 'pino';
 import t, { type Test } from 'tap';
+import { TASK_LABELS } from '../core/index.js';
 import { startAgent } from './agent.js';
 import { dockerEngine } from './docker-engine.js';
 import { DockerHost } from './docker-host.js';
 import { engineConformance } from './engine.conformance.js';
+import { EngineHttp } from './engine-http.js';
 import { FakeManager } from './fake-manager.js';
 
 const IDENTITY = {
@@ -31,7 +33,11 @@ const CLOCK: Clock = {
 type Answer = { status?: number; body?: unknown; raw?: string; open?: true } | 'hang';
 
 /** Something that speaks HTTP on a unix socket, and answers as a test says. */
-async function talker(t: Test, answer: (line: string, request: http.IncomingMessage) => Answer | Promise<Answer>) {
+async function talker(
+  t: Test,
+  answer: (line: string, request: http.IncomingMessage) => Answer | Promise<Answer>,
+  apiVersion = '1.99',
+) {
   const dir = mkdtempSync(join(tmpdir(), 'apiary-talker-'));
   const socketPath = join(dir, 'sock');
   const asked: string[] = [];
@@ -44,7 +50,7 @@ async function talker(t: Test, answer: (line: string, request: http.IncomingMess
     if (isFrozen) return;
     const said = line === 'GET /_ping' ? { body: 'OK' } : await answer(line, request);
     if (said === 'hang') return;
-    response.writeHead(said.status ?? 200, { 'Content-Type': 'application/json', 'Api-Version': '1.99' });
+    response.writeHead(said.status ?? 200, { 'Content-Type': 'application/json', 'Api-Version': apiVersion });
     response.write(said.raw ?? JSON.stringify(said.body ?? {}));
     if (!said.open) response.end();
   });
@@ -190,6 +196,36 @@ t.test('an engine that is not there, hangs or talks nonsense says which', async 
   await t.rejects(engine.adopt(), { code: 'internal', message: 'the engine answered with what is no JSON' });
 });
 
+t.test('an engine that would drop the start interval of a health check is not given one', async (t) => {
+  const bodies: unknown[] = [];
+  const answer = async (line: string, request: http.IncomingMessage): Promise<Answer> => {
+    if (line.includes('/info')) return { body: { ServerVersion: '24.0.7' } };
+    const chunks: Buffer[] = [];
+    for await (const chunk of request) chunks.push(chunk as Buffer);
+    bodies.push(JSON.parse(Buffer.concat(chunks).toString()));
+    return { status: 201, body: { Id: 'c1' } };
+  };
+  const Healthcheck = { Test: ['CMD', 'true'], StartInterval: 1e9 };
+  const config = { name: 'web.1.a', taskId: 'a', body: { Image: 'i', Healthcheck } };
+  const old = await talker(t, answer, '1.43');
+  await old.engine.describe();
+  await t.rejects(old.engine.create(config), {
+    code: 'failed-precondition',
+    message:
+      'engine 24.0.7 (API 1.43) knows no start interval of health checks: ' +
+      'upgrade it to 25.0 (API 1.44) or newer, or leave --health-start-interval out',
+  });
+  await old.engine.create({
+    ...config,
+    body: { Image: 'i', Healthcheck: { Test: ['CMD', 'true'], StartInterval: 0 } },
+  });
+  t.equal(bodies.length, 1);
+  const { engine, asked } = await talker(t, answer, '1.44');
+  t.equal(await engine.create(config), 'c1');
+  t.match(asked.at(-1), /^POST \/v1\.44\//);
+  t.same(bodies[1], config.body);
+});
+
 t.test('a name that an earlier create still holds is waited for', async (t) => {
   let creates = 0;
   const { engine, clock, until } = await talker(t, (line) => {
@@ -221,6 +257,26 @@ t.test('with a real Docker Engine', { skip: DockerHost.obstacle ?? false, timeou
   for (const { name, run } of engineConformance({ engine, image: host.image, freePort: 18_080 })) {
     await t.test(name, () => run());
   }
+
+  await t.test('a start interval reaches a container, or is refused by an engine that knows none', async (t) => {
+    const Healthcheck = { Test: ['CMD', 'true'], StartInterval: 2e9 };
+    const labels = { [TASK_LABELS.taskId]: 'interval' };
+    const config = {
+      name: 'i.1.interval',
+      taskId: 'interval',
+      body: { Image: host.image, Labels: labels, Healthcheck },
+    };
+    const { Engine } = await engine.describe();
+    if (Number(Engine.EngineVersion.split('.')[0]) < 25) {
+      await t.rejects(engine.create(config), { message: new RegExp(`^engine ${Engine.EngineVersion.split('+')[0]}`) });
+      return;
+    }
+    const id = await engine.create(config);
+    const { body } = await new EngineHttp(host.socketPath, CLOCK).request('GET', `/v1.44/containers/${id}/json`, {
+      timeoutMs: 10_000,
+    });
+    t.match(body, { Config: { Healthcheck } });
+  });
 
   await t.test('an agent runs its tasks on it, also when it is killed and comes back', async (t) => {
     const manager = await FakeManager.start();

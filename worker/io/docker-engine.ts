@@ -19,6 +19,9 @@ import { ImagePulls } from './image-pulls.js';
 /** The newest Engine API that this client knows. */
 const NEWEST_API = { major: 1, minor: 48 };
 
+/** The API in which a health check got its `StartInterval`. */
+const START_INTERVAL_MINOR = 44;
+
 /** An engine that works answers a ping at once, whatever it is busy with; a loaded machine may take its time. */
 const PING_TIMEOUT_MS = 8_000;
 /** A call that only reads, and one that makes the engine work: under a burst of starts each may take its time. */
@@ -74,6 +77,7 @@ class DockerEngine implements Engine {
   readonly #clock: Clock;
   readonly #pulls: ImagePulls;
   #prefix: Promise<string> | undefined;
+  #version = '';
   containerRoot = { uid: 0, gid: 0 };
 
   constructor(http: EngineHttp, clock: Clock) {
@@ -97,6 +101,7 @@ class DockerEngine implements Engine {
       (names ?? []).map((Name) => ({ Type, Name })),
     );
     this.containerRoot = containerRootOf(info);
+    this.#version = info.ServerVersion ?? '';
     plugins.sort((a, b) => compare(a.Type, b.Type) || compare(a.Name, b.Name));
     return {
       Hostname: info.Name ?? '',
@@ -112,6 +117,19 @@ class DockerEngine implements Engine {
         Plugins: plugins,
       },
     };
+  }
+
+  /** Engines leave out what they do not know without a word. */
+  async #refuseUnknown({ Healthcheck: check }: ContainerConfig['body']): Promise<void> {
+    const isAsked = typeof check === 'object' && check !== null && 'StartInterval' in check && check.StartInterval;
+    const prefix = await this.#versionPrefix();
+    const minor = Number(prefix.split('.')[1]);
+    if (!isAsked || minor >= START_INTERVAL_MINOR) return;
+    throw new ApiaryError(
+      'failed-precondition',
+      `engine ${this.#version} (API ${prefix.slice(2)}) knows no start interval of health checks: ` +
+        `upgrade it to 25.0 (API 1.${START_INTERVAL_MINOR}) or newer, or leave --health-start-interval out`,
+    );
   }
 
   async adopt(): Promise<EngineContainer[]> {
@@ -134,6 +152,7 @@ class DockerEngine implements Engine {
   }
 
   async create({ name, taskId, body }: ContainerConfig): Promise<string> {
+    await this.#refuseUnknown(body);
     for (let tries = 1; ; tries++) {
       try {
         const path = `/containers/create?${new URLSearchParams({ name })}`;

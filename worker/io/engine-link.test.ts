@@ -20,6 +20,7 @@ function link(t: Test, onUp: () => void = () => {}) {
     },
     onDown: (reason) => tell(`down: ${reason}`),
     onEvent: ({ kind }) => tell(kind),
+    onDescription: ({ Resources }) => tell(`has ${Resources.MemoryBytes}`),
   });
   t.teardown(() => subject.stop());
   const until = async (count: number) => {
@@ -64,6 +65,38 @@ t.test('an engine that stands still is noticed although nothing is asked of it, 
   await until(3);
   t.equal(told[2], 'up');
 });
+
+t.test(
+  'what the host has is looked at again every twenty seconds, and a failure of that alone says nothing',
+  async (t) => {
+    const { engine, clock, told, subject, until } = link(t);
+    subject.start();
+    await until(1);
+    const calls: string[] = [];
+    let called = () => {};
+    engine.before = (call) => {
+      calls.push(call);
+      called();
+      if (call === 'describe' && calls.length < 12) throw new ApiaryError('internal', 'busy');
+    };
+    const pass = async (pings: number) => {
+      for (let i = 0; i < pings; i++) {
+        const next = new Promise<void>((resolve) => {
+          called = resolve;
+        });
+        clock.advance(2_000);
+        await next;
+        await new Promise<void>((resolve) => setImmediate(resolve));
+      }
+    };
+    await pass(10);
+    t.same(calls, [...Array(10).fill('ping'), 'describe']);
+    t.same(told, ['up']);
+    await pass(10);
+    await until(2);
+    t.match(told[1], /^has \d+$/);
+  },
+);
 
 t.test('a link that was stopped asks no more', async (t) => {
   const { engine, clock, told, subject, until } = link(t);

@@ -5,6 +5,8 @@ import type { Engine, EngineEvent, HostDescription } from './engine.js';
 const RETRY = { firstMs: 100, capMs: 2_000 };
 /** How often an engine that is not heard of is asked whether it is there. */
 const PING_PERIOD_MS = 2_000;
+/** So many pings apart the host is looked at anew: every 20 s, as Docker does. */
+const PINGS_PER_DESCRIPTION = 10;
 
 export interface EngineLinkHandlers {
   /** The engine answers, and its events arrive from before this moment on. */
@@ -12,6 +14,8 @@ export interface EngineLinkHandlers {
   /** The engine is gone: nothing is known of its containers until `onUp`. Also called when it is not there at first. */
   onDown(reason: string): void;
   onEvent(event: EngineEvent): void;
+  /** What the host has, looked at anew: plugins are added to an engine that runs, and memory to a machine. */
+  onDescription(description: HostDescription): void;
 }
 
 /** Keeps in touch with the engine: tells when it goes and when it is back, and tries for as long as it takes. */
@@ -88,15 +92,27 @@ export class EngineLink {
   }
 
   /** An engine that stands still keeps its event stream open, and is silent as one on which nothing happens. */
-  #pingLater(attempt: number): void {
+  #pingLater(attempt: number, pings = 1): void {
     this.#timer = this.#clock.after(PING_PERIOD_MS, () => {
       this.#engine.ping().then(
         () => {
-          if (attempt === this.#attempt) this.#pingLater(attempt);
+          if (attempt !== this.#attempt) return;
+          if (pings === PINGS_PER_DESCRIPTION) this.#lookAgain(attempt);
+          this.#pingLater(attempt, pings === PINGS_PER_DESCRIPTION ? 1 : pings + 1);
         },
         (error: unknown) => this.#down(attempt, messageOf(error)),
       );
     });
+  }
+
+  /** Whether the engine is there is for the pings to say: it takes its time for this while it is busy. */
+  #lookAgain(attempt: number): void {
+    this.#engine.describe().then(
+      (description) => {
+        if (attempt === this.#attempt) this.#handlers.onDescription(description);
+      },
+      () => {},
+    );
   }
 
   #down(attempt: number, reason: string): void {

@@ -17,6 +17,7 @@ export class FakeEngine implements Engine {
   readonly done: string[] = [];
   /** Decides, before each call, how it goes; an ApiaryError makes it fail, a promise makes it wait. */
   before: (call: string, what: string) => Promise<void> | void = () => {};
+  plugins: HostDescription['Engine']['Plugins'] = [];
   #count = 0;
   #isUp = true;
   readonly #outputs = new Map<string, OutputLine[]>();
@@ -33,7 +34,7 @@ export class FakeEngine implements Engine {
       Hostname: 'fake',
       Platform: { Architecture: 'x86_64', OS: 'linux' },
       Resources: { NanoCPUs: 2e9, MemoryBytes: 1e9 },
-      Engine: { EngineVersion: '1', Plugins: [] },
+      Engine: { EngineVersion: '1', Plugins: this.plugins },
     };
   }
 

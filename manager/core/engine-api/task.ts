@@ -1,4 +1,4 @@
-import type { DesiredState, Task, TaskStatus } from '@apiary/api/model';
+import type { DesiredState, Task } from '@apiary/api/model';
 import type { Refusal } from '../plan/pending-reasons.js';
 import type { SpecVersion, TaskRecord } from '../store/records.js';
 import { attachmentObjects, type Networks } from './network.js';
@@ -19,7 +19,7 @@ export function taskObject(record: TaskRecord, spec: SpecVersion, networks: Netw
     ServiceID: record.serviceId,
     Slot: filled(record.slot),
     NodeID: record.nodeId,
-    Status: { ...statusObject(record.status), ...refusalObject(refusal) },
+    Status: { ...statusObject(record), ...refusalObject(refusal) },
     DesiredState: shownDesiredState(record),
     ...(attachments.length > 0 && { NetworksAttachments: attachments }),
     GenericResources: filled(record.genericResources),
@@ -43,13 +43,13 @@ function refusalObject(refusal: Refusal | undefined): Pick<Task['Status'], 'Err'
   return { Reasons, ...(isVague && { Err: `no suitable node (${Reasons.join('; ')})` }) };
 }
 
-function statusObject(status: TaskStatus): Task['Status'] {
+function statusObject({ status, endReason }: TaskRecord): Task['Status'] {
   const { container } = status;
   return {
     Timestamp: timestampOf(status.atMs),
     State: status.state,
     Message: filled(status.message),
-    Err: filled(status.err),
+    Err: filled(status.err ?? endReason),
     ...(container === undefined
       ? {}
       : { ContainerStatus: { ContainerID: container.id, PID: container.pid, ExitCode: container.exitCode } }),

@@ -7,6 +7,7 @@ import { sameButForConstraints } from '../store/spec-comparison.js';
 import type { View } from '../store/view.js';
 import { Allocation } from './allocation.js';
 import { constraintTest } from './constraint.js';
+import { Misfits } from './misfits.js';
 import type { Plan } from './plan-types.js';
 
 /** A node that is down for so long is not waited for any more. Source: SwarmKit's dispatcher. */
@@ -25,6 +26,7 @@ export class Draft {
   /** Tasks made in this pass. The scheduler gives them their nodes before they become changes. */
   readonly created: NewTask[] = [];
   readonly allocation: Allocation;
+  readonly misfits: Misfits;
   /** By the id of a task made in this pass, the node that it was made for, if there is room. */
   readonly preferred = new Map<string, string>();
   readonly #destinations = new Map<string, string>();
@@ -42,6 +44,7 @@ export class Draft {
     this.nowMs = nowMs;
     this.rng = rng;
     this.allocation = new Allocation(view);
+    this.misfits = new Misfits(this);
   }
 
   /** A committed task as this pass has changed it. */
@@ -141,16 +144,19 @@ export class Draft {
     this.#put({ ...task, isToMove: true });
   }
 
-  setDesired(task: TaskRecord, desiredState: DesiredState): TaskRecord {
+  /** @param reason  why it is told to end, where that is its node's doing */
+  setDesired(task: TaskRecord, desiredState: DesiredState, reason?: string): TaskRecord {
     if (rankOf(task.desiredState) >= rankOf(desiredState)) return task;
-    this.#taskChanges.push({ type: 'task-desired', id: task.id, desiredState });
+    const endReason = reason === undefined ? {} : { endReason: reason };
+    this.#taskChanges.push({ type: 'task-desired', id: task.id, desiredState, ...endReason });
     const { startAtMs: _, ...rest } = task;
-    return this.#put({ ...rest, desiredState });
+    return this.#put({ ...rest, desiredState, ...endReason });
   }
 
   /** Ends a task that should not run: one that no agent was ever given is over at once. */
   stop(task: TaskRecord): TaskRecord {
-    if (isDispatched(task) || isTerminal(task.status.state)) return this.setDesired(task, 'shutdown');
+    if (isTerminal(task.status.state)) return this.setDesired(task, 'shutdown');
+    if (isDispatched(task)) return this.setDesired(task, 'shutdown', this.misfits.reasonOf(task));
     return this.#end(task, 'shutdown', 'superseded before it had a node');
   }
 

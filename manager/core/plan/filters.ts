@@ -1,5 +1,6 @@
 import type { Demand } from '../store/node-usage.js';
 import type { NodeRecord, SpecVersion } from '../store/records.js';
+import type { View } from '../store/view.js';
 import { constraintTest, parseConstraint } from './constraint.js';
 import { type NodeLoad, pieces } from './node-load.js';
 import { binarySize, cpus, largestFree, nodeCount } from './refusal-words.js';
@@ -18,12 +19,13 @@ export interface Filter {
 }
 
 /** The filters that matter to a spec version, in SwarmKit's order: a node is counted under the first that refuses. */
-export function filtersOf(spec: SpecVersion, demand: Demand, satisfies: (node: NodeRecord) => boolean): Filter[] {
+export function filtersOf(view: View, spec: SpecVersion, satisfies: (node: NodeRecord) => boolean): Filter[] {
   const placement = spec.template.Placement;
+  const demand = view.demand(spec.serviceId, spec.version);
   const filters: Filter[] = [READY];
   const resources = resourceFilter(demand);
   if (resources !== undefined) filters.push(resources);
-  const plugins = pluginsOf(spec);
+  const plugins = pluginsOf(view, spec);
   if (plugins.length > 0) {
     filters.push({
       accepts: (load) => plugins.every((plugin) => hasPlugin(load, plugin)),
@@ -34,6 +36,7 @@ export function filtersOf(spec: SpecVersion, demand: Demand, satisfies: (node: N
       },
     });
   }
+  if (needsStartInterval(spec)) filters.push(KNOWS_START_INTERVAL);
   const constraints = placement?.Constraints ?? [];
   if (constraints.length > 0) filters.push(constraintFilter(constraints, satisfies));
   const platforms = placement?.Platforms ?? [];
@@ -175,16 +178,42 @@ function isPlatform({ node }: NodeLoad, platform: { Architecture?: string; OS?: 
   return wanted === '' || wanted === architectureOf(has?.Architecture ?? '');
 }
 
+function needsStartInterval({ template }: SpecVersion): boolean {
+  return (template.ContainerSpec?.Healthcheck?.StartInterval ?? 0) > 0;
+}
+
+/** Engines before it leave the interval out without a word. */
+const FIRST_WITH_START_INTERVAL = 25;
+
+const KNOWS_START_INTERVAL: Filter = {
+  accepts: ({ node }) => {
+    const [, major] = /^(\d+)\./.exec(node.description?.Engine.EngineVersion ?? '') ?? [];
+    return major === undefined || Number(major) >= FIRST_WITH_START_INTERVAL;
+  },
+  explain: (count) => `engine too old for --health-start-interval on ${nodeCount(count)}`,
+  reason: ({ node }) => {
+    const version = node.description?.Engine.EngineVersion;
+    return `engine ${version} is too old for --health-start-interval (need ${FIRST_WITH_START_INTERVAL}.0)`;
+  },
+};
+
 interface Plugin {
-  type: 'Volume' | 'Log';
+  type: 'Volume' | 'Network' | 'Log';
   name: string;
 }
 
-function pluginsOf(spec: SpecVersion): Plugin[] {
+/** A node that cannot make overlay networks does not list their driver, though its engine has one of its own. */
+const DRIVERS = { overlay: 'overlay', ingress: 'overlay', host: 'host', bridge: 'bridge', none: 'null' } as const;
+
+function pluginsOf(view: View, spec: SpecVersion): Plugin[] {
   const plugins: Plugin[] = [];
   for (const mount of spec.template.ContainerSpec?.Mounts ?? []) {
     const name = mount.VolumeOptions?.DriverConfig?.Name;
     if (name) plugins.push({ type: 'Volume', name });
+  }
+  for (const { Target = '' } of spec.template.Networks ?? []) {
+    const network = view.network(Target);
+    if (network !== undefined) plugins.push({ type: 'Network', name: DRIVERS[network.kind] });
   }
   const logDriver = spec.template.LogDriver?.Name;
   if (logDriver && logDriver !== 'none') plugins.push({ type: 'Log', name: logDriver });

@@ -68,8 +68,7 @@ function reconcileJobSlot(draft: Draft, service: ServiceRecord, job: JobRun, slo
     return 'over';
   }
   if (live !== undefined) {
-    const hasToLeave = slot.nodeId === undefined && mustLeaveNode(draft, live);
-    if (!hasToLeave) {
+    if (!mustLeaveNode(draft, slot, live)) {
       startWhenDue(draft, slot, live);
       refresh(slot, draft);
       return 'under-way';

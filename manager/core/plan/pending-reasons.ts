@@ -46,7 +46,7 @@ export class PendingReasons {
     const loads = nodeId === '' ? this.#loads : this.#loads.filter(({ node }) => node.id === nodeId);
     const tests = (spec.template.Placement?.Constraints ?? []).map(constraintTest);
     const satisfies = (node: NodeRecord): boolean => tests.every((test) => test(node));
-    const filters = filtersOf(spec, this.#view.demand(spec.serviceId, spec.version), satisfies);
+    const filters = filtersOf(this.#view, spec, satisfies);
     const groups = new Map<string, { filter: Filter; reason: string; loads: NodeLoad[] }>();
     for (const load of loads) {
       const filter = refusing(filters, load);

@@ -2,7 +2,7 @@ import { isTerminal, rankOf, type ServiceSpec } from '@apiary/api/model';
 import { invariant, SeededRng } from '@apiary/std';
 import t from 'tap';
 import { rebalanceService } from '../requests/index.js';
-import type { TaskRecord } from '../store/records.js';
+import type { NodeRecord, TaskRecord } from '../store/records.js';
 import { constraintTest } from './constraint.js';
 import { HollowCluster } from './hollow-cluster.test.js';
 import { mayBeRebalanced } from './rebalance.js';
@@ -14,6 +14,7 @@ import { mayBeRebalanced } from './rebalance.js';
  */
 
 const NANO_CPUS = 16e9;
+const SHRUNK_NANO_CPUS = 3e9;
 /** c has a host port, d is global, the tasks of e are never restarted. */
 const SERVICES = ['a', 'b', 'c', 'd', 'e'];
 const IMAGES = ['app:1', 'app:2', 'app:3', 'crash', 'missing', 'once'];
@@ -24,6 +25,8 @@ class Simulation {
   readonly #rng: SeededRng;
   #nodes: string[] = [];
   #nodesMade = 0;
+  /** What was reserved on each node when it was looked at last. */
+  readonly #reserved = new Map<string, number>();
 
   constructor(seed: number) {
     this.#rng = new SeededRng(seed);
@@ -58,7 +61,9 @@ class Simulation {
       () => id !== 'd' && cluster.scale(id, this.#rng.below(8)),
       () => this.#rollBack(id),
       () => this.#rebalance(id),
-      () => ['a', 'b'].includes(id) && this.#constrain(id, this.#pick([[], [`node.id!=${node}`]])),
+      () =>
+        ['a', 'b'].includes(id) &&
+        this.#constrain(id, this.#pick([[], [`node.id!=${node}`], ['node.labels.side!=left']])),
     ];
     const toNodes = [
       () => cluster.unlink(node),
@@ -66,6 +71,8 @@ class Simulation {
       () => cluster.link(node),
       () => cluster.setNode(node, { Availability: this.#pick(['active', 'active', 'pause', 'drain']) }),
       () => this.#replaceNode(node),
+      () => cluster.resize(node, { NanoCPUs: this.#pick([NANO_CPUS, SHRUNK_NANO_CPUS]) }),
+      () => cluster.setNode(node, { Labels: { side: this.#pick(['left', 'right']) } }),
       () => cluster.exit(this.#pick(['', ...cluster.containersRunning()]), this.#rng.below(2)),
       () => cluster.forget(),
     ];
@@ -133,7 +140,8 @@ class Simulation {
     this.cluster.images.clear();
     for (const node of this.#nodes) {
       this.cluster.link(node);
-      this.cluster.setNode(node, { Availability: 'active' });
+      this.cluster.setNode(node, { Availability: 'active', Labels: {} });
+      this.cluster.resize(node, { NanoCPUs: NANO_CPUS });
     }
   }
 
@@ -143,7 +151,11 @@ class Simulation {
       const held = store.tasksOfNode(node.id).filter((task) => !isTerminal(task.status.state) && isAssigned(task));
       const specs = held.map((task) => store.spec(task.serviceId, task.specVersion));
       const cpus = specs.map((spec) => spec.template.Resources?.Reservations?.NanoCPUs ?? 0).reduce((a, b) => a + b, 0);
-      invariant(cpus <= NANO_CPUS, `node ${node.id} has ${cpus} nano-CPUs reserved`);
+      // A node that has shrunk has too much until what was there before has ended; nothing more comes.
+      const most = Math.max(node.description?.Resources.NanoCPUs ?? 0, this.#reserved.get(node.id) ?? 0);
+      invariant(cpus <= most, `node ${node.id} has ${cpus} nano-CPUs reserved`);
+      this.#reserved.set(node.id, cpus);
+      this.#checkMisfits(node);
       const published = specs.filter((spec) => (spec.endpoint?.Ports?.length ?? 0) > 0).length;
       invariant(published <= 1, `a host port is in use ${published} times on node ${node.id}`);
     }
@@ -163,6 +175,22 @@ class Simulation {
         invariant(live <= most, `slot ${slot} of ${service.id} has ${live} live tasks: ${this.describe()}`);
       }
     }
+  }
+
+  /** Whoever may be stopped first is not left on a node that has no room for all. */
+  #checkMisfits(node: NodeRecord): void {
+    const { store } = this.cluster;
+    if (node.spec.Availability !== 'active') return;
+    const live = store.tasksOfNode(node.id).filter((task) => isLive(task) && isAssigned(task));
+    const reserved = live.map(
+      (task) => store.spec(task.serviceId, task.specVersion).template.Resources?.Reservations?.NanoCPUs ?? 0,
+    );
+    const isTooMuch = reserved.reduce((a, b) => a + b, 0) > (node.description?.Resources.NanoCPUs ?? 0);
+    const isFirst = (task: TaskRecord) => {
+      const { spec } = this.cluster.service(task.serviceId);
+      return [spec.UpdateConfig?.Order, spec.RollbackConfig?.Order].includes('start-first');
+    };
+    invariant(!isTooMuch || live.some(isFirst), `node ${node.id} is to run more than it can: ${this.describe()}`);
   }
 
   #checkConverged(): void {

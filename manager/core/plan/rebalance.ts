@@ -63,8 +63,10 @@ function moveOf(slot: Slot, draft: Draft): 'none' | 'under-way' | 'failed' {
   const at = slot.tasks.findIndex((task) => task.isToMove === true);
   const mover = slot.tasks[at];
   if (mover === undefined) return 'none';
-  const successors = slot.tasks.slice(0, at);
-  const [newest] = successors;
+  const newer = slot.tasks.slice(0, at);
+  const [newest] = newer;
+  // Not what an update put beside it before it was to move, and that failed.
+  const successors = newer.filter(({ specVersion }) => specVersion === newest?.specVersion);
   if (newest === undefined || successors.some(({ runningAtMs }) => runningAtMs !== undefined)) {
     return isLive(mover) || isStopping(mover, draft) ? 'under-way' : 'none';
   }
@@ -96,7 +98,7 @@ function chooseMoves(
   }
   const spec = draft.view.spec(service.id, service.specVersion);
   const demand = draft.view.demand(service.id, service.specVersion);
-  const filters = filtersOf(spec, demand, (node) => draft.satisfiesConstraints(node, spec));
+  const filters = filtersOf(draft.view, spec, (node) => draft.satisfiesConstraints(node, spec));
   const keys = (spec.template.Placement?.Preferences ?? []).map(({ Spread }) => Spread?.SpreadDescriptor ?? '');
   const failures = recentFailures(draft, service.id);
   const tree = new BalanceTree(service.id, keys);

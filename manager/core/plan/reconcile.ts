@@ -16,7 +16,7 @@ export type SlotOutcome = 'settled' | 'taken' | 'to-begin';
 export function reconcileSlot(draft: Draft, rollout: Rollout, slot: Slot): SlotOutcome {
   const target = rollout.targetVersion(slot);
   const live = slot.tasks.filter(isLive);
-  const mustLeave = (task: TaskRecord): boolean => slot.nodeId === undefined && mustLeaveNode(draft, task);
+  const mustLeave = (task: TaskRecord): boolean => mustLeaveNode(draft, slot, task);
   const fitting = live.filter((task) => draft.isOf(task, target) && !mustLeave(task));
   const fit = keepBest(draft, fitting);
   const old = keepBest(
@@ -74,11 +74,12 @@ function toBegin(draft: Draft, rollout: Rollout, slot: Slot): SlotOutcome {
 
 /**
  * Puts a new task in the place of the slot's live one. With start-first, one that runs is left until the new one does;
- * else it is stopped now, and the new one starts once it has ended.
+ * else it is stopped now, and the new one starts once it has ended. So it is where there is too little for both of them.
  */
 export function begin(draft: Draft, rollout: Rollout, slot: Slot): void {
   const old = slot.tasks.find(isLive);
-  const staysMeanwhile = old !== undefined && rollout.policy.startFirst && isRunning(old);
+  const isInTheWay = old !== undefined && slot.nodeId !== undefined && draft.misfits.reasonOf(old) !== undefined;
+  const staysMeanwhile = old !== undefined && rollout.policy.startFirst && isRunning(old) && !isInTheWay;
   if (old !== undefined && !staysMeanwhile) {
     draft.stop(old);
     refresh(slot, draft);

@@ -183,6 +183,65 @@ t.test('who asks why a task waits hears of every node, what is needed and what t
   t.ok(cluster.entries > entries);
 });
 
+t.test(
+  'a task goes only where the drivers are that it asks for, and an engine that knows all of its words',
+  async (t) => {
+    const cluster = new HollowCluster();
+    cluster.commit({
+      type: 'network-create',
+      network: {
+        id: 'back',
+        spec: { Name: 'back', Driver: 'overlay' },
+        kind: 'overlay',
+        vni: 4097,
+        subnets: [{ subnet: '10.0.1.0/24', gateway: '10.0.1.1' }],
+      },
+    });
+    const has = (id: string, EngineVersion: string, ...plugins: string[]) => {
+      cluster.addNode(id);
+      const Plugins = plugins.map((plugin) => {
+        const [Type = '', Name = ''] = plugin.split('/');
+        return { Type, Name };
+      });
+      cluster.describe(id, (before) => ({ ...before, Engine: { EngineVersion, Plugins } }));
+    };
+    has('all', '25.0.1', 'Log/json-file', 'Network/bridge', 'Network/overlay', 'Volume/local', 'Volume/nfs:latest');
+    has('few', '20.10.24+dfsg1', 'Log/json-file', 'Network/bridge', 'Volume/local');
+    has('silent', '');
+    const asking: [string, ServiceSpec['TaskTemplate'], string][] = [
+      ['network', { Networks: [{ Target: 'back' }] }, 'missing plugin (need network/overlay)'],
+      [
+        'volume',
+        {
+          ContainerSpec: {
+            Mounts: [{ Type: 'volume', Target: '/v', VolumeOptions: { DriverConfig: { Name: 'nfs' } } }],
+          },
+        },
+        'missing plugin (need volume/nfs)',
+      ],
+      ['log', { LogDriver: { Name: 'gelf' } }, 'missing plugin (need log/gelf)'],
+      [
+        'health',
+        { ContainerSpec: { Healthcheck: { Test: ['CMD', 'true'], StartInterval: 1e9 } } },
+        'engine 20.10.24+dfsg1 is too old for --health-start-interval (need 25.0)',
+      ],
+    ];
+    for (const [name, TaskTemplate, refusal] of asking) {
+      cluster.createService(name, { Mode: { Global: {} }, TaskTemplate });
+      cluster.settle();
+      const placed = cluster.tasks(name).filter(({ status }) => status.state === 'assigned');
+      t.same(Object.keys(counts(placed)), name === 'log' ? ['silent'] : ['all', 'silent'], name);
+      const waiting = cluster.tasks(name).find(({ nodeId }) => nodeId === 'few');
+      t.same(waiting && new PendingReasons(cluster.store).of(waiting)?.reasons, [`1 node: ${refusal}`]);
+    }
+    t.equal(
+      cluster.tasks('network').find(({ nodeId }) => nodeId === 'few')?.status.err,
+      'missing plugin on 1 node',
+      "Docker's words",
+    );
+  },
+);
+
 t.test('freed resources and ports wake what waits for them', async (t) => {
   const cluster = new HollowCluster();
   cluster.addNode('h1', { NanoCPUs: 1e9 });

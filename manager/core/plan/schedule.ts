@@ -38,7 +38,7 @@ export function schedule(draft: Draft): void {
       continue;
     }
     const demand = draft.view.demand(group.spec.serviceId, group.spec.version);
-    const filters = filtersOf(group.spec, demand, (node) => draft.satisfiesConstraints(node, group.spec));
+    const filters = filtersOf(draft.view, group.spec, (node) => draft.satisfiesConstraints(node, group.spec));
     confirmPreassigned(draft, group, demand, filters, loads);
     spread(draft, group, demand, filters, loads);
   }

@@ -56,15 +56,15 @@ function stoppingIn(slot: Slot, draft: Draft): TaskRecord[] {
   return [...slot.tasks, ...slot.leaving].filter((task) => !draft.isDeleted(task.id) && isStopping(task, draft));
 }
 
-/** Whether a task may not stay where it is, though its node is up: the node is drained or none for it, or it moves. */
-export function mustLeaveNode(draft: Draft, task: TaskRecord): boolean {
+/**
+ * Whether a task may not stay where it is, though its node is up: the node is drained, or would not take it any more, or it
+ * moves. Which nodes a slot of a global service may be on was decided with the slots.
+ */
+export function mustLeaveNode(draft: Draft, slot: Slot, task: TaskRecord): boolean {
   const node = task.nodeId === undefined ? undefined : draft.node(task.nodeId);
   if (node === undefined || !isDispatched(task)) return false;
-  return (
-    task.isToMove === true ||
-    node.spec.Availability === 'drain' ||
-    !draft.satisfiesConstraints(node, draft.specOf(task))
-  );
+  if (draft.misfits.reasonOf(task) !== undefined) return true;
+  return slot.nodeId === undefined && (task.isToMove === true || node.spec.Availability === 'drain');
 }
 
 /** Of several live tasks where one should be, keeps one that runs, else the oldest, and stops the others. */

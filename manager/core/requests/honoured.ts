@@ -21,7 +21,6 @@ function refuseUnhonouredContainer(spec: ContainerSpec, path: string): void {
       `${path}.Privileges.CredentialSpec is of containers on Windows, and every node here runs Linux: remove it`,
     );
   }
-  if (isAsked(spec.Healthcheck?.StartInterval)) throw unhonoured(`${path}.Healthcheck.StartInterval`);
   const { Isolation } = spec;
   if (isAsked(Isolation) && Isolation !== 'default') throw unhonoured(`${path}.Isolation ${quoted(Isolation ?? '')}`);
   for (const [i, mount] of (spec.Mounts ?? []).entries()) refuseUnhonouredMount(mount, `${path}.Mounts[${i}]`);

@@ -324,7 +324,8 @@ function taskFieldsOf(
     case 'task-desired': {
       if (rankOf(change.desiredState) < rankOf(task.desiredState)) return undefined;
       if (change.desiredState === task.desiredState && task.startAtMs === undefined) return undefined;
-      return { desiredState: change.desiredState };
+      const { desiredState, endReason } = change;
+      return { desiredState, ...(endReason !== undefined && { endReason }) };
     }
     case 'task-assign': {
       if (rankOf(task.status.state) >= rankOf('assigned')) return undefined;

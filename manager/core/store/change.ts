@@ -128,7 +128,7 @@ export type Change =
   | { type: 'content-delete'; kind: ContentKind; name: string }
   | { type: 'task-create'; task: Omit<TaskRecord, 'meta'> }
   /** Desired state never goes back: a lower one than the task's own changes nothing. Clears `startAtMs`. */
-  | { type: 'task-desired'; id: string; desiredState: DesiredState }
+  | { type: 'task-desired'; id: string; desiredState: DesiredState; endReason?: string }
   /** Gives a pending task its node. Changes nothing when somebody else has one of its addresses. */
   | {
       type: 'task-assign';

@@ -282,6 +282,7 @@ export class NaiveStore {
         if (change.desiredState === task.desiredState && task.startAtMs === undefined) return;
         delete task.startAtMs;
         this.tasks = put(this.tasks, change.id, { desiredState: change.desiredState });
+        if (change.endReason) this.tasks = put(this.tasks, change.id, { endReason: change.endReason });
         return;
       }
       case 'task-assign': {

@@ -282,7 +282,13 @@ const change: fc.Arbitrary<Change> = fc.oneof(
   ),
   fc.record({ type: type('service-delete'), id: serviceId }),
   { weight: 6, arbitrary: fc.record({ type: type('task-create'), task }) },
-  { weight: 2, arbitrary: fc.record({ type: type('task-desired'), id: taskId, desiredState }) },
+  {
+    weight: 2,
+    arbitrary: fc.record(
+      { type: type('task-desired'), id: taskId, desiredState, endReason: fc.constant('shrunk') },
+      { requiredKeys: ['type', 'id', 'desiredState'] },
+    ),
+  },
   { weight: 2, arbitrary: fc.record({ type: type('task-assign'), id: taskId, nodeId, status }) },
   { weight: 4, arbitrary: fc.record({ type: type('task-status'), id: taskId, status }) },
   fc.record({ type: type('task-restarts'), id: taskId, restarts }),

@@ -1,4 +1,4 @@
-import { genericSupply, isTerminal, rankOf } from '@apiary/api/model';
+import { genericSupply, isTerminal, type NodeDescription, rankOf } from '@apiary/api/model';
 import type { SpecVersion, TaskRecord } from './records.js';
 
 /** What a task takes from its node while it is not over. CPU in nano-CPUs, memory in bytes. */
@@ -36,6 +36,8 @@ export interface NodeUsage {
   claimed(kind: string, name?: string): number;
   /** How many tasks of the service the node is meant to run. */
   tasksOf(serviceId: string): number;
+  /** Whether more is taken than there is: of CPU, of memory, or of a kind of generic resource. */
+  exceeds(resources: NodeDescription['Resources']): boolean;
 }
 
 /** What decides whether, and how, a task counts on its node. */
@@ -77,6 +79,18 @@ export class NodeUsageSum implements NodeUsage {
 
   tasksOf(serviceId: string): number {
     return this.#tasksByService.get(serviceId) ?? 0;
+  }
+
+  exceeds({ NanoCPUs = 0, MemoryBytes = 0, GenericResources = [] }: NodeDescription['Resources']): boolean {
+    if (this.#nanoCpus > NanoCPUs || this.#memoryBytes > MemoryBytes) return true;
+    if (this.#claims.size === 0) return false;
+    const supplies = genericSupply(GenericResources);
+    return [...this.#claims].some(([key, taken]) => {
+      const [kind = '', name] = key.split('\n');
+      const supply = supplies.get(kind) ?? { kind, count: 0 };
+      if (name === undefined) return taken > ('count' in supply ? supply.count : 0);
+      return taken > ('names' in supply && supply.names.includes(name) ? 1 : 0);
+    });
   }
 
   /**

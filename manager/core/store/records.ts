@@ -228,6 +228,8 @@ export interface TaskRecord {
   networks?: NetworkAddress[];
   /** A rebalance wants it elsewhere: it has to leave its node, as it would a drained one. */
   isToMove?: true;
+  /** Why it was told to end, when it is because of its node; what the node says of its end says nothing of that. */
+  endReason?: string;
   /** What of its node's generic resources was claimed for it, with its node. */
   genericResources?: GenericResource[];
 }
