@@ -1,22 +1,30 @@
 import { isTerminal, rankOf } from '@apiary/api/model';
 import { NodeUsageSum } from '../store/node-usage.js';
-import type { NodeRecord, TaskRecord } from '../store/records.js';
-import type { Draft } from './draft.js';
+import type { NodeRecord, SpecVersion, TaskRecord } from '../store/records.js';
+import type { View } from '../store/view.js';
 
 /** Docker's words, of its constraint enforcer; it has the same for resources. */
 const CONSTRAINTS_NOT_MET = 'assigned node no longer meets constraints';
 const TOO_LITTLE_LEFT = 'assigned node no longer has the resources that the task reserves';
+
+/** What is asked of a pass. */
+interface Pass {
+  readonly view: View;
+  node(id: string): NodeRecord | undefined;
+  specOf(task: TaskRecord): SpecVersion;
+  satisfiesConstraints(node: NodeRecord, spec: SpecVersion): boolean;
+}
 
 /**
  * Tasks that their nodes took and would not take any more: its labels, its role or its engine have changed, or it has less
  * than it had. As with Docker, those on a node that is paused stay.
  */
 export class Misfits {
-  readonly #draft: Draft;
+  readonly #pass: Pass;
   readonly #tooMany = new Map<string, ReadonlySet<string>>();
 
-  constructor(draft: Draft) {
-    this.#draft = draft;
+  constructor(pass: Pass) {
+    this.#pass = pass;
   }
 
   /**
@@ -24,9 +32,9 @@ export class Misfits {
    * little.
    */
   reasonOf(task: TaskRecord): string | undefined {
-    const node = task.nodeId === undefined ? undefined : this.#draft.node(task.nodeId);
+    const node = task.nodeId === undefined ? undefined : this.#pass.node(task.nodeId);
     if (node === undefined || (node.spec.Availability ?? 'active') !== 'active') return undefined;
-    if (!this.#draft.satisfiesConstraints(node, this.#draft.specOf(task))) return CONSTRAINTS_NOT_MET;
+    if (!this.#pass.satisfiesConstraints(node, this.#pass.specOf(task))) return CONSTRAINTS_NOT_MET;
     return this.#tooManyOn(node).has(task.id) ? TOO_LITTLE_LEFT : undefined;
   }
 
@@ -36,7 +44,7 @@ export class Misfits {
     if (known !== undefined) return known;
     const tooMany = new Set<string>();
     this.#tooMany.set(node.id, tooMany);
-    const { view } = this.#draft;
+    const { view } = this.#pass;
     const { description } = node;
     if (description === undefined || !view.usageOfNode(node.id).exceeds(description.Resources)) return tooMany;
     const kept = new NodeUsageSum();
