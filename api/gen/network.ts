@@ -28,6 +28,8 @@ export interface AssignedNetwork {
   mtu: number;
   /** `host`, `none`, `bridge`: the engine gives the task this network of its own, and we give none. */
   engineNetwork: string;
+  /** `fd00:3::/64`; empty for a network of IPv4 alone. */
+  ipv6Subnet: string;
 }
 
 /** A task's place on a network. */
@@ -36,6 +38,8 @@ export interface TaskAttachment {
   /** Without a prefix length; empty on a network of the engine. */
   address: string;
   aliases: string[];
+  /** The same of IPv6; empty where the network has none. */
+  ipv6Address: string;
 }
 
 /**
@@ -65,6 +69,8 @@ export interface Endpoint {
   aliases: string[];
   /** It takes new connections. One that does not is reached by its address, and by no name. */
   live: boolean;
+  /** The same of IPv6; empty where the network has none. */
+  ipv6Address: string;
 }
 
 export interface NamedService {
@@ -73,6 +79,8 @@ export interface NamedService {
   /** Empty: its name stands for its tasks' addresses (dnsrr). */
   vip: string;
   aliases: string[];
+  /** The same of IPv6; empty where there is none. */
+  ipv6Vip: string;
 }
 
 /** The other nodes, and this one. */
@@ -134,6 +142,7 @@ function createBaseAssignedNetwork(): AssignedNetwork {
     encrypted: false,
     mtu: 0,
     engineNetwork: "",
+    ipv6Subnet: "",
   };
 }
 
@@ -168,6 +177,9 @@ export const AssignedNetwork: MessageFns<AssignedNetwork> = {
     }
     if (message.engineNetwork !== "") {
       writer.uint32(82).string(message.engineNetwork);
+    }
+    if (message.ipv6Subnet !== "") {
+      writer.uint32(90).string(message.ipv6Subnet);
     }
     return writer;
   },
@@ -265,6 +277,14 @@ export const AssignedNetwork: MessageFns<AssignedNetwork> = {
             message.engineNetwork = reader.string();
             continue;
           }
+          case 11: {
+            if (tag !== 90) {
+              break;
+            }
+
+            message.ipv6Subnet = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -279,7 +299,7 @@ export const AssignedNetwork: MessageFns<AssignedNetwork> = {
 };
 
 function createBaseTaskAttachment(): TaskAttachment {
-  return { networkId: "", address: "", aliases: [] };
+  return { networkId: "", address: "", aliases: [], ipv6Address: "" };
 }
 
 export const TaskAttachment: MessageFns<TaskAttachment> = {
@@ -292,6 +312,9 @@ export const TaskAttachment: MessageFns<TaskAttachment> = {
     }
     for (const v of message.aliases) {
       writer.uint32(26).string(v!);
+    }
+    if (message.ipv6Address !== "") {
+      writer.uint32(34).string(message.ipv6Address);
     }
     return writer;
   },
@@ -331,6 +354,14 @@ export const TaskAttachment: MessageFns<TaskAttachment> = {
             }
 
             message.aliases.push(reader.string());
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.ipv6Address = reader.string();
             continue;
           }
         }
@@ -467,7 +498,16 @@ export const EndpointSetUpdate: MessageFns<EndpointSetUpdate> = {
 };
 
 function createBaseEndpoint(): Endpoint {
-  return { taskId: "", serviceId: "", nodeId: "", address: "", taskName: "", aliases: [], live: false };
+  return {
+    taskId: "",
+    serviceId: "",
+    nodeId: "",
+    address: "",
+    taskName: "",
+    aliases: [],
+    live: false,
+    ipv6Address: "",
+  };
 }
 
 export const Endpoint: MessageFns<Endpoint> = {
@@ -492,6 +532,9 @@ export const Endpoint: MessageFns<Endpoint> = {
     }
     if (message.live !== false) {
       writer.uint32(56).bool(message.live);
+    }
+    if (message.ipv6Address !== "") {
+      writer.uint32(66).string(message.ipv6Address);
     }
     return writer;
   },
@@ -565,6 +608,14 @@ export const Endpoint: MessageFns<Endpoint> = {
             message.live = reader.bool();
             continue;
           }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.ipv6Address = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -579,7 +630,7 @@ export const Endpoint: MessageFns<Endpoint> = {
 };
 
 function createBaseNamedService(): NamedService {
-  return { serviceId: "", name: "", vip: "", aliases: [] };
+  return { serviceId: "", name: "", vip: "", aliases: [], ipv6Vip: "" };
 }
 
 export const NamedService: MessageFns<NamedService> = {
@@ -595,6 +646,9 @@ export const NamedService: MessageFns<NamedService> = {
     }
     for (const v of message.aliases) {
       writer.uint32(34).string(v!);
+    }
+    if (message.ipv6Vip !== "") {
+      writer.uint32(42).string(message.ipv6Vip);
     }
     return writer;
   },
@@ -642,6 +696,14 @@ export const NamedService: MessageFns<NamedService> = {
             }
 
             message.aliases.push(reader.string());
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.ipv6Vip = reader.string();
             continue;
           }
         }

@@ -1,4 +1,4 @@
-import { parseIpv4 } from './ipv4.js';
+import { addressBytes } from './ip-bytes.js';
 
 /** The parts of DNS that a server for names of a cluster needs: RFC 1035, and RFC 6891 for larger answers. */
 
@@ -74,6 +74,7 @@ function optionsAt(view: DataView, at: number): number | undefined {
 
 export interface DnsAnswer {
   code: number;
+  /** All of one family. */
   addresses?: readonly string[];
   names?: readonly string[];
 }
@@ -89,7 +90,8 @@ export function writeAnswer(
   mostBytes: number,
 ): Uint8Array {
   const records = addresses.length > 0 ? addresses.map(addressBytes) : names.map(nameBytes);
-  const type = addresses.length > 0 ? TYPES.A : TYPES.PTR;
+  const ofAddresses = addresses[0]?.includes(':') ? TYPES.AAAA : TYPES.A;
+  const type = addresses.length > 0 ? ofAddresses : TYPES.PTR;
   const optionBytes = query.hasOptions ? 11 : 0;
   const room = Math.min(mostBytes, LARGEST_MESSAGE) - HEADER_BYTES - query.question.length - optionBytes;
   let bytes = 0;
@@ -125,11 +127,6 @@ export function writeAnswer(
     view.setUint16(at + 3, UDP_BYTES.most);
   }
   return message;
-}
-
-function addressBytes(address: string): Uint8Array {
-  const value = parseIpv4(address) ?? 0;
-  return Uint8Array.of(Math.floor(value / 2 ** 24), (value >> 16) & 0xff, (value >> 8) & 0xff, value & 0xff);
 }
 
 function nameBytes(name: string): Uint8Array {

@@ -3,7 +3,9 @@ import type { AssignedNetwork, NetworkState } from './network-state.js';
 import { type OverlayRow, type OverlayRows, overlayKey } from './overlay-row.js';
 
 /** Outer Ethernet payload of a VXLAN frame (RFC 7348): IP 20 or 40, UDP 8, VXLAN 8, inner Ethernet 14. */
-const VXLAN_BYTES = { ipv4: 50, ipv6: 70 } as const;
+export const VXLAN_BYTES = { ipv4: 50, ipv6: 70 } as const;
+/** What a link must carry at least to have IPv6 (RFC 8200, 5): the kernel has none on a smaller one. */
+export const LEAST_IPV6_MTU = 1_280;
 /** IPv6 40 or IPv4 20, UDP 8, WireGuard 32. The larger of both, as WireGuard's own tools reckon. */
 export const WIREGUARD_BYTES = 80;
 

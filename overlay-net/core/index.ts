@@ -10,6 +10,7 @@ export * from './gateway-peers.js';
 export * from './gateway-rules.js';
 export * from './gateway-subnet.js';
 export * from './hosts-file.js';
+export * from './ip-bytes.js';
 export * from './ipam/index.js';
 export * from './ipv4.js';
 export * from './mac-address.js';

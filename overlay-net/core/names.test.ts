@@ -89,6 +89,32 @@ t.test('who takes no connections has no name, but is still nobody else’s busin
   for (const name of ['example.com', 'web.back', 'webb', '', 'front']) t.same(ask(name), { kind: 'elsewhere' });
 });
 
+t.test('on a network of IPv6 a name has addresses of both families', async (t) => {
+  const dual: Net = {
+    name: 'dual',
+    endpoints: [
+      { ...task('x', 'web', '10.1.0.3'), ipv6Address: 'fd00::3' },
+      { ...task('y', 'web', '10.1.0.4'), ipv6Address: 'fd00::4' },
+      { ...task('z', 'gone', '10.1.0.5'), ipv6Address: 'fd00::5', live: false },
+    ],
+    services: [{ ...service('web', '10.1.0.2'), ipv6Vip: 'fd00::2' }, service('gone', '10.1.0.6')],
+  };
+  t.same(ask('web', 'A', [dual]), are('10.1.0.2'));
+  t.same(ask('web', 'AAAA', [dual]), are('fd00::2'));
+  t.same(ask('web', 'AAAA', [dual], false), are('fd00::3', 'fd00::4'), 'where the kernel knows no VIPs');
+  t.same(ask('tasks.web', 'AAAA', [dual]), are('fd00::3', 'fd00::4'));
+  t.same(ask('web.1.x.dual', 'AAAA', [dual]), are('fd00::3'));
+  t.same(ask('gone', 'AAAA', [dual]), { kind: 'nobody' });
+  t.same(ask('web', 'other', [dual]), { kind: 'empty' });
+  t.same(ask('web', 'AAAA'), { kind: 'empty' }, 'the other network has none');
+  t.same(ask('web', 'AAAA', [FRONT, dual]), are('fd00::2'), 'as with Docker, of the first network that has one');
+  const reverse = (last: string) => `${last}.${'0.'.repeat(27)}0.0.d.f.ip6.arpa`;
+  t.same(ask(reverse('4'), 'PTR', [dual]), { kind: 'names', names: ['web.1.y.dual'] });
+  t.same(ask(reverse('2').toUpperCase(), 'PTR', [dual]), { kind: 'names', names: ['web.dual'] });
+  for (const name of [reverse('9'), 'f.ip6.arpa', reverse('g')])
+    t.same(ask(name, 'PTR', [dual]), { kind: 'elsewhere' });
+});
+
 t.test('an address has the name of who has it', async (t) => {
   t.same(ask('3.0.0.10.in-addr.arpa', 'PTR'), { kind: 'names', names: ['web.1.a.front'] });
   t.same(ask('2.0.0.10.IN-ADDR.ARPA', 'PTR'), { kind: 'names', names: ['web.front'] });
@@ -108,22 +134,23 @@ t.test('who is on several networks hears of the first that has somebody', async 
 });
 
 /** Answers by looking at everything, for a name without its network. */
-function slowly(name: string, { endpoints, services }: Net, hasVips: boolean): string[] | undefined {
+function slowly(name: string, { endpoints, services }: Net, hasVips: boolean, isIpv6: boolean): string[] | undefined {
   const live = endpoints.filter((each) => each.live);
-  const tasksOf = (each: NamedService) =>
-    live.filter((one) => one.serviceId === each.serviceId).map((one) => one.address);
+  const of = (each: Endpoint) => (isIpv6 ? (each.ipv6Address ?? '') : each.address);
+  const tasksOf = (each: NamedService) => live.filter((one) => one.serviceId === each.serviceId).map(of);
   const called = (each: NamedService, as: string) => each.name === as || each.aliases.includes(as);
   const direct = services.filter((each) => called(each, name));
   if (direct.length > 0) {
     return direct.flatMap((each) => {
       const tasks = tasksOf(each);
-      return tasks.length > 0 && each.vip !== '' && hasVips ? [each.vip] : tasks;
+      const vip = isIpv6 ? (each.ipv6Vip ?? '') : each.vip;
+      return tasks.length > 0 && vip !== '' && hasVips ? [vip] : tasks;
     });
   }
   const spread = services.filter((each) => name.startsWith('tasks.') && called(each, name.slice(6)));
   if (spread.length > 0) return spread.flatMap(tasksOf);
   const tasks = endpoints.filter((each) => each.taskName === name || each.aliases.includes(name));
-  return tasks.length > 0 ? tasks.filter((each) => each.live).map((each) => each.address) : undefined;
+  return tasks.length > 0 ? tasks.filter((each) => each.live).map(of) : undefined;
 }
 
 const someNet = fc
@@ -149,17 +176,23 @@ const someNet = fc
   .map(
     ({ endpoints, services }): Net => ({
       name: 'front',
-      endpoints: endpoints.map((each, i) => task(each.id, each.serviceId, `10.0.0.${i + 3}`, each.live, each.aliases)),
-      services: services.map((each, i) => service(each.serviceId, each.isVirtual ? `10.0.1.${i}` : '', each.aliases)),
+      endpoints: endpoints.map((each, i) => ({
+        ...task(each.id, each.serviceId, `10.0.0.${i + 3}`, each.live, each.aliases),
+        ipv6Address: `fd00::${i + 3}`,
+      })),
+      services: services.map((each, i) => ({
+        ...service(each.serviceId, each.isVirtual ? `10.0.1.${i}` : '', each.aliases),
+        ipv6Vip: each.isVirtual ? `fd00::1:${i}` : '',
+      })),
     }),
   );
 
 t.test('every name stands for what a slow look at everything says', async (t) => {
   const names = ['web', 'db', 'api', 'gone', 'any', 'www', 'x', 'tasks.web', 'tasks.any', 'web.1.a', 'db.1.b'];
   fc.assert(
-    fc.property(someNet, fc.constantFrom(...names), fc.boolean(), (net, name, hasVips) => {
-      const expected = slowly(name, net, hasVips);
-      const answer = ask(name, 'A', [net], hasVips);
+    fc.property(someNet, fc.constantFrom(...names), fc.boolean(), fc.boolean(), (net, name, hasVips, isIpv6) => {
+      const expected = slowly(name, net, hasVips, isIpv6);
+      const answer = ask(name, isIpv6 ? 'AAAA' : 'A', [net], hasVips);
       if (expected === undefined) t.equal(answer.kind, 'elsewhere');
       else if (expected.length === 0) t.equal(answer.kind, 'nobody');
       else t.same(answer.kind === 'addresses' && [...answer.addresses].sort(), [...new Set(expected)].sort());

@@ -1,10 +1,11 @@
+import { formatIp } from './ipam/index.js';
 import { parseIpv4 } from './ipv4.js';
 import type { AssignedNetwork, EndpointSet } from './network-state.js';
 
 export interface Question {
   /** As it was asked, without the dot at the end. */
   name: string;
-  type: 'A' | 'PTR' | 'other';
+  type: 'A' | 'AAAA' | 'PTR' | 'other';
 }
 
 /**
@@ -21,6 +22,16 @@ export type NameAnswer =
 /** What Docker puts before a service's name for the addresses of its tasks. */
 const TASKS_PREFIX = 'tasks.';
 const REVERSE_SUFFIX = '.in-addr.arpa';
+/** RFC 3596, 2.5: a digit a label, the last first. */
+const IPV6_REVERSE = /^((?:[0-9a-f]\.){32})ip6\.arpa$/;
+
+/** Of a name, by family. Who has addresses has one of IPv4. */
+export interface NamedAddresses {
+  readonly ipv4: readonly string[];
+  readonly ipv6: readonly string[];
+}
+
+const NOBODY: NamedAddresses = { ipv4: [], ipv6: [] };
 
 /**
  * The names of one network. Only who takes new connections has one: a name whose tasks are all on their way out is still
@@ -29,35 +40,35 @@ const REVERSE_SUFFIX = '.in-addr.arpa';
 export class NetworkNames {
   readonly network: string;
   /** By name in lower case. */
-  readonly #addresses = new Map<string, string[]>();
+  readonly #addresses = new Map<string, NamedAddresses>();
   readonly #names = new Map<string, string>();
 
   /** @param hasVips  whether this host's tasks reach services by their virtual addresses; else it is by those of tasks */
   constructor({ name }: Pick<AssignedNetwork, 'name'>, set: EndpointSet, { hasVips }: { hasVips: boolean }) {
     this.network = name.toLowerCase();
-    const ofService = new Map<string, string[]>();
-    for (const { serviceId, address, taskName, aliases, live } of set.endpoints.values()) {
-      const addresses = live && address !== '' ? [address] : [];
-      for (const each of [taskName, ...aliases]) add(this.#addresses, each, addresses);
-      ofService.set(serviceId, [...(ofService.get(serviceId) ?? []), ...addresses]);
-      if (address !== '') this.#names.set(address, `${taskName}.${name}`);
+    const ofService = new Map<string, NamedAddresses>();
+    for (const { serviceId, address, ipv6Address = '', taskName, aliases, live } of set.endpoints.values()) {
+      const addresses = live ? named(address, ipv6Address) : NOBODY;
+      for (const each of [taskName, ...aliases]) add(this.#addresses, each.toLowerCase(), addresses);
+      add(ofService, serviceId, addresses);
+      for (const each of [address, ipv6Address]) if (each !== '') this.#names.set(each, `${taskName}.${name}`);
     }
-    const ofServices = new Map<string, string[]>();
-    for (const { serviceId, name: service, vip, aliases } of set.services.values()) {
-      const tasks = ofService.get(serviceId) ?? [];
-      const reached = vip !== '' && hasVips && tasks.length > 0 ? [vip] : tasks;
+    const ofServices = new Map<string, NamedAddresses>();
+    for (const { serviceId, name: service, vip, ipv6Vip = '', aliases } of set.services.values()) {
+      const tasks = ofService.get(serviceId) ?? NOBODY;
+      const reached = vip !== '' && hasVips && tasks.ipv4.length > 0 ? named(vip, ipv6Vip) : tasks;
       for (const each of [service, ...aliases]) {
-        add(ofServices, each, reached);
-        add(ofServices, `${TASKS_PREFIX}${each}`, tasks);
+        add(ofServices, each.toLowerCase(), reached);
+        add(ofServices, `${TASKS_PREFIX}${each}`.toLowerCase(), tasks);
       }
-      if (vip !== '') this.#names.set(vip, `${service}.${name}`);
+      for (const each of [vip, ipv6Vip]) if (each !== '') this.#names.set(each, `${service}.${name}`);
     }
     // A service stands before tasks that share an alias with it.
     for (const [each, addresses] of ofServices) this.#addresses.set(each, addresses);
   }
 
   /** @param name  in lower case. Undefined for one that nobody on the network has */
-  addressesOf(name: string): readonly string[] | undefined {
+  addressesOf(name: string): NamedAddresses | undefined {
     return this.#addresses.get(name);
   }
 
@@ -66,9 +77,17 @@ export class NetworkNames {
   }
 }
 
-function add(to: Map<string, string[]>, name: string, addresses: readonly string[]): void {
-  const key = name.toLowerCase();
-  to.set(key, [...new Set([...(to.get(key) ?? []), ...addresses])]);
+function named(address: string, ipv6Address: string): NamedAddresses {
+  return { ipv4: address === '' ? [] : [address], ipv6: ipv6Address === '' ? [] : [ipv6Address] };
+}
+
+function add(to: Map<string, NamedAddresses>, key: string, { ipv4, ipv6 }: NamedAddresses): void {
+  const { ipv4: before, ipv6: before6 } = to.get(key) ?? NOBODY;
+  to.set(key, { ipv4: union(before, ipv4), ipv6: union(before6, ipv6) });
+}
+
+function union(a: readonly string[], b: readonly string[]): readonly string[] {
+  return b.length === 0 ? a : a.length === 0 ? b : [...new Set([...a, ...b])];
 }
 
 /**
@@ -78,31 +97,38 @@ function add(to: Map<string, string[]>, name: string, addresses: readonly string
 export function answerName({ name, type }: Question, networks: readonly NetworkNames[]): NameAnswer {
   const asked = name.toLowerCase();
   if (type === 'PTR') return answerReverse(asked, networks);
-  const addresses = lookUp(asked, networks);
-  if (addresses === undefined) return { kind: 'elsewhere' };
-  if (addresses.length === 0) return { kind: 'nobody' };
-  return type === 'A' ? { kind: 'addresses', addresses } : { kind: 'empty' };
+  const found = lookUp(asked, networks);
+  if (found.length === 0) return { kind: 'elsewhere' };
+  const ofFamily = type === 'AAAA' ? found.map(({ ipv6 }) => ipv6) : found.map(({ ipv4 }) => ipv4);
+  const addresses = ofFamily.find((each) => each.length > 0);
+  if (addresses !== undefined && type !== 'other') return { kind: 'addresses', addresses };
+  return { kind: found.some(({ ipv4 }) => ipv4.length > 0) ? 'empty' : 'nobody' };
 }
 
-function lookUp(name: string, networks: readonly NetworkNames[]): readonly string[] | undefined {
-  let known: readonly string[] | undefined;
-  for (const each of networks) {
-    const found = each.addressesOf(name) ?? qualified(name, each);
-    if (found !== undefined && found.length > 0) return found;
-    known ??= found;
-  }
-  return known;
+/** What the name stands for on each network that knows it. */
+function lookUp(name: string, networks: readonly NetworkNames[]): NamedAddresses[] {
+  return networks.flatMap((each) => each.addressesOf(name) ?? qualified(name, each) ?? []);
 }
 
-function qualified(name: string, names: NetworkNames): readonly string[] | undefined {
+function qualified(name: string, names: NetworkNames): NamedAddresses | undefined {
   const suffix = `.${names.network}`;
   return name.endsWith(suffix) ? names.addressesOf(name.slice(0, -suffix.length)) : undefined;
 }
 
 function answerReverse(name: string, networks: readonly NetworkNames[]): NameAnswer {
-  if (!name.endsWith(REVERSE_SUFFIX)) return { kind: 'elsewhere' };
-  const address = name.slice(0, -REVERSE_SUFFIX.length).split('.').reverse().join('.');
-  if (parseIpv4(address) === undefined) return { kind: 'elsewhere' };
+  const address = reversed(name);
+  if (address === undefined) return { kind: 'elsewhere' };
   const names = networks.flatMap((each) => each.nameOf(address) ?? []);
   return names.length > 0 ? { kind: 'names', names } : { kind: 'elsewhere' };
+}
+
+/** The address that a name below `in-addr.arpa` or `ip6.arpa` is of. */
+function reversed(name: string): string | undefined {
+  const [, digits] = IPV6_REVERSE.exec(name) ?? [];
+  if (digits !== undefined) {
+    return formatIp({ bits: 128, value: BigInt(`0x${digits.split('.').reverse().join('')}`) });
+  }
+  if (!name.endsWith(REVERSE_SUFFIX)) return undefined;
+  const address = name.slice(0, -REVERSE_SUFFIX.length).split('.').reverse().join('.');
+  return parseIpv4(address) === undefined ? undefined : address;
 }

@@ -1,4 +1,7 @@
-/** What a node is told of the cluster's networks: the shapes of api/proto/network.proto, which says what each is. */
+/**
+ * What a node is told of the cluster's networks: the shapes of api/proto/network.proto, which says what each is. What is of
+ * IPv6 is empty or left out where a network has none.
+ */
 
 export interface AssignedNetwork {
   networkId: string;
@@ -11,12 +14,14 @@ export interface AssignedNetwork {
   encrypted: boolean;
   mtu: number;
   engineNetwork: string;
+  ipv6Subnet?: string;
 }
 
 export interface TaskAttachment {
   networkId: string;
   address: string;
   aliases: string[];
+  ipv6Address?: string;
 }
 
 export interface Endpoint {
@@ -27,6 +32,7 @@ export interface Endpoint {
   taskName: string;
   aliases: string[];
   live: boolean;
+  ipv6Address?: string;
 }
 
 export interface NamedService {
@@ -34,6 +40,7 @@ export interface NamedService {
   name: string;
   vip: string;
   aliases: string[];
+  ipv6Vip?: string;
 }
 
 export interface NetworkNode {

@@ -1,10 +1,11 @@
-import { parseIpv4 } from './ipv4.js';
+import { fnv1a } from './fnv.js';
+import { parseIp } from './ipam/index.js';
 import type { NetworkState } from './network-state.js';
 
 /** How many of a service's tasks a host can know; of more it has its own share. */
 export const MOST_VIP_BACKENDS = 512;
 
-/** Where connections to a service's address on a network go. */
+/** Where connections to a service's address on a network go: all of one family. */
 export interface VipRow {
   vip: string;
   /** Of the network: those who are on it use the row. */
@@ -39,27 +40,36 @@ function networkRows({ selfId, networks, endpointSets }: NetworkState, networkId
   const vni = networks.get(networkId)?.vni ?? 0;
   const set = endpointSets.get(networkId);
   if (set === undefined) return [];
-  const backends = new Map<string, string[]>();
-  for (const { serviceId, address, live } of set.endpoints.values()) {
-    if (!live || parseIpv4(address) === undefined) continue;
-    const known = backends.get(serviceId);
-    if (known === undefined) backends.set(serviceId, [address]);
+  const live = [...set.endpoints.values()].filter(({ live }) => live);
+  const services = [...set.services.values()];
+  const ofFamily = (backends: Map<string, string[]>, vips: { serviceId: string; vip: string }[]): VipRow[] =>
+    vips.flatMap(({ serviceId, vip }) => {
+      if (parseIp(vip) === undefined) return [];
+      return [{ vip, vni, backends: share(backends.get(serviceId)?.sort() ?? [], selfId) }];
+    });
+  return [
+    ...ofFamily(byService(live.map(({ serviceId, address }) => ({ serviceId, address }))), services),
+    ...ofFamily(
+      byService(live.map(({ serviceId, ipv6Address = '' }) => ({ serviceId, address: ipv6Address }))),
+      services.map(({ serviceId, ipv6Vip = '' }) => ({ serviceId, vip: ipv6Vip })),
+    ),
+  ];
+}
+
+function byService(endpoints: readonly { serviceId: string; address: string }[]): Map<string, string[]> {
+  const found = new Map<string, string[]>();
+  for (const { serviceId, address } of endpoints) {
+    if (parseIp(address) === undefined) continue;
+    const known = found.get(serviceId);
+    if (known === undefined) found.set(serviceId, [address]);
     else known.push(address);
   }
-  const rows: VipRow[] = [];
-  for (const { serviceId, vip } of set.services.values()) {
-    if (parseIpv4(vip) === undefined) continue;
-    rows.push({ vip, vni, backends: share(backends.get(serviceId)?.sort() ?? [], selfId) });
-  }
-  return rows;
+  return found;
 }
 
 /** As many as a host can know, beginning somewhere else on each host. */
 function share(sorted: string[], selfId: string): string[] {
   if (sorted.length <= MOST_VIP_BACKENDS) return sorted;
-  // FNV-1a, so that ids that are alike begin far apart.
-  let hash = 0x811c9dc5;
-  for (const char of selfId) hash = Math.imul(hash ^ (char.codePointAt(0) ?? 0), 0x01000193) >>> 0;
-  const start = hash % sorted.length;
+  const start = fnv1a(selfId) % sorted.length;
   return [...sorted.slice(start), ...sorted.slice(0, start)].slice(0, MOST_VIP_BACKENDS).sort();
 }

@@ -9,6 +9,7 @@ import {
   type EndpointSet,
   NetworkNames,
   type NetworkState,
+  type Question,
   RESPONSE_CODES,
   readQuery,
   type TaskAttachment,
@@ -19,6 +20,12 @@ import type { GatewayLogger } from './gateway-network.js';
 import { framed, Resolver, withLength } from './resolver.js';
 
 const PORT = 53;
+/** Of questions that are answered here. */
+const KINDS = new Map<number, Question['type']>([
+  [TYPES.A, 'A'],
+  [TYPES.AAAA, 'AAAA'],
+  [TYPES.PTR, 'PTR'],
+]);
 /** A connection on which nothing is asked is closed. */
 const IDLE_MS = 10_000;
 const MOST_CONNECTIONS = 512;
@@ -174,8 +181,7 @@ export class NameServer {
   #known({ name, type }: DnsQuery, from: string): DnsAnswer | undefined {
     const asker = this.#askers.get(from);
     const networks = asker?.attachments.flatMap(({ networkId }) => this.#namesOf(networkId) ?? []) ?? [];
-    const kind = type === TYPES.A ? 'A' : type === TYPES.PTR ? 'PTR' : 'other';
-    const answer = answerName({ name, type: kind }, networks);
+    const answer = answerName({ name, type: KINDS.get(type) ?? 'other' }, networks);
     switch (answer.kind) {
       case 'addresses':
         return { code: RESPONSE_CODES.noError, addresses: this.#shuffled(answer.addresses) };

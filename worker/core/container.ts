@@ -97,12 +97,12 @@ export const GATEWAY_ADDRESS_LABEL = 'apiary.gateway.address';
 /** Says which ports of its host lead to it: see `readPortsLabel`. */
 export const GATEWAY_PORTS_LABEL = 'apiary.gateway.ports';
 
-/** Says which overlay networks it was created for: JSON, the networks' ids and its addresses on them in order. */
+/** Says which overlay networks it was created for: JSON, in order the networks' ids and its addresses on them, of IPv4 and perhaps of IPv6. */
 export const NETWORKS_LABEL = 'apiary.networks';
 
 /** The networks that such a label says. */
 export function networksOfLabel(label: string | undefined): TaskAttachment[] {
   if (label === undefined) return [];
-  const said: [string, string][] = JSON.parse(label);
-  return said.map(([networkId, address]) => ({ networkId, address, aliases: [] }));
+  const said: [string, string, string?][] = JSON.parse(label);
+  return said.map(([networkId, address, ipv6Address = '']) => ({ networkId, address, aliases: [], ipv6Address }));
 }

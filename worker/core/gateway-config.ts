@@ -48,7 +48,10 @@ export function withGateway(config: ContainerConfig, place: GatewayPlace): Conta
 
 function networksLabel({ networks }: GatewayWish): Record<string, string> {
   if (networks.length === 0) return {};
-  return { [NETWORKS_LABEL]: JSON.stringify(networks.map(({ networkId, address }) => [networkId, address])) };
+  const places = networks.map(({ networkId, address, ipv6Address = '' }) =>
+    ipv6Address === '' ? [networkId, address] : [networkId, address, ipv6Address],
+  );
+  return { [NETWORKS_LABEL]: JSON.stringify(places) };
 }
 
 function objectOf(value: unknown): object {

@@ -11,7 +11,14 @@ import type {
 import { ENCRYPTED_OPTION, MTU_OPTION } from '../requests/network-requests.js';
 import { networkTargets } from '../store/apply-network-change.js';
 import type { Touched } from '../store/change.js';
-import type { NetworkRecord, NodeRecord, ServiceRecord, SpecVersion, TaskRecord } from '../store/records.js';
+import type {
+  NetworkAddress,
+  NetworkRecord,
+  NodeRecord,
+  ServiceRecord,
+  SpecVersion,
+  TaskRecord,
+} from '../store/records.js';
 import { taskName } from '../store/task-name.js';
 import type { View } from '../store/view.js';
 import { Ledger } from './ledger.js';
@@ -19,8 +26,8 @@ import { subnetToTell } from './told-subnet.js';
 
 /** Who is on a network: what every node with a task on it is told. */
 export interface EndpointLedger {
-  endpoints: Ledger<Endpoint>;
-  services: Ledger<NamedService>;
+  endpoints: Ledger<Required<Endpoint>>;
+  services: Ledger<Required<NamedService>>;
 }
 
 /** Of what there is news. */
@@ -93,8 +100,9 @@ export class NetworkBook {
       );
     if (task !== undefined && places.length > 0) {
       const spec = view.spec(task.serviceId, task.specVersion);
-      for (const { networkId, address } of places) {
-        const endpoint = endpointOf(task, spec, networkId, address);
+      for (const place of places) {
+        const { networkId } = place;
+        const endpoint = endpointOf(task, spec, place);
         if (this.set(networkId).endpoints.put(id, endpoint)) news.networkIds.add(networkId);
       }
     }
@@ -182,17 +190,20 @@ function isLive({ status, desiredState }: TaskRecord): boolean {
   return status.state === 'running' && rankOf(desiredState) <= rankOf('running');
 }
 
-function endpointOf(task: TaskRecord, spec: SpecVersion, networkId: string, address: string): Endpoint {
+function endpointOf(task: TaskRecord, spec: SpecVersion, place: NetworkAddress): Required<Endpoint> {
   const { id, serviceId, nodeId = '' } = task;
+  const { networkId, address, ipv6Address = '' } = place;
   const live = isLive(task);
   const aliases = attachmentAliases(spec, networkId);
-  return { taskId: id, serviceId, nodeId, address, taskName: taskName(task, spec.serviceName), aliases, live };
+  const name = taskName(task, spec.serviceName);
+  return { taskId: id, serviceId, nodeId, address, taskName: name, aliases, live, ipv6Address };
 }
 
-function namedService({ id, spec, endpoint }: ServiceRecord, networkId: string): NamedService {
-  const vip = endpoint?.vips.find((each) => each.networkId === networkId)?.address ?? '';
+function namedService({ id, spec, endpoint }: ServiceRecord, networkId: string): Required<NamedService> {
+  const { address: vip = '', ipv6Address: ipv6Vip = '' } =
+    endpoint?.vips.find((each) => each.networkId === networkId) ?? {};
   const attachment = spec.TaskTemplate.Networks?.find(({ Target }) => Target === networkId);
-  return { serviceId: id, name: spec.Name ?? '', vip, aliases: attachment?.Aliases ?? [] };
+  return { serviceId: id, name: spec.Name ?? '', vip, aliases: attachment?.Aliases ?? [], ipv6Vip };
 }
 
 function attachmentAliases({ template }: SpecVersion, networkId: string): string[] {
@@ -230,7 +241,7 @@ function networkNode(node: NodeRecord): NetworkNode {
 }
 
 /** What a node must know of a network that a task of it is on. */
-export function assignedNetwork({ id, spec, kind, vni, subnets }: NetworkRecord): AssignedNetwork {
+export function assignedNetwork({ id, spec, kind, vni, subnets }: NetworkRecord): Required<AssignedNetwork> {
   const { subnet = '', gateway = '' } = subnets[0] ?? {};
   const options = spec.Options ?? {};
   return {
@@ -244,14 +255,19 @@ export function assignedNetwork({ id, spec, kind, vni, subnets }: NetworkRecord)
     encrypted: Object.hasOwn(options, ENCRYPTED_OPTION),
     mtu: Number(options[MTU_OPTION] ?? 0),
     engineNetwork: kind === 'overlay' || kind === 'ingress' ? '' : kind,
+    ipv6Subnet: subnets[1]?.subnet ?? '',
   };
 }
 
 /** A task's places on its networks. */
-export function attachmentsOf({ networks = [] }: Pick<TaskRecord, 'networks'>, spec: SpecVersion): TaskAttachment[] {
-  return networks.map(({ networkId, address }) => ({
+export function attachmentsOf(
+  { networks = [] }: Pick<TaskRecord, 'networks'>,
+  spec: SpecVersion,
+): Required<TaskAttachment>[] {
+  return networks.map(({ networkId, address, ipv6Address = '' }) => ({
     networkId,
     address,
     aliases: attachmentAliases(spec, networkId),
+    ipv6Address,
   }));
 }

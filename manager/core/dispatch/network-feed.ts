@@ -8,9 +8,9 @@ export type NetworkUpdate =
       networkId: string;
       version: number;
       complete: boolean;
-      endpoints: Endpoint[];
+      endpoints: Required<Endpoint>[];
       removedTaskIds: string[];
-      services: NamedService[];
+      services: Required<NamedService>[];
       removedServiceIds: string[];
     }
   | { type: 'nodes'; complete: boolean; nodes: NetworkNode[]; removedNodeIds: string[] }

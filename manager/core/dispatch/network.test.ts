@@ -273,7 +273,7 @@ t.test('a node is told of a network once a task of it is on it, and of nobody el
     { name: 'a', subnet: '10.0.16.0/20', gateway: '10.0.16.1', mtu: 0 },
   ]);
   t.same(attachmentsOf(task, cluster.store.spec('web', 1)), [
-    { networkId: idOf('a'), address: task.networks?.[0]?.address, aliases: ['x'] },
+    { networkId: idOf('a'), address: task.networks?.[0]?.address, aliases: ['x'], ipv6Address: '' },
   ]);
   const { updates } = h1;
   cluster.createService('other', { replicas: 3 });

@@ -60,7 +60,7 @@ function ipamConfig(view: Networks, record: NetworkRecord): Network['IPAM']['Con
  */
 function shownSubnet(view: Networks, { id, spec, subnets }: NetworkRecord, index: number): string {
   const { subnet = '' } = subnets[index] ?? {};
-  const isAsked = (spec.IPAM?.Config ?? []).length > 0;
+  const isAsked = (spec.IPAM?.Config ?? []).some(({ Subnet = '' }) => Subnet !== '' && !Subnet.includes(':'));
   const network = parseIpNetwork(subnet);
   if (isAsked || network.bits === 128 || network.length >= DOCKER_SUBNET_LENGTH) return subnet;
   const beyond = (view.addresses(id).highest() ?? 0) - Number(network.first);
@@ -69,19 +69,28 @@ function shownSubnet(view: Networks, { id, spec, subnets }: NetworkRecord, index
   return formatIpNetwork({ ...network, length });
 }
 
-/** An address with the length of its network's prefix: `10.0.16.3/20`. */
+/** An address with the length of its network's prefix: `10.0.16.3/20`, `fd00:3::2/64`. */
 export function withPrefixLength(networks: Networks, networkId: string, address: string): string {
-  const { subnet = '' } = networks.network(networkId)?.subnets[0] ?? {};
+  const { subnet = '' } = networks.network(networkId)?.subnets[address.includes(':') ? 1 : 0] ?? {};
   return `${address}/${subnet.split('/')[1] ?? 32}`;
+}
+
+/** The same of both families, IPv4 first; none on a network of the engine's. */
+export function writtenAddresses(
+  networks: Networks,
+  { networkId, address, ipv6Address = '' }: NetworkAddress,
+): string[] {
+  const all = [address, ipv6Address].filter((each) => each !== '');
+  return all.map((each) => withPrefixLength(networks, networkId, each));
 }
 
 /** What a task's `NetworksAttachments` tells of its networks. */
 export function attachmentObjects(networks: Networks, addresses: readonly NetworkAddress[]): unknown[] {
-  return addresses.flatMap(({ networkId, address }) => {
-    const record = networks.network(networkId);
+  return addresses.flatMap((place) => {
+    const record = networks.network(place.networkId);
     if (record === undefined) return [];
-    const Addresses = address === '' ? {} : { Addresses: [withPrefixLength(networks, networkId, address)] };
-    return [{ Network: swarmNetworkObject(networks, record), ...Addresses }];
+    const Addresses = filled(writtenAddresses(networks, place));
+    return [{ Network: swarmNetworkObject(networks, record), ...(Addresses && { Addresses }) }];
   });
 }
 
@@ -111,7 +120,7 @@ function swarmNetworkObject(networks: Networks, record: NetworkRecord): object {
   };
 }
 
-/** How much of a network's IPv4 subnet is in use, and how many addresses tasks and services can still get. */
+/** How much of a network's subnet is in use, and how many addresses tasks and services can still get. */
 export interface NetworkUsage {
   Subnet: string;
   IPsInUse: number;
@@ -120,10 +129,12 @@ export interface NetworkUsage {
 
 /** `GET /apiary/v1/networks/ID/usage`, in the words of newer versions of Docker's API. */
 export function networkUsage(view: Networks, { id, subnets }: NetworkRecord): NetworkUsage[] {
-  const [subnet] = subnets;
-  if (subnet === undefined) return [];
-  const { count } = view.addresses(id);
-  return [{ Subnet: subnet.subnet, IPsInUse: count, DynamicIPsAvailable: capacityOf(addressRange(subnet)) - count }];
+  const { count, ipv6 } = view.addresses(id);
+  return subnets.map((subnet) => {
+    const range = addressRange(subnet);
+    const inUse = range.bits === 32 ? count : ipv6.count;
+    return { Subnet: subnet.subnet, IPsInUse: inUse, DynamicIPsAvailable: capacityOf(range) - inUse };
+  });
 }
 
 /**
@@ -157,14 +168,14 @@ interface Place {
 
 function placeOf(view: View, { id }: NetworkRecord, task: TaskRecord): Place {
   const name = taskName(task, view.spec(task.serviceId, task.specVersion).serviceName);
-  const address = task.networks?.find(({ networkId }) => networkId === id)?.address ?? '';
+  const { address = '', ipv6Address } = task.networks?.find(({ networkId }) => networkId === id) ?? {};
   const { container } = task.status;
   const endpoint = {
     Name: name,
     EndpointID: task.id,
     MacAddress: macOf(address),
     IPv4Address: withPrefixLength(view, id, address),
-    IPv6Address: '',
+    IPv6Address: ipv6Address === undefined ? '' : withPrefixLength(view, id, ipv6Address),
   };
   return { task, name, address, container: container === undefined ? undefined : [container.id, endpoint] };
 }

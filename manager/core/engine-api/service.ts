@@ -1,6 +1,6 @@
 import type { Service } from '@apiary/api/model';
 import type { JobRun, ServiceRecord, TaskRecord, UpdateProgress } from '../store/records.js';
-import { type Networks, withPrefixLength } from './network.js';
+import { type Networks, writtenAddresses } from './network.js';
 import { endpointSpecObject, portObject, serviceSpecObject, withDefaults } from './service-spec.js';
 import { jobIteration } from './task.js';
 import { filled, metaOf, timestampOf } from './timestamp.js';
@@ -33,10 +33,11 @@ function endpointObject({ spec, endpoint }: ServiceRecord, networks: Networks): 
     Spec: endpointSpecObject(asked ?? { Mode: 'vip' }),
     ...(ports !== undefined && { Ports: ports.map(portObject) }),
     ...(vips !== undefined && {
-      VirtualIPs: vips.map(({ networkId, address }) => ({
-        NetworkID: networkId,
-        ...(address !== '' && { Addr: withPrefixLength(networks, networkId, address) }),
-      })),
+      VirtualIPs: vips.flatMap((vip) => {
+        const addresses = writtenAddresses(networks, vip);
+        if (addresses.length === 0) return [{ NetworkID: vip.networkId }];
+        return addresses.map((Addr) => ({ NetworkID: vip.networkId, Addr }));
+      }),
     }),
   };
 }

@@ -10,13 +10,14 @@ import { plan } from './plan.js';
 const ALL = { all: true, services: new Set<string>(), nodes: new Set<string>() };
 
 /** A cluster with the networks that every one has, and some of its own: their ids, by name. */
-function networked(nodes: number, subnets: Record<string, string | undefined>, seed = 1) {
+function networked(nodes: number, subnets: Record<string, string | string[] | undefined>, seed = 1) {
   const cluster = new HollowCluster(seed);
   for (let i = 1; i <= nodes; i++) cluster.addNode(`h${i}`);
   cluster.commit(...firstNetworks(undefined, cluster.rng));
-  for (const [Name, Subnet] of Object.entries(subnets)) {
-    const ipam = Subnet === undefined ? {} : { IPAM: { Config: [{ Subnet }] } };
-    cluster.commit(...createNetwork(cluster.store, { Name, ...ipam }, cluster.rng).changes);
+  for (const [Name, asked] of Object.entries(subnets)) {
+    const Config = [asked ?? []].flat().map((Subnet) => ({ Subnet }));
+    const EnableIPv6 = Config.some(({ Subnet }) => Subnet.includes(':'));
+    cluster.commit(...createNetwork(cluster.store, { Name, EnableIPv6, IPAM: { Config } }, cluster.rng).changes);
   }
   const ids = new Map(cluster.store.networks().map(({ id, spec }) => [spec.Name, id]));
   const idOf = (name: string): string => ids.get(name) ?? name;
@@ -37,10 +38,10 @@ function checkAddresses({ store }: HollowCluster): void {
       .flatMap(({ id, networks = [] }) => networks.map((address) => ({ id, ...address }))),
   ];
   const counts = new Map<string, number>();
-  for (const { id, networkId, address } of claims) {
+  for (const { id, networkId, address, ipv6Address } of claims) {
     const network = store.network(networkId);
     invariant(network !== undefined, `${id} is on a network that is gone`);
-    const [subnet] = network.subnets;
+    const [subnet, ipv6Subnet] = network.subnets;
     if (subnet === undefined) {
       invariant(address === '', `${id} has ${address} of the engine's network ${network.spec.Name}`);
       continue;
@@ -52,9 +53,19 @@ function checkAddresses({ store }: HollowCluster): void {
     invariant(other === undefined, `${address} is that of ${id} and of ${other}`);
     holders.set(`${networkId} ${address}`, id);
     counts.set(networkId, (counts.get(networkId) ?? 0) + 1);
+    invariant((ipv6Address === undefined) === (ipv6Subnet === undefined), `${id} has not an address of each family`);
+    if (ipv6Subnet === undefined || ipv6Address === undefined) continue;
+    const ipv6 = parseIp(ipv6Address);
+    const isWithin = ipv6 !== undefined && networkContains(parseIpNetwork(ipv6Subnet.subnet), ipv6);
+    invariant(isWithin && ipv6Address !== ipv6Subnet.gateway, `${id}: ${ipv6Address} is elsewhere`);
+    const neighbour = holders.get(`${networkId} ${ipv6Address}`);
+    invariant(neighbour === undefined, `${ipv6Address} is that of ${id} and of ${neighbour}`);
+    holders.set(`${networkId} ${ipv6Address}`, id);
   }
   for (const { id, spec } of store.networks()) {
-    invariant(store.addresses(id).count === (counts.get(id) ?? 0), `an address of network ${spec.Name} is lost`);
+    const { count, ipv6 } = store.addresses(id);
+    invariant(count === (counts.get(id) ?? 0), `an address of network ${spec.Name} is lost`);
+    invariant(ipv6.count === (spec.EnableIPv6 ? count : 0), `an IPv6 address of network ${spec.Name} is lost`);
   }
 }
 
@@ -102,6 +113,33 @@ t.test('addresses', async (t) => {
     cluster.run(20_000);
     t.equal(cluster.running('web').length, 4);
     t.equal(cluster.tasks('web').filter(({ status }) => status.state === 'pending').length, 0);
+  });
+
+  t.test('are of both families on a network of IPv6; when either has none left tasks wait', async (t) => {
+    const { cluster, idOf, on } = networked(1, { dual: ['10.1.0.0/24', 'fd00:5::/125'] });
+    // Of eight: that of routers, the gateway, and that of the service.
+    cluster.createService('web', { replicas: 6, ...on('dual') });
+    cluster.run(1_000);
+    t.same(cluster.service('web').endpoint?.vips, [
+      { networkId: idOf('dual'), address: '10.1.0.2', ipv6Address: 'fd00:5::2' },
+    ]);
+    t.same(
+      cluster
+        .running('web')
+        .map(({ networks }) => networks?.[0]?.ipv6Address)
+        .sort(),
+      ['fd00:5::3', 'fd00:5::4', 'fd00:5::5', 'fd00:5::6', 'fd00:5::7'],
+    );
+    t.match(
+      cluster.tasks('web').filter(({ status }) => status.state === 'pending'),
+      [{ status: { err: 'no free address in subnet fd00:5::/125 of network dual (all 6 are in use)' } }],
+    );
+    cluster.scale('web', 2);
+    cluster.run(20_000);
+    cluster.createService('db', { replicas: 2, ...on('dual') });
+    cluster.run(1_000);
+    t.equal(cluster.running('db').length, 2, 'what was given back is another’s');
+    checkAddresses(cluster);
   });
 
   t.test('are kept while nobody knows whether the container still runs', async (t) => {
@@ -219,7 +257,11 @@ t.test('published ports', async (t) => {
 t.test('whatever happens, no address is given twice and none is lost; in the end all who ask have one', async (t) => {
   for (let seed = 1; seed <= 6; seed++) {
     const rng = new SeededRng(seed);
-    const { cluster, idOf, on } = networked(3, { a: '10.1.0.0/28', b: '10.2.0.0/27', c: undefined }, seed);
+    const { cluster, idOf, on } = networked(
+      3,
+      { a: '10.1.0.0/28', b: ['10.2.0.0/24', 'fd00:5::/123'], c: undefined },
+      seed,
+    );
     cluster.check = () => checkAddresses(cluster);
     cluster.slowness = rng.below(60);
     cluster.images.set('crash', { exits: { afterMs: rng.below(8_000), code: 1 } });

@@ -2,12 +2,13 @@ import type { PortConfig } from '@apiary/api/model';
 import {
   type AddressRange,
   type AddressUse,
+  addressIn,
   addressRange,
   capacityOf,
   freeAddress,
-  parseIpv4,
+  numberIn,
+  useIn,
 } from '@apiary/overlay-net/core';
-import { addressOf } from '../store/address-book.js';
 import { networkTargets } from '../store/apply-network-change.js';
 import type { NetworkAddress, NetworkRecord, ServiceEndpoint, ServiceRecord, SpecVersion } from '../store/records.js';
 import type { View } from '../store/view.js';
@@ -16,11 +17,13 @@ import type { View } from '../store/view.js';
 const FIRST_DYNAMIC_PORT = 30_000;
 const LAST_DYNAMIC_PORT = 32_767;
 
-/** An address in the network's use of this pass. */
+/** The addresses of one of a network's subnets, with their use in this pass. */
 interface Pool {
-  network: NetworkRecord;
+  subnet: string;
   range: AddressRange;
   use: PassUse;
+  /** Whether it begins small. */
+  grows: boolean;
   next: number | undefined;
 }
 
@@ -30,7 +33,8 @@ interface Pool {
  */
 export class Allocation {
   readonly #view: View;
-  readonly #pools = new Map<string, Pool | undefined>();
+  /** Of each network one for each of its subnets, IPv4 first; none for one of the engine's, whose addresses are not ours to give. */
+  readonly #pools = new Map<string, readonly Pool[]>();
   #ports: Set<string> | undefined;
 
   constructor(view: View) {
@@ -43,11 +47,10 @@ export class Allocation {
     for (const id of idsOf(spec)) {
       const network = this.#view.network(id);
       if (network === undefined) shortages.push(`network ${id} is gone`);
-      const pool = this.#poolOf(id);
-      if (network === undefined || pool === undefined || this.#peek(pool) !== undefined) continue;
-      const { subnet } = network.subnets[0] ?? {};
-      const words = `no free address in subnet ${subnet} of network ${network.spec.Name}`;
-      shortages.push(`${words} (all ${capacityOf(pool.range)} are in use)`);
+      const empty = this.#poolsOf(id).find((pool) => this.#peek(pool) === undefined);
+      if (network === undefined || empty === undefined) continue;
+      const words = `no free address in subnet ${empty.subnet} of network ${network.spec.Name}`;
+      shortages.push(`${words} (all ${capacityOf(empty.range)} are in use)`);
     }
     return shortages.length === 0 ? undefined : shortages.join('; ');
   }
@@ -77,7 +80,7 @@ export class Allocation {
     const vips: NetworkAddress[] = [];
     for (const networkId of networkIds) {
       const kept = held.find((vip) => vip.networkId === networkId);
-      const isEngines = this.#poolOf(networkId) === undefined;
+      const isEngines = this.#poolsOf(networkId).length === 0;
       const vip = kept ?? (isEngines ? { networkId, address: '' } : this.#give(networkId));
       // Without one, the service's name stands for its tasks' addresses.
       if (vip !== undefined) vips.push(vip);
@@ -125,38 +128,52 @@ export class Allocation {
   }
 
   #give(networkId: string): NetworkAddress | undefined {
-    const pool = this.#poolOf(networkId);
-    if (pool === undefined) return undefined;
-    const address = this.#peek(pool);
-    if (address === undefined) return undefined;
-    pool.use.add(address);
-    pool.next = undefined;
-    return addressOf(networkId, address);
+    const found: string[] = [];
+    const pools = this.#poolsOf(networkId);
+    if (pools.some((pool) => this.#peek(pool) === undefined)) return undefined;
+    for (const pool of pools) {
+      const number = this.#peek(pool);
+      if (number === undefined) continue;
+      pool.use.add(number);
+      pool.next = undefined;
+      found.push(addressIn(pool.range, number));
+    }
+    const [address, ipv6Address] = found;
+    return address === undefined ? undefined : { networkId, address, ...(ipv6Address && { ipv6Address }) };
   }
 
   /** What a service gives back is free for the tasks of the same pass: its change comes before theirs in the entry. */
-  #takeBack({ networkId, address }: NetworkAddress): void {
-    const pool = this.#poolOf(networkId);
-    const number = parseIpv4(address);
-    if (number !== undefined) pool?.use.free(number);
+  #takeBack({ networkId, address, ipv6Address = '' }: NetworkAddress): void {
+    for (const { range, use } of this.#poolsOf(networkId)) {
+      const number = numberIn(range, address) ?? numberIn(range, ipv6Address);
+      if (number !== undefined) use.free(number);
+    }
   }
 
   #peek(pool: Pool): number | undefined {
-    pool.next ??= freeAddress(pool.range, pool.use, isGrowing(pool.network));
+    pool.next ??= freeAddress(pool.range, pool.use, pool.grows);
     return pool.next;
   }
 
-  /** Undefined for one of the engine's networks, whose addresses are not ours to give. */
-  #poolOf(networkId: string): Pool | undefined {
-    if (this.#pools.has(networkId)) return this.#pools.get(networkId);
+  #poolsOf(networkId: string): readonly Pool[] {
+    const known = this.#pools.get(networkId);
+    if (known !== undefined) return known;
     const network = this.#view.network(networkId);
-    const subnet = network?.subnets[0];
-    const pool =
-      network === undefined || subnet === undefined
-        ? undefined
-        : { network, range: addressRange(subnet), use: new PassUse(this.#view.addresses(networkId)), next: undefined };
-    this.#pools.set(networkId, pool);
-    return pool;
+    const used = this.#view.addresses(networkId);
+    const pools = (network?.subnets ?? []).map((subnet): Pool => {
+      const range = addressRange(subnet);
+      const isIpv4 = range.bits === 32;
+      const use = new PassUse(isIpv4 ? used : useIn(range, used.ipv6));
+      return {
+        subnet: subnet.subnet,
+        range,
+        use,
+        grows: isIpv4 && network !== undefined && isGrowing(network),
+        next: undefined,
+      };
+    });
+    this.#pools.set(networkId, pools);
+    return pools;
   }
 }
 

@@ -1,4 +1,5 @@
 import type { NetworkSpec, PortConfig, ServiceSpec } from '@apiary/api/model';
+import { uniqueLocalPool } from '@apiary/overlay-net/core';
 import { SeededRng } from '@apiary/std';
 import t from 'tap';
 import { portConflict } from '../store/published-ports.js';
@@ -88,6 +89,41 @@ t.test('a network gets a subnet that no other network and no host is in, and a n
     cluster.store.network(both)?.subnets.map(({ subnet }) => subnet),
     ['172.28.0.0/24', 'fd00:1::/64'],
   );
+});
+
+t.test('a network of IPv6 gets a /64 of the cluster’s own, unless another is asked for', async (t) => {
+  const cluster = new Cluster();
+  const ipv6Of = (spec: NetworkSpec) =>
+    cluster.store.network(cluster.create({ EnableIPv6: true, ...spec }))?.subnets[1];
+  const [a, b] = [ipv6Of({ Name: 'a' }), ipv6Of({ Name: 'b' })];
+  const pool = uniqueLocalPool(cluster.store.cluster()?.id ?? '').replace('::/48', '');
+  t.same(a, { subnet: `${pool}::/64`, gateway: `${pool}::1` });
+  t.same(b?.subnet, `${pool}:1::/64`);
+  const Config = [{ Subnet: 'fd00:7::/64', IPRange: 'fd00:7::100/120', AuxiliaryAddresses: { router: 'fd00:7::1:1' } }];
+  t.same(ipv6Of({ Name: 'c', IPAM: { Config } }), {
+    subnet: 'fd00:7::/64',
+    gateway: 'fd00:7::100',
+    ipRange: 'fd00:7::100/120',
+    reserved: ['fd00:7::1:1'],
+  });
+  const refused: [Partial<NetworkSpec>, string][] = [
+    [
+      { IPAM: { Config: [{ Subnet: 'fd00:7::/56' }] } },
+      'subnet fd00:7::/56 overlaps with subnet fd00:7::/64 of network c: choose another',
+    ],
+    [
+      { Options: { 'com.docker.network.driver.mtu': '1300' } },
+      'option com.docker.network.driver.mtu: expected 1330 to 65535 with IPv6, got "1300"',
+    ],
+    [
+      { Options: { 'com.docker.network.driver.mtu': '1400', encrypted: '' } },
+      'option com.docker.network.driver.mtu: expected 1410 to 65535 with IPv6, got "1400"',
+    ],
+  ];
+  for (const [spec, message] of refused) {
+    const wish = { Name: 'd', EnableIPv6: true, ...spec };
+    t.throws(() => createNetwork(cluster.store, wish, cluster.rng), { code: 'invalid-argument', message });
+  }
 });
 
 t.test('of two that ask for one subnet, one gets it, whichever lands first', async (t) => {

@@ -3,11 +3,16 @@ import {
   freeSubnet,
   freeVni,
   GATEWAY_POOL,
+  IPV6_SUBNET_LENGTH,
   LAST_VNI,
+  LEAST_IPV6_MTU,
   type NetworkSubnet,
   networksOverlap,
   parseIpNetwork,
   readSubnet,
+  uniqueLocalPool,
+  VXLAN_BYTES,
+  WIREGUARD_BYTES,
 } from '@apiary/overlay-net/core';
 import { ApiaryError, newId, type Rng } from '@apiary/std';
 import { networkTargets } from '../store/apply-network-change.js';
@@ -129,7 +134,9 @@ function checkNetworkSpec(view: View, spec: NetworkSpec): void {
   }
 }
 
-function checkOptions({ Options = {} }: NetworkSpec): void {
+function checkOptions({ Options = {}, EnableIPv6 = false }: NetworkSpec): void {
+  const overhead = VXLAN_BYTES.ipv4 + (Object.hasOwn(Options, ENCRYPTED_OPTION) ? WIREGUARD_BYTES : 0);
+  const smallest = EnableIPv6 ? LEAST_IPV6_MTU + overhead : SMALLEST_MTU;
   for (const [key, value] of Object.entries(Options)) {
     if (key === ENCRYPTED_OPTION) continue;
     if (key === VNI_OPTION) {
@@ -139,12 +146,14 @@ function checkOptions({ Options = {} }: NetworkSpec): void {
     }
     if (key !== MTU_OPTION) throw unhonoured(`Options.${key}`);
     const mtu = Number(value);
-    if (/^\d{1,5}$/.test(value) && mtu >= SMALLEST_MTU && mtu <= LARGEST_MTU) continue;
-    throw invalid(`option ${key}: expected ${SMALLEST_MTU} to ${LARGEST_MTU}, got ${quoted(value)}`);
+    if (/^\d{1,5}$/.test(value) && mtu >= smallest && mtu <= LARGEST_MTU) continue;
+    throw invalid(
+      `option ${key}: expected ${smallest} to ${LARGEST_MTU}${EnableIPv6 ? ' with IPv6' : ''}, got ${quoted(value)}`,
+    );
   }
 }
 
-/** The subnets that were asked for; an IPv4 one of the pools when none was. IPv4 first. */
+/** The subnets that were asked for; one of the pools of each family for which none was. IPv4 first. */
 function subnetsOf(view: View, spec: NetworkSpec, kind: NetworkRecord['kind']): NetworkSubnet[] {
   const asked = (spec.IPAM?.Config ?? []).map(readSubnet);
   const isIpv6 = ({ subnet }: NetworkSubnet): boolean => subnet.includes(':');
@@ -157,7 +166,9 @@ function subnetsOf(view: View, spec: NetworkSpec, kind: NetworkRecord['kind']): 
     throw invalid(`subnet ${ipv6[0]?.subnet} is of IPv6: ask for EnableIPv6 as well (--ipv6)`);
   }
   for (const { subnet } of asked) refuseOverlap(view, subnet);
-  return [...(ipv4.length > 0 ? ipv4 : [readSubnet({ Subnet: subnetFromPool(view, kind) })]), ...ipv6];
+  const first = ipv4[0] ?? readSubnet({ Subnet: subnetFromPool(view, kind) });
+  if (spec.EnableIPv6 !== true) return [first];
+  return [first, ipv6[0] ?? readSubnet({ Subnet: ipv6SubnetFromPool(view) })];
 }
 
 function refuseOverlap(view: View, subnet: string): void {
@@ -173,13 +184,26 @@ function refuseOverlap(view: View, subnet: string): void {
 }
 
 /** @throws ApiaryError `resource-exhausted` */
+function ipv6SubnetFromPool(view: View): string {
+  const pool = uniqueLocalPool(view.cluster()?.id ?? '');
+  const hosts = view.nodes().flatMap(({ status: { addr } }) => (addr.includes(':') ? [`${addr}/128`] : []));
+  const subnet = freeSubnet([pool], IPV6_SUBNET_LENGTH, [...takenSubnets(view), ...hosts]);
+  if (subnet !== undefined) return subnet;
+  const words = `no subnet of /${IPV6_SUBNET_LENGTH} is left in ${pool}: remove a network, or ask for a subnet`;
+  throw new ApiaryError('resource-exhausted', words);
+}
+
+function takenSubnets(view: View): string[] {
+  return view.networks().flatMap(({ subnets }) => subnets.map(({ subnet }) => subnet));
+}
+
+/** @throws ApiaryError `resource-exhausted` */
 function subnetFromPool(view: View, kind: NetworkRecord['kind']): string {
   const { pools, subnetLength } = addressPoolsOf(view.cluster());
   const length = kind === 'ingress' ? Math.max(subnetLength, INGRESS_SUBNET_LENGTH) : subnetLength;
-  const taken = view.networks().flatMap(({ subnets }) => subnets.map(({ subnet }) => subnet));
   // A task must be able to reach the hosts.
   const hosts = view.nodes().flatMap(({ status: { addr } }) => (/^[\d.]+$/.test(addr) ? [`${addr}/32`] : []));
-  const subnet = freeSubnet(pools, length, [...taken, ...hosts, GATEWAY_POOL]);
+  const subnet = freeSubnet(pools, length, [...takenSubnets(view), ...hosts, GATEWAY_POOL]);
   if (subnet !== undefined) return subnet;
   const from = `${pools.length === 1 ? 'pool' : 'pools'} ${pools.join(', ')}`;
   const words = `no subnet of /${length} is left in address ${from}: remove a network, or ask for a subnet of another range`;

@@ -1,4 +1,4 @@
-import { type AddressUse, formatIpv4, parseIpv4 } from '@apiary/overlay-net/core';
+import { type AddressUse, type Ipv6AddressUse, parseIpv4 } from '@apiary/overlay-net/core';
 import type { NetworkAddress } from './records.js';
 
 /**
@@ -15,14 +15,15 @@ export class AddressBook {
 
   /** Whether nobody but `owner` has one of the addresses. */
   isFreeFor(owner: string, addresses: readonly NetworkAddress[]): boolean {
-    return addresses.every(({ networkId, address }) => {
-      const holder = this.#networks.get(networkId)?.owners.get(parseIpv4(address) ?? -1);
-      return holder === undefined || holder === owner;
+    return addresses.every(({ networkId, address, ipv6Address = '' }) => {
+      const network = this.#networks.get(networkId);
+      const holders = [network?.owners.get(parseIpv4(address) ?? -1), network?.ipv6.owners.get(ipv6Address)];
+      return holders.every((holder) => holder === undefined || holder === owner);
     });
   }
 
   hold(owner: string, addresses: readonly NetworkAddress[]): void {
-    for (const { networkId, address } of addresses) {
+    for (const { networkId, address, ipv6Address } of addresses) {
       const number = parseIpv4(address);
       // On a network of the engine's there is none of ours.
       if (number === undefined) continue;
@@ -31,6 +32,7 @@ export class AddressBook {
         network = new Addresses();
         this.#networks.set(networkId, network);
       }
+      if (ipv6Address !== undefined) network.ipv6.hold(owner, ipv6Address);
       if (network.owners.has(number)) continue;
       network.owners.set(number, owner);
       network.last = number;
@@ -38,10 +40,11 @@ export class AddressBook {
   }
 
   release(owner: string, addresses: readonly NetworkAddress[]): void {
-    for (const { networkId, address } of addresses) {
+    for (const { networkId, address, ipv6Address = '' } of addresses) {
       const network = this.#networks.get(networkId);
       const number = parseIpv4(address) ?? -1;
       if (network?.owners.get(number) === owner) network.owners.delete(number);
+      if (network?.ipv6.owners.get(ipv6Address) === owner) network.ipv6.owners.delete(ipv6Address);
     }
   }
 
@@ -51,8 +54,28 @@ export class AddressBook {
   }
 }
 
+class Ipv6Addresses implements Ipv6AddressUse {
+  readonly owners = new Map<string, string>();
+  last: string | undefined;
+
+  get count(): number {
+    return this.owners.size;
+  }
+
+  has(address: string): boolean {
+    return this.owners.has(address);
+  }
+
+  hold(owner: string, address: string): void {
+    if (this.owners.has(address)) return;
+    this.owners.set(address, owner);
+    this.last = address;
+  }
+}
+
 class Addresses implements AddressUse {
   readonly owners = new Map<number, string>();
+  readonly ipv6 = new Ipv6Addresses();
   last: number | undefined;
 
   get count(): number {
@@ -72,8 +95,3 @@ class Addresses implements AddressUse {
 }
 
 const NONE = new Addresses();
-
-/** The addresses in the words of a record. */
-export function addressOf(networkId: string, number: number): NetworkAddress {
-  return { networkId, address: formatIpv4(number) };
-}

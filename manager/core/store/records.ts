@@ -136,6 +136,8 @@ export interface ServiceRecord {
 export interface NetworkAddress {
   networkId: string;
   address: string;
+  /** The one that goes with it on a network of IPv6, as `formatIp` writes it. */
+  ipv6Address?: string;
 }
 
 /** Where a service is reached: Docker's `Endpoint`. */

@@ -1,5 +1,5 @@
 import type { ContentKind } from '@apiary/api/model';
-import type { AddressUse } from '@apiary/overlay-net/core';
+import type { AddressUse, Ipv6AddressUse } from '@apiary/overlay-net/core';
 import type { ClusterEvent } from '../events/cluster-event.js';
 import type { Demand, NodeUsage } from './node-usage.js';
 import type {
@@ -39,7 +39,11 @@ export interface View {
   network(id: string): NetworkRecord | undefined;
   networks(): NetworkRecord[];
   /** Who has which of a network's addresses, kept as they change: to be read at once. */
-  addresses(networkId: string): AddressUse & { highest(): number | undefined; owners: ReadonlyMap<number, string> };
+  addresses(networkId: string): AddressUse & {
+    highest(): number | undefined;
+    owners: ReadonlyMap<number, string>;
+    ipv6: Ipv6AddressUse;
+  };
   task(id: string): TaskRecord | undefined;
   tasks(): TaskRecord[];
   tasksOfService(serviceId: string): TaskRecord[];

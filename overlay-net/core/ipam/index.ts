@@ -2,4 +2,5 @@
 export * from './address-choice.js';
 export * from './ip-network.js';
 export * from './subnet.js';
+export * from './unique-local.js';
 export * from './vni.js';

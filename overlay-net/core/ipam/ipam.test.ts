@@ -2,6 +2,7 @@ import { SeededRng } from '@apiary/std';
 import fc from 'fast-check';
 import t from 'tap';
 import {
+  addressIn,
   addressRange,
   capacityOf,
   FIRST_VNI,
@@ -15,9 +16,12 @@ import {
   lastOf,
   networkContains,
   networksOverlap,
+  numberIn,
   parseIp,
   parseIpNetwork,
   readSubnet,
+  uniqueLocalPool,
+  useIn,
 } from './index.js';
 
 const ipv4 = fc.record({ bits: fc.constant(32 as const), value: fc.bigInt(0n, 2n ** 32n - 1n) });
@@ -93,6 +97,17 @@ t.test('the subnet of a pool that is chosen is the first that nobody has', async
   t.equal(freeSubnet(['fd00::/40'], 64, ['fd00::/64', '10.0.0.0/8']), 'fd00:0:0:1::/64');
 });
 
+t.test(
+  'a cluster has its own /48 for networks of IPv6: always the same, and another than other clusters',
+  async (t) => {
+    const pools = Array.from({ length: 2000 }, (_, i) => uniqueLocalPool(`cluster-${i}`));
+    t.equal(new Set(pools).size, pools.length);
+    t.equal(uniqueLocalPool('cluster-7'), pools[7]);
+    const local = parseIpNetwork('fd00::/8');
+    t.ok(pools.every((pool) => pool.endsWith('/48') && networksOverlap(local, parseIpNetwork(pool))));
+  },
+);
+
 t.test('a subnet has a gateway, and what is asked for lies within it', async (t) => {
   t.same(readSubnet({ Subnet: '10.1.0.0/24' }), { subnet: '10.1.0.0/24', gateway: '10.1.0.1' });
   t.same(
@@ -104,6 +119,9 @@ t.test('a subnet has a gateway, and what is asked for lies within it', async (t)
     [{}, /invalid CIDR address/],
     [{ Subnet: '10.1.0.1/24' }, /it should be 10\.1\.0\.0\/24/],
     [{ Subnet: '10.1.0.0/31' }, /no room/],
+    [{ Subnet: 'fe80::/64' }, /no host can have: choose one of fd00::\/8/],
+    [{ Subnet: 'ff05::/64' }, /no host can have/],
+    [{ Subnet: '::ffff:0:0/112' }, /no host can have/],
     [{ Subnet: '10.1.0.0/24', Gateway: '10.1.1.1' }, /gateway 10\.1\.1\.1 is not in subnet 10\.1\.0\.0\/24/],
     [{ Subnet: '10.1.0.0/24', Gateway: '10.1.0.255' }, /no address that a host/],
     [{ Subnet: '10.1.0.0/24', IPRange: '10.1.0.0/23' }, /ip-range 10\.1\.0\.0\/23 is not in subnet/],
@@ -126,47 +144,62 @@ t.test('a VXLAN id is one that no network has, and seldom the one that was given
 t.test(
   'an address that is given is free and within the range; the next one in turn, and none only when all are taken',
   async (t) => {
-    const subnets = ['10.0.0.0/28', '10.0.0.0/22', '10.0.0.0/30'];
+    /** A /64 is looked at as far as 1100 addresses lead. */
+    const subnets = ['10.0.0.0/28', '10.0.0.0/22', '10.0.0.0/30', 'fd00::/124', 'fd00::/118', 'fd00::/64'];
     const use = fc.record({
       subnet: fc.constantFrom(...subnets),
-      ipRange: fc.constantFrom(undefined, '10.0.0.8/29'),
+      isPart: fc.boolean(),
       taken: fc.uniqueArray(fc.nat(1100), { maxLength: 900 }),
       fill: fc.boolean(),
       last: fc.option(fc.nat(1100), { nil: undefined }),
       grows: fc.boolean(),
     });
     fc.assert(
-      fc.property(use, ({ subnet, ipRange, taken, fill, last, grows }) => {
-        const isPart = subnet.endsWith('/28') && ipRange !== undefined;
-        const range = addressRange({
-          subnet,
-          gateway: '10.0.0.1',
-          ...(isPart && { ipRange }),
-          reserved: ['10.0.0.9', '10.0.0.2'],
-        });
-        const base = 0x0a000000;
-        const used = new Set(fill ? Array.from({ length: 1100 }, (_, i) => base + i) : taken.map((i) => base + i));
-        const lastAddress = last === undefined ? undefined : base + last;
-        const address = freeAddress(range, { count: used.size, last: lastAddress, has: (one) => used.has(one) }, grows);
-        // Every address of the range, one after the other.
-        const free: number[] = [];
-        const network = parseIpNetwork(isPart ? '10.0.0.8/29' : subnet);
+      fc.property(use, ({ subnet, isPart: wantsPart, taken, fill, last, grows }) => {
         const whole = parseIpNetwork(subnet);
-        for (let one = network.first; one <= lastOf(network); one++) {
-          const text = formatIp({ bits: 32, value: one });
-          const isSpecial =
-            one === whole.first || one === lastOf(whole) || ['10.0.0.1', '10.0.0.2', '10.0.0.9'].includes(text);
-          if (!isSpecial && !used.has(Number(one))) free.push(Number(one));
+        const { bits } = whole;
+        const isPart = wantsPart && bits - whole.length === 4;
+        const at = (offset: number) => formatIp({ bits, value: whole.first + BigInt(offset) });
+        const ipRange = `${at(8)}/${bits - 3}`;
+        const special = [at(1), at(9), at(2)];
+        const [gateway = '', ...reserved] = special;
+        const range = addressRange({ subnet, gateway, ...(isPart && { ipRange }), reserved });
+        const used = new Set((fill ? Array.from({ length: 1100 }, (_, i) => i) : taken).map(at));
+        const lastAddress = last === undefined ? undefined : at(last);
+        const ipv6Use = { count: used.size, last: lastAddress, has: (one: string) => used.has(one) };
+        const ipv4Use = {
+          count: used.size,
+          last: lastAddress === undefined ? undefined : numberIn(range, lastAddress),
+          has: (one: number) => used.has(addressIn(range, one)),
+        };
+        const number = freeAddress(range, bits === 32 ? ipv4Use : useIn(range, ipv6Use), grows);
+        // Every address of the range, one after the other.
+        const free: string[] = [];
+        const network = parseIpNetwork(isPart ? ipRange : subnet);
+        const end = lastOf(network) - whole.first;
+        for (let offset = Number(network.first - whole.first); offset <= (end < 1200n ? Number(end) : 1200); offset++) {
+          const text = at(offset);
+          const isBroadcast = bits === 32 && whole.first + BigInt(offset) === lastOf(whole);
+          if (offset !== 0 && !isBroadcast && !special.includes(text) && !used.has(text)) free.push(text);
         }
-        t.equal(address === undefined, free.length === 0);
-        if (address === undefined) return;
-        t.ok(free.includes(address));
+        t.equal(number === undefined, free.length === 0);
+        if (number === undefined) return;
+        t.ok(free.includes(addressIn(range, number)));
         if (grows) return;
-        const isBehind = lastAddress !== undefined && lastAddress >= range.first && lastAddress <= range.last;
-        t.equal(address, (isBehind ? free.find((one) => one > lastAddress) : undefined) ?? free[0]);
+        const wasLast = last ?? Number.POSITIVE_INFINITY;
+        const next = free.find((one) => Number((parseIp(one)?.value ?? 0n) - whole.first) > wasLast);
+        const isBehind =
+          lastAddress !== undefined && networkContains(network, parseIp(lastAddress) ?? { bits, value: 0n });
+        t.equal(addressIn(range, number), (isBehind ? next : undefined) ?? free[0]);
       }),
-      { numRuns: 400 },
+      { numRuns: 600 },
     );
     t.equal(capacityOf(addressRange({ subnet: '10.0.0.0/24', gateway: '10.0.0.1' })), 253);
+    t.equal(capacityOf(addressRange({ subnet: 'fd00::/120', gateway: 'fd00::1' })), 254, 'there is no broadcast');
+    const far = addressRange({ subnet: 'fd00::/16', gateway: 'fd00::1', ipRange: 'fd00:ffff::/32' });
+    t.equal(
+      addressIn(far, freeAddress(far, { count: 0, last: undefined, has: () => false }, false) ?? -1),
+      'fd00:ffff::',
+    );
   },
 );

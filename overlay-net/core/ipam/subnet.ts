@@ -30,6 +30,9 @@ export interface NetworkSubnet {
   reserved?: string[];
 }
 
+/** Of IPv6: loopback and IPv4's addresses written as IPv6's, those that hold on one link only, and groups of hosts. */
+const NOT_FOR_HOSTS = ['::/8', 'fe80::/10', 'ff00::/8'];
+
 /**
  * Checks what was asked of a subnet, and fills in its gateway: the first address, or that of the range, as Docker has it.
  *
@@ -39,6 +42,9 @@ export function readSubnet(request: SubnetRequest): NetworkSubnet {
   const network = networkOf(request.Subnet ?? '', 'subnet');
   const subnet = formatIpNetwork(network);
   if (lastOf(network) - network.first < 3n) throw invalid(`subnet ${subnet} has no room for a task`);
+  if (NOT_FOR_HOSTS.some((other) => networksOverlap(network, parseIpNetwork(other)))) {
+    throw invalid(`subnet ${subnet} has addresses that no host can have: choose one of fd00::/8`);
+  }
   const range = rangeOf(request.IPRange, network, subnet);
   const result: NetworkSubnet = { subnet, gateway: gatewayOf(request.Gateway, network, range) };
   if (range !== undefined) result.ipRange = formatIpNetwork(range);

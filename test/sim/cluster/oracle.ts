@@ -224,13 +224,15 @@ export class Oracle {
 /** No address is two tasks', nor a task's and a service's. */
 function checkAddresses(view: View): void {
   const holders = new Map<string, string>();
-  const hold = (holder: string, addresses: readonly { networkId: string; address: string }[]): void => {
-    for (const { networkId, address } of addresses) {
-      // On a network of the engine's.
-      if (address === '') continue;
-      const other = holders.get(`${networkId} ${address}`);
-      demand(other === undefined, `${holder} and ${other} both have ${address} of network ${networkId}`);
-      holders.set(`${networkId} ${address}`, holder);
+  const hold = (holder: string, addresses: readonly { networkId: string; address: string; ipv6Address?: string }[]): void => {
+    for (const { networkId, address, ipv6Address = '' } of addresses) {
+      for (const each of [address, ipv6Address]) {
+        // On a network of the engine's, or of IPv4 alone.
+        if (each === '') continue;
+        const other = holders.get(`${networkId} ${each}`);
+        demand(other === undefined, `${holder} and ${other} both have ${each} of network ${networkId}`);
+        holders.set(`${networkId} ${each}`, holder);
+      }
     }
   };
   for (const { spec, endpoint } of view.services()) hold(`service ${spec.Name}`, endpoint?.vips ?? []);
