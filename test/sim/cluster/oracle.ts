@@ -224,7 +224,10 @@ export class Oracle {
 /** No address is two tasks', nor a task's and a service's. */
 function checkAddresses(view: View): void {
   const holders = new Map<string, string>();
-  const hold = (holder: string, addresses: readonly { networkId: string; address: string; ipv6Address?: string }[]): void => {
+  const hold = (
+    holder: string,
+    addresses: readonly { networkId: string; address: string; ipv6Address?: string }[],
+  ): void => {
     for (const { networkId, address, ipv6Address = '' } of addresses) {
       for (const each of [address, ipv6Address]) {
         // On a network of the engine's, or of IPv4 alone.
