@@ -21,7 +21,7 @@ const mayImport = {
   manager: ['std', 'api', 'raft', 'overlay-net'],
   worker: ['std', 'api', 'overlay-net', 'agent-native'],
   'stack-specs': ['std', 'api'],
-  cli: ['std', 'api', 'raft', 'overlay-net', 'manager', 'worker', 'stack-specs'],
+  cli: ['std', 'agent-native', 'api', 'raft', 'overlay-net', 'manager', 'worker', 'stack-specs'],
   test: ['std', 'api', 'raft', 'manager', 'worker', 'cli'],
   bench: ['std', 'agent-native', 'api', 'raft', 'overlay-net', 'manager', 'worker', 'stack-specs', 'test'],
 };

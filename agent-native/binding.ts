@@ -76,6 +76,7 @@ export interface Binding {
   createNetworkNamespace(path: string): Promise<void>;
   deleteNetworkNamespace(path: string): Promise<void>;
   networkNamespaceCookie(networkNamespacePath: string | undefined): Promise<bigint>;
+  socketPeer(descriptor: number): { pid: number; uid: number; gid: number };
   readSysctls(paths: readonly string[], networkNamespacePath: string | undefined): Promise<string[]>;
   writeSysctls(
     paths: readonly string[],

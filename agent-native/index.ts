@@ -37,4 +37,5 @@ export type { NextHop, Route, RouteSettings } from './netlink/route.js';
 export type { Rule, RuleSettings } from './netlink/rule.js';
 export { RulesetWatch, type RulesetWatchOptions } from './netlink/ruleset-watch.js';
 export { type NetworkEvent, NetworkWatch, type WatchOptions, type WatchSubject } from './netlink/watch.js';
+export { type SocketPeer, socketPeer } from './socket-peer.js';
 export { readSysctls, writeSysctls } from './sysctl.js';

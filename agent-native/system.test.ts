@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import { createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import {
@@ -11,6 +12,7 @@ import {
   mountTmpfs,
   networkNamespaceCookie,
   readSysctls,
+  socketPeer,
   unmount,
   writeSysctls,
 } from './index.js';
@@ -135,4 +137,22 @@ t.test('sysctls are those of the network namespace', { skip: withoutRoot }, asyn
   t.match((await refusal(readSysctls(['net/ipv4/no_such']))).message, /^open \/proc\/sys\/net\/ipv4\/no_such: ENOENT$/);
   t.match((await refusal(writeSysctls({ [name]: 'x' }, { path }))).message, /^write .*: EINVAL$/);
   await t.rejects(readSysctls(['net/../../etc/passwd']), /is no sysctl name/);
+});
+
+t.test('who is at the other end of a unix socket is known', { skip: withoutRoot }, async (t) => {
+  const path = join(folderOf(t), 'socket');
+  const server = createServer();
+  server.listen(path);
+  await once(server, 'listening');
+  t.teardown(() => server.close());
+  chmodSync(path, 0o666);
+  chmodSync(join(path, '..'), 0o755);
+  const script = `require('net').connect(${JSON.stringify(path)}).resume()`;
+  const child = spawn(process.execPath, ['-e', script], { uid: 4711, gid: 4712, stdio: 'ignore' });
+  t.teardown(() => child.kill());
+  const [socket]: Socket[] = await once(server, 'connection');
+  if (socket === undefined) throw new Error('nobody came');
+  t.same(socketPeer(socket), { pid: child.pid, uid: 4711, gid: 4712 });
+  socket.destroy();
+  t.equal(socketPeer(socket), undefined);
 });

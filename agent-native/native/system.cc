@@ -200,6 +200,21 @@ Napi::Value NetworkNamespaceCookieJs(const Napi::CallbackInfo& info) {
       [](Napi::Env env, Cookie& state) -> Napi::Value { return Napi::BigInt::New(env, state.value); });
 }
 
+/** socketPeer(descriptor): at once, for it is asked of the kernel alone. */
+Napi::Value SocketPeerJs(const Napi::CallbackInfo& info) {
+  const auto descriptor = static_cast<int>(ReadUint32(info[0], "descriptor"));
+  ucred peer{};
+  socklen_t size = sizeof peer;
+  if (getsockopt(descriptor, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0) {
+    throw ErrorOf(info.Env(), LastFailure("read who is at the other end of a socket"));
+  }
+  auto object = Napi::Object::New(info.Env());
+  object.Set("pid", peer.pid);
+  object.Set("uid", peer.uid);
+  object.Set("gid", peer.gid);
+  return object;
+}
+
 }  // namespace
 
 void ExportSystem(Napi::Env env, Napi::Object exports) {
@@ -210,6 +225,7 @@ void ExportSystem(Napi::Env env, Napi::Object exports) {
   exports.Set("networkNamespaceCookie",
               Napi::Function::New<NetworkNamespaceCookieJs>(env, "networkNamespaceCookie"));
   exports.Set("readSysctls", Napi::Function::New<ReadSysctlsJs>(env, "readSysctls"));
+  exports.Set("socketPeer", Napi::Function::New<SocketPeerJs>(env, "socketPeer"));
   exports.Set("writeSysctls", Napi::Function::New<WriteSysctlsJs>(env, "writeSysctls"));
 }
 

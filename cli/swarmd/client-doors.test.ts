@@ -1,10 +1,11 @@
 import { execFile } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
-import { tmpdir } from 'node:os';
+import { tmpdir, userInfo } from 'node:os';
 import { join } from 'node:path';
 import { connect as connectTls } from 'node:tls';
 import { promisify } from 'node:util';
+import { socketPeer } from '@apiary/agent-native';
 import { createClient, createKeyAndCsr, type TlsFiles } from '@apiary/api/client';
 import type { ServiceSpec } from '@apiary/api/model';
 import { AuditLog, createHttpApi } from '@apiary/manager/io';
@@ -38,7 +39,16 @@ async function doors(t: Test, host?: TestHost) {
   const auditPath = join(directory, 'audit.log');
   const audit = new AuditLog({ path: auditPath, clock, logger });
   const names = ['localhost', '127.0.0.1', '::1'];
-  const api = await createHttpApi({ node: own.node, engineSocketPath, logger, version: '0', clock, names, audit });
+  const api = await createHttpApi({
+    node: own.node,
+    engineSocketPath,
+    logger,
+    version: '0',
+    clock,
+    names,
+    audit,
+    peerOf: socketPeer,
+  });
   const port = await freePort();
   const socketPath = join(directory, 'swarmd.sock');
   await api.listen({ socketPath, tls: { host: '127.0.0.1', port } });
@@ -230,10 +240,12 @@ t.test('every call that may change something is noted, and nothing that was sent
   await t.rejects(client.createService(given));
   await client.services();
   await local.request('POST', '/images/create?fromImage=battery-staple');
+  const { username, uid } = userInfo();
+  const here = { who: `${username} (uid ${uid})`, from: `unix, process ${process.pid}` };
   await until('four lines', () => noted().length === 4);
   t.match(noted(), [
-    { who: 'local', from: 'unix', what: 'POST /apiary/v1/client-certificates', status: 201, time: /Z$/ },
-    { who: 'local', what: 'POST /services/create', status: 201 },
+    { ...here, what: 'POST /apiary/v1/client-certificates', status: 201, time: /Z$/ },
+    { ...here, what: 'POST /services/create', status: 201 },
     {
       who: `vera (${id})`,
       from: /^127\.0\.0\.1:\d+$/,
@@ -241,7 +253,7 @@ t.test('every call that may change something is noted, and nothing that was sent
       status: 403,
       error: 'permission-denied',
     },
-    { who: 'local', what: 'POST /images/create', status: 200 },
+    { ...here, what: 'POST /images/create', status: 200 },
   ]);
   t.notMatch(readFileSync(auditPath, 'utf8'), /correct-horse|battery-staple/);
 });

@@ -1,10 +1,12 @@
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import type { Socket } from 'node:net';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
+import type { SocketPeer } from '@apiary/agent-native';
 import { AuditLog, createHttpApi, SystemClock, SystemRng } from '@apiary/manager/io';
 import { ApiaryError, messageOf } from '@apiary/std';
 import { DiskHistory, dockerEngine, GateNetwork } from '@apiary/worker/io';
-import { destination, pino } from 'pino';
+import { destination, type Logger, pino } from 'pino';
 import { lockDataRoot } from './data-root-lock.js';
 import { SwarmNode } from './local-node.js';
 import { readOptions, type SwarmdOptions, USAGE } from './options.js';
@@ -73,7 +75,16 @@ async function run(options: SwarmdOptions, version: string): Promise<void> {
   const http = logger.child({ part: 'http' });
   const audit = new AuditLog({ path: join(dataRoot, 'audit.log'), clock, logger: http });
   const names = [hostname(), 'localhost', '127.0.0.1', '::1', ...tlsHosts.map(({ host }) => host)];
-  const api = await createHttpApi({ node, engineSocketPath, logger: http, version, clock, names, audit });
+  const api = await createHttpApi({
+    node,
+    engineSocketPath,
+    logger: http,
+    version,
+    clock,
+    names,
+    audit,
+    peerOf: await peerReader(logger),
+  });
   await node.resume();
   for (const socketPath of unixHosts) await api.listen({ socketPath });
   for (const tcp of tcpHosts) {
@@ -95,6 +106,17 @@ async function run(options: SwarmdOptions, version: string): Promise<void> {
   await rm(pidFile, { force: true });
   await unlock();
   logger.info('stopped');
+}
+
+/** As the kernel has it; where its interface is not to be had, callers are not told apart. */
+async function peerReader(logger: Logger): Promise<(socket: Socket) => SocketPeer | undefined> {
+  try {
+    const { socketPeer } = await import('@apiary/agent-native');
+    return socketPeer;
+  } catch (error) {
+    logger.warn({ reason: messageOf(error) }, 'the audit log will not say which user of this host called');
+    return () => undefined;
+  }
 }
 
 function stopSignal(): Promise<string> {

@@ -2,11 +2,14 @@ import { createWriteStream, type WriteStream } from 'node:fs';
 import { rename, stat } from 'node:fs/promises';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { type Clock, messageOf } from '@apiary/std';
+import { withoutVersion } from './api-version.js';
 import type { Logger } from './context.js';
 import { ERROR_CODE_HEADER } from './error-reply.js';
 
 const MOST_BYTES = 16 * 1024 * 1024;
 const KEPT_FILES = 4;
+/** What is read is not noted, but for what makes its reader as good as a manager: join tokens, the unlock key, backups. */
+const READS = /^(?:\/v\d+\.\d+)?\/(?:swarm|swarm\/unlockkey|apiary\/v1\/(?:backup|join-tokens))(?:[?/]|$)/;
 
 /** Who asked for something, and from where. */
 export interface Asker {
@@ -21,7 +24,7 @@ export interface AuditLogOptions {
 }
 
 /**
- * Every call that may change something, one JSON object a line: when, who, from where, what, and how it ended. Neither
+ * Every call that may change something, and some that read: one JSON object a line: when, who, from where, what, and how it ended. Neither
  * what was sent nor what was answered is in it, for either may be secret; nor is a query, which may name what is. Four
  * files of 16 MiB before the current one are kept.
  */
@@ -38,7 +41,7 @@ export class AuditLog {
 
   /** Notes the request once it has been answered, or its client has gone. */
   follow(request: IncomingMessage, response: ServerResponse, asker: Asker): void {
-    if (isReading(request)) return;
+    if (isReading(request) && !READS.test(request.url ?? '')) return;
     response.once('close', () => {
       const code = response.getHeader(ERROR_CODE_HEADER);
       this.#note(request, asker, {
@@ -63,7 +66,7 @@ export class AuditLog {
 
   #note({ method, url }: Pick<IncomingMessage, 'method' | 'url'>, { who, from }: Asker, result: object): void {
     const time = new Date(this.#options.clock.now()).toISOString();
-    const what = `${method} ${(url ?? '').split('?', 1)[0]}`;
+    const what = `${method} ${withoutVersion(url ?? '').split('?', 1)[0]}`;
     this.#waiting.push(`${JSON.stringify({ time, who, from, what, ...result })}\n`);
     this.#drain();
   }

@@ -7,6 +7,7 @@ import type { LocalNode } from '../ports.js';
 import { withoutVersion } from './api-version.js';
 import type { Asker } from './audit-log.js';
 import type { ClientDoor } from './client-door.js';
+import type { LocalCallers } from './local-callers.js';
 import { pathOf } from './request-reading.js';
 
 /** Says who asks, and whether they may: for every request, before anybody looks at it. */
@@ -14,11 +15,13 @@ export class ClientGuard {
   readonly #node: LocalNode;
   readonly #door: ClientDoor;
   readonly #clock: Clock;
+  readonly #local: LocalCallers;
 
-  constructor(options: { node: LocalNode; door: ClientDoor; clock: Clock }) {
+  constructor(options: { node: LocalNode; door: ClientDoor; clock: Clock; local: LocalCallers }) {
     this.#node = options.node;
     this.#door = options.door;
     this.#clock = options.clock;
+    this.#local = options.local;
   }
 
   /**
@@ -51,7 +54,7 @@ export class ClientGuard {
 
   asker({ socket }: Pick<IncomingMessage, 'socket'>): Asker {
     const name = this.#door.nameOf(socket);
-    if (name === undefined) return { who: 'local', from: socket.remoteAddress ?? 'unix' };
+    if (name === undefined) return this.#local.asker(socket);
     const from = `${socket.remoteAddress}:${socket.remotePort}`;
     try {
       const client = this.client({ socket });

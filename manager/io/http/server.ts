@@ -20,6 +20,7 @@ import { ERROR_CODE_HEADER, type ErrorReply, errorReplyOf } from './error-reply.
 import { eventRoutes } from './event-routes.js';
 import { EventStreams } from './event-stream.js';
 import { joinTokenRoutes } from './join-token-routes.js';
+import { LocalCallers, type PeerOf } from './local-callers.js';
 import { logKeyRoutes } from './log-key-routes.js';
 import { logRoutes } from './log-routes.js';
 import { LogStreams } from './log-stream.js';
@@ -69,6 +70,8 @@ export interface HttpApiOptions {
   names?: string[];
   /** Where calls that may change something are noted. */
   audit?: AuditLog;
+  /** Who is at the other end of a connection to the unix socket, for the audit log. */
+  peerOf?: PeerOf;
   /** How long a client may take over the head of a request, and over the body of one that is ours. */
   patience?: { headMs: number; bodyMs: number };
 }
@@ -82,6 +85,8 @@ export interface ListenAddresses {
 }
 
 export interface HttpApi {
+  /** All that is ours, but for HEAD and the version before the path: methods with paths, `/services/:id`. */
+  readonly routes: readonly { method: string; path: string }[];
   /** @throws ApiaryError `failed-precondition` when an address is in use, `unavailable` when it cannot be had */
   listen(addresses: ListenAddresses): Promise<void>;
   /** Stops listening, lets running requests finish, and ends streams and what is passed through. */
@@ -96,10 +101,11 @@ export async function createHttpApi(options: HttpApiOptions): Promise<HttpApi> {
   const { node, clock, logger, audit, version, names = [] } = options;
   const { patience = { headMs: HEAD_TIMEOUT_MS, bodyMs: BODY_TIMEOUT_MS } } = options;
   const door = new ClientDoor({ node, names, clock, logger, accept: (socket) => accept(socket) });
-  const guard = new ClientGuard({ node, door, clock });
+  const guard = new ClientGuard({ node, door, clock, local: new LocalCallers(options.peerOf) });
   const eventStreams = new EventStreams(clock);
   const parts = { watches, logStreams, eventStreams, logger, guard, clock };
-  const app = routesOf({ node, engine, version }, parts);
+  const routes: { method: string; path: string }[] = [];
+  const app = routesOf({ node, engine, version }, parts, (method, path) => routes.push({ method, path }));
   await app.ready();
 
   const answering = new Answering();
@@ -114,13 +120,15 @@ export async function createHttpApi(options: HttpApiOptions): Promise<HttpApi> {
     app.routing(request, response);
   });
   server.on('upgrade', (request: http.IncomingMessage, socket: net.Socket, rest: Buffer) => {
-    const refusal = refusalOf(() => guard.check(request, !isOurs(request.url ?? '')));
-    if (refusal === undefined && !isOurs(request.url ?? '')) {
+    const isEngines = !isOurs(request.url ?? '');
+    const refusal = refusalOf(() => guard.check(request, isEngines));
+    if (refusal === undefined && isEngines) {
       audit?.taken(request, guard.asker(request));
       return forwardUpgrade(request, socket, rest, engine);
     }
     // Nothing of ours is ever upgraded: the request is answered as if it had not asked (RFC 9110, 7.8).
     const response = new http.ServerResponse(request);
+    audit?.follow(request, response, guard.asker(request));
     response.shouldKeepAlive = false;
     response.assignSocket(socket);
     response.once('finish', () => socket.end());
@@ -141,6 +149,7 @@ export async function createHttpApi(options: HttpApiOptions): Promise<HttpApi> {
     acceptConnection(socket, server, engine, mayJoin, patience.headMs);
   };
   return {
+    routes,
     async listen({ socketPath, tcp, tls }) {
       if (socketPath !== undefined) listeners.push(await listenOnSocket(socketPath, accept));
       if (tcp !== undefined) listeners.push(await listenOn(tcp, accept));
@@ -230,6 +239,7 @@ interface RouteParts {
 function routesOf(
   context: ApiContext,
   { watches, logStreams, eventStreams, logger, guard, clock }: RouteParts,
+  onRoute: (method: string, path: string) => void,
 ): FastifyInstance {
   const app = fastify({
     logger: false,
@@ -287,6 +297,9 @@ function routesOf(
     return reply.code(status).header(ERROR_CODE_HEADER, code).send({ message });
   });
 
+  app.addHook('onRoute', ({ method, path }) => {
+    for (const each of [method].flat()) if (each !== 'HEAD') onRoute(each, path);
+  });
   systemRoutes(app, context);
   swarmRoutes(app, context, clock);
   nodeRoutes(app, context);
