@@ -32,12 +32,21 @@ export function tunnelConfig({ selfId, nodes, dataPathPort }: NetworkState): Tun
   return { address: self.addr, port: tunnelPort(dataPathPort), peers };
 }
 
-/** The same as wg(8) takes it. */
-export function tunnelFile({ port, peers }: TunnelConfig, privateKey: string): string {
+/**
+ * The same as wg(8) takes it.
+ *
+ * @param keepaliveSeconds  how long nothing was sent to one of the others until something is; by default for ever
+ */
+export function tunnelFile(
+  { port, peers }: TunnelConfig,
+  privateKey: string,
+  { keepaliveSeconds = 0 }: { keepaliveSeconds?: number } = {},
+): string {
+  const keepalive = keepaliveSeconds > 0 ? `PersistentKeepalive = ${keepaliveSeconds}\n` : '';
   const lines = peers.map(({ publicKey, address }) => {
     const isIpv6 = address.includes(':');
     const endpoint = isIpv6 ? `[${address}]:${port}` : `${address}:${port}`;
-    return `[Peer]\nPublicKey = ${publicKey}\nAllowedIPs = ${address}/${isIpv6 ? 128 : 32}\nEndpoint = ${endpoint}\n`;
+    return `[Peer]\nPublicKey = ${publicKey}\nAllowedIPs = ${address}/${isIpv6 ? 128 : 32}\nEndpoint = ${endpoint}\n${keepalive}`;
   });
   return [`[Interface]\nPrivateKey = ${privateKey}\nListenPort = ${port}\n`, ...lines].join('\n');
 }

@@ -98,6 +98,14 @@ export class OverlayKernel {
     for (const name of strays) this.#wrong.delete(name);
   }
 
+  /** Takes away the devices of encrypted networks. */
+  async removeEncrypted(): Promise<void> {
+    const links = (await this.#netlink.links()).filter(
+      ({ kind, group }) => kind === 'vxlan' && group === ENCRYPTED_GROUP,
+    );
+    await this.#netlink.tryAll(links.map(({ name }) => ({ do: 'delete-link', link: name })));
+  }
+
   /** What gives a namespace its interface, in one go. */
   attachment(namespace: NamespaceRef, { vni, address, prefixLength, name, mtu }: TaskInterface): Change[] {
     const port = portName(vni, address);

@@ -21,7 +21,7 @@ import { OverlayKernel, type TaskInterface } from './overlay-kernel.js';
 import { Tunnel } from './tunnel.js';
 import { Upkeep } from './upkeep.js';
 
-const LOOK_PERIOD_MS = 3_000;
+const LOOK_PERIOD_MS = 2_000;
 /** Changes that come this close together are made in one go. */
 const GATHER_MS = 10;
 const DEFAULT_MTU = 1_500;
@@ -90,7 +90,10 @@ export class OverlayNetwork {
       clock: options.clock,
       periodMs: LOOK_PERIOD_MS,
       gatherMs: GATHER_MS,
-      work: () => this.#inTurn(() => this.#converge()),
+      work: async () => {
+        await this.#inTurn(() => this.#converge());
+        return this.#tunnelTrouble === undefined ? undefined : 'incomplete';
+      },
       onFailure: (reason) => options.logger.warn({ reason }, 'cannot bring the overlay networks up to date'),
     });
   }
@@ -198,13 +201,22 @@ export class OverlayNetwork {
       this.#tunnelTrouble = undefined;
       return state;
     }
-    const trouble = await this.#tunnel.ensure(state, this.#underlayMtu, isDue).catch((error: unknown) => error);
+    const ensured = await this.#tunnel.ensure(state, this.#underlayMtu, isDue).catch((error: unknown) => ({ error }));
+    if (ensured === true) await this.#removeEncrypted();
+    const trouble = typeof ensured === 'object' ? ensured.error : undefined;
     if (trouble !== undefined && this.#tunnelTrouble === undefined) {
       this.#options.logger.warn({ reason: messageOf(trouble) }, 'encrypted networks are not reached');
     }
     this.#tunnelTrouble = trouble;
     if (trouble === undefined) return state;
     return { ...state, networks: new Map([...state.networks].filter(([, { encrypted }]) => !encrypted)) };
+  }
+
+  /** What went by a tunnel that is no more is still there for a moment: what is made anew must not be taken for it. */
+  async #removeEncrypted(): Promise<void> {
+    if (this.#inside === undefined) return;
+    await this.#inside.kernel.removeEncrypted();
+    this.#present = undefined;
   }
 
   /** Takes all of it away. */

@@ -47,22 +47,31 @@ export class Tunnel {
   #next: KeyPair | undefined;
   /** What was made last. */
   #made = '';
+  /** Of the namespace that it is in. */
+  #inode: number | undefined;
   /** Why there can be none. */
   readonly #lack: string;
 
   /** Takes over the key of a tunnel that is there. */
   static async open(options: TunnelOptions): Promise<Tunnel> {
     const lack = await lacks();
-    const facts = lack === '' && (await inodeOf(options.path)) !== undefined ? await dump(options) : undefined;
-    return new Tunnel(options, lack, facts ?? newKeyPair());
+    const inode = await inodeOf(options.path);
+    const facts = lack === '' && inode !== undefined ? await dump(options) : undefined;
+    return new Tunnel(options, lack, facts ?? newKeyPair(), inode);
   }
 
-  private constructor(options: TunnelOptions, lack: string, { privateKey, publicKey }: KeyPair) {
+  private constructor(
+    options: TunnelOptions,
+    lack: string,
+    { privateKey, publicKey }: KeyPair,
+    inode: number | undefined,
+  ) {
     this.#options = options;
     this.#link = options.link ?? LINK;
     this.#lack = lack;
     this.#key = { privateKey, publicKey };
     this.#madeAtMs = options.clock.now();
+    this.#inode = inode;
   }
 
   /** Which the other hosts are to know this one by; empty when it can have no tunnel. */
@@ -82,12 +91,13 @@ export class Tunnel {
    * Makes the tunnel as these say.
    *
    * @param isLooking  whatever is believed of it, look
+   * @returns          whether it is in another namespace than before, with which what was made there goes, by and by
    * @throws ApiaryError `failed-precondition` when this host cannot have one, KernelError
    */
-  async ensure(state: NetworkState, underlayMtu: number, isLooking: boolean): Promise<void> {
+  async ensure(state: NetworkState, underlayMtu: number, isLooking: boolean): Promise<boolean> {
     if (this.#lack !== '') throw new ApiaryError('failed-precondition', this.#lack);
     const config = tunnelConfig(state);
-    if (config === undefined) return;
+    if (config === undefined) return false;
     if (this.#next !== undefined && state.nodes.get(state.selfId)?.wireguardKey === this.#next.publicKey) {
       this.#key = this.#next;
       this.#next = undefined;
@@ -95,28 +105,41 @@ export class Tunnel {
     }
     const { privateKey } = this.#key;
     const wanted = JSON.stringify([config, privateKey, underlayMtu]);
-    if (!isLooking && wanted === this.#made) return;
+    if (!isLooking && wanted === this.#made) return false;
     this.#made = '';
     const namespace = await NetworkNamespace.open(this.#options.path);
+    let isNew: boolean;
     try {
-      await this.#ensureLink(namespace, config, underlayMtu - WIREGUARD_BYTES);
+      isNew = await this.#ensureLink(namespace, config, underlayMtu - WIREGUARD_BYTES);
     } finally {
       await namespace.close();
     }
-    await this.#configure(config, privateKey);
+    await this.#configure(config, privateKey, isNew);
     this.#made = wanted;
+    const before = this.#inode;
+    this.#inode = await inodeOf(this.#options.path);
+    return before !== this.#inode;
   }
 
-  async #configure(config: TunnelConfig, privateKey: string): Promise<void> {
+  async #configure(config: TunnelConfig, privateKey: string, isNew: boolean): Promise<void> {
     const facts = await dump(this.#options);
     if (facts !== undefined && isTunnelAs(config, privateKey, facts)) return;
-    // It opens its file by name, which what Node gives a child for its input cannot be: it is no pipe.
-    const script = `cat | wg syncconf ${this.#link} /dev/stdin`;
-    await done('nsenter', [`--net=${this.#options.path}`, 'sh', '-c', script], tunnelFile(config, privateKey));
+    // The others may have sessions with the one before, and would send into them for a quarter of a minute. They begin anew
+    // with the first packet from here: who is to be kept alive is sent one at once.
+    if (isNew) await this.#sync(tunnelFile(config, privateKey, { keepaliveSeconds: 1 }));
+    await this.#sync(tunnelFile(config, privateKey));
   }
 
-  async #ensureLink({ netlink, ref }: NetworkNamespace, { address }: TunnelConfig, mtu: number): Promise<void> {
-    if ((await netlink.link(this.#link)) === undefined) await this.#makeLink(ref);
+  async #sync(file: string): Promise<void> {
+    // It opens its file by name, which what Node gives a child for its input cannot be: it is no pipe.
+    const script = `cat | wg syncconf ${this.#link} /dev/stdin`;
+    await done('nsenter', [`--net=${this.#options.path}`, 'sh', '-c', script], file);
+  }
+
+  /** @returns whether it had to be made */
+  async #ensureLink({ netlink, ref }: NetworkNamespace, { address }: TunnelConfig, mtu: number): Promise<boolean> {
+    const present = await netlink.link(this.#link);
+    if (present === undefined) await this.#makeLink(ref);
     const link = await netlink.link(this.#link);
     if (link === undefined) throw new ApiaryError('unavailable', 'WireGuard has not made its link');
     const own = `${address}/${address.includes(':') ? 128 : 32}`;
@@ -133,6 +156,7 @@ export class Tunnel {
     const family = address.includes(':') ? 'ipv6' : 'ipv4';
     const route = { destination: 'default', family, link: link.index, ifExists: 'replace' } as const;
     await netlink.apply([{ do: 'add-route', route }]);
+    return present === undefined;
   }
 
   /** In the host's namespace, where its socket stays; the link itself is then put apart. */

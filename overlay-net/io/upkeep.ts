@@ -2,8 +2,8 @@ import { type Clock, messageOf, type Timer } from '@apiary/std';
 
 export interface UpkeepOptions {
   clock: Clock;
-  /** Looks, and puts right what is not as it should be. */
-  work: () => Promise<void>;
+  /** Looks, and puts right what is not as it should be. @returns `incomplete` when it is to be tried again soon, as after a failure */
+  work: () => Promise<void | 'incomplete'>;
   /** How long after it ended the work is done again, if nobody asks for it before. */
   periodMs: number;
   /** How long one who asks waits for company. */
@@ -11,13 +11,18 @@ export interface UpkeepOptions {
   onFailure: (reason: string) => void;
 }
 
-/** Does a piece of work again and again, never twice at a time: after a while, and soon after it was asked for. */
+/** After the first failure; twice as long after each that follows, up to the period. */
+const RETRY_MS = 250;
+
+/** Does a piece of work again and again, never twice at a time: after a while, and soon after it was asked for or failed. */
 export class Upkeep {
   readonly #options: UpkeepOptions;
   #timer: Timer | undefined;
   #running: Promise<void> | undefined;
   #next: Promise<void> | undefined;
   #isAsked = false;
+  /** In a row. */
+  #failures = 0;
   #isOver = false;
 
   constructor(options: UpkeepOptions) {
@@ -60,10 +65,19 @@ export class Upkeep {
     this.#isAsked = false;
     this.#running = this.#options
       .work()
-      .catch((error: unknown) => this.#options.onFailure(messageOf(error)))
-      .finally(() => {
+      .catch((error: unknown) => {
+        this.#options.onFailure(messageOf(error));
+        return 'incomplete' as const;
+      })
+      .then((outcome) => {
         this.#running = undefined;
-        this.#later(this.#isAsked ? this.#options.gatherMs : this.#options.periodMs);
+        this.#failures = outcome === 'incomplete' ? this.#failures + 1 : 0;
+        this.#later(this.#isAsked ? this.#options.gatherMs : this.#pauseMs());
       });
+  }
+
+  #pauseMs(): number {
+    const { periodMs } = this.#options;
+    return this.#failures === 0 ? periodMs : Math.min(periodMs, RETRY_MS * 2 ** (this.#failures - 1));
   }
 }
