@@ -2,8 +2,12 @@ import { type Clock, messageOf, type Timer } from '@apiary/std';
 
 export interface UpkeepOptions {
   clock: Clock;
-  /** Looks, and puts right what is not as it should be. @returns `incomplete` when it is to be tried again soon, as after a failure */
-  work: () => Promise<void | 'incomplete'>;
+  /**
+   * Looks, and puts right what is not as it should be.
+   *
+   * @returns `incomplete` when it is to be tried again soon, as after a failure; whatever else is well
+   */
+  work: () => Promise<unknown>;
   /** How long after it ended the work is done again, if nobody asks for it before. */
   periodMs: number;
   /** How long one who asks waits for company. */
