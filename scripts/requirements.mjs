@@ -45,8 +45,9 @@ const PACKAGES = [
   ['python3', () => has('python3')],
 ];
 
-/** What images of the tests are made of, or come from; without them the tests in question are skipped. */
+/** What images of the tests are made of or come from, and a real signer of certificates; without them their tests are skipped. */
 const IMAGE_PACKAGES = [
+  ['golang-cfssl', () => has('cfssl')],
   ['docker-registry', () => has('docker-registry')],
   ['redis-server', () => has('redis-server')],
   ['postgresql', () => existsSync('/usr/lib/postgresql')],

@@ -12,6 +12,7 @@ export * from './engine-api.js';
 export * from './generic-resources.js';
 export * from './go-template.js';
 export * from './host-port.js';
+export * from './issue-mark.js';
 export * from './join-token.js';
 export * from './network-spec.js';
 export * from './registry-auth.js';

@@ -175,7 +175,7 @@ async function rotate(manager: Manager): Promise<ManagerAnswer> {
       const rotation = view.cluster()?.rootRotation;
       if (rotation !== undefined && !isShown) {
         isShown = true;
-        showNewCertificate(manager);
+        void showNewCertificate(manager);
       }
       if (rotation !== undefined || !isShown) return;
       unsubscribe();
@@ -189,7 +189,7 @@ async function rotate(manager: Manager): Promise<ManagerAnswer> {
     const { CAConfig = {} } = cluster.spec;
     const spec = { ...cluster.spec, CAConfig: { ...CAConfig, ForceRotate: (CAConfig.ForceRotate ?? 0) + 1 } };
     const turned = { rotateWorkerToken: false, rotateManagerToken: false, rotateUnlockKey: false };
-    const newRoot = (current: RootCa, given: RootCa | undefined) => nextRoot(current, given, nowMs);
+    const newRoot = (current: Parameters<typeof nextRoot>[0]) => nextRoot(current, undefined, nowMs);
     return updateCluster(state, { version: cluster.meta.version, spec, ...turned, newRoot }, rng);
   });
   await isOver;
@@ -198,9 +198,9 @@ async function rotate(manager: Manager): Promise<ManagerAnswer> {
 }
 
 /** What swarmd does for its own manager. */
-function showNewCertificate(manager: Manager): void {
+async function showNewCertificate(manager: Manager): Promise<void> {
   const { keyPem, csrPem } = createKeyAndCsr();
-  const { certificateChainPem, trustPem } = manager.issueOwnCertificate(csrPem);
+  const { certificateChainPem, trustPem } = await manager.issueOwnCertificate(csrPem);
   manager.rotate({ certificateChainPem, keyPem, rootPem: trustPem });
 }
 

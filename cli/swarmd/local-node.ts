@@ -1,9 +1,9 @@
 import { createKeyAndCsr } from '@apiary/api/client';
 import { formatHostPort, type InitRequest, type JoinRequest, parseHostPort } from '@apiary/api/model';
-import { type ClusterInit, certificateValidityMs, readNetworkSettings } from '@apiary/manager/core';
+import { type ClusterInit, certificateValidityMs, readNetworkSettings, signerOf } from '@apiary/manager/core';
 import {
-  createRootCa,
-  issueCertificate,
+  firstRoot,
+  Issuer,
   type LocalNode,
   type LocalNodeStatus,
   type Logs,
@@ -181,6 +181,10 @@ export class SwarmNode implements LocalNode {
     return this.#runningManager().logs;
   }
 
+  issuer(): Issuer {
+    return this.#runningManager().issuer;
+  }
+
   async rotateLogKey(): Promise<string> {
     return this.#runningManager().rotateLogKey();
   }
@@ -201,11 +205,12 @@ export class SwarmNode implements LocalNode {
       const advertisement = advertisementOf(request);
       const nodeId = newId(rng);
       const clusterId = newId(rng);
-      const rootCa = createRootCa(clock.now());
+      const spec = request.Spec ?? {};
+      const rootCa = firstRoot(spec, clock.now());
       const { keyPem, csrPem } = createKeyAndCsr();
-      const order = { rootCa, csrPem, nodeId, clusterId, role: 'manager' as const };
-      const validityMs = certificateValidityMs(request.Spec ?? {});
-      const chain = issueCertificate({ ...order, validityMs, nowMs: clock.now() });
+      const order = { csrPem, nodeId, clusterId, role: 'manager' as const, validityMs: certificateValidityMs(spec) };
+      const issuer = new Issuer({ identity: () => undefined, clock });
+      const chain = await issuer.node({ ...order, signer: signerOf({ rootCa, spec }) });
       const identity = nodeIdentityOf(chain, keyPem, rootCa.certificatePem);
       const file: NodeFile = {
         nodeId,

@@ -251,7 +251,7 @@ export class Place {
     const manager = this.#manager;
     if (manager === undefined) return renewAtAny(this.#managersToCall(), { identity: current, signal, rng });
     const { keyPem, csrPem } = createKeyAndCsr();
-    const { certificateChainPem, trustPem } = manager.issueOwnCertificate(csrPem);
+    const { certificateChainPem, trustPem } = await manager.issueOwnCertificate(csrPem);
     return nodeIdentityOf(certificateChainPem, keyPem, trustPem);
   }
 

@@ -1,7 +1,7 @@
 import { createWriteStream, existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { writeBackup } from '@apiary/manager/io';
+import { SystemClock, writeBackup } from '@apiary/manager/io';
 import { readCredentials } from '@apiary/worker/io';
 import t, { type Test } from 'tap';
 import { lockDataRoot } from './data-root-lock.js';
@@ -30,7 +30,7 @@ async function backedUp(t: Test) {
   await writeBackup(host.node.replica(), { nodeId, takenAtMs: Date.now() }, createWriteStream(path));
   await label(host, 'after the backup');
   const restore = (dataRoot: string, more: Partial<RestoreRequest> = {}) =>
-    restoreNode({ path, dataRoot, force: false, nowMs: Date.now(), ...more });
+    restoreNode({ path, dataRoot, force: false, clock: new SystemClock(), ...more });
   return { host, nodeId, path, restore };
 }
 

@@ -3,7 +3,7 @@ import { mkdir, open, rename, rm } from 'node:fs/promises';
 import { createKeyAndCsr } from '@apiary/api/client';
 import { formatHostPort, parseHostPort } from '@apiary/api/model';
 import { type Backup, type Passphrase, readBackup, restoreManager } from '@apiary/manager/io';
-import { ApiaryError } from '@apiary/std';
+import { ApiaryError, type Clock } from '@apiary/std';
 import { nodeIdentityOf, writeCredentials } from '@apiary/worker/io';
 import { isLocalAddress } from './address.js';
 import { type Advertisement, advertisementNow, advertisementOf } from './advertisement.js';
@@ -23,7 +23,7 @@ export interface RestoreRequest {
   listenAddr?: string | undefined;
   /** Puts the backup's state in the place of that of the data root's own manager. */
   force: boolean;
-  nowMs: number;
+  clock: Clock;
 }
 
 /** The only manager of the cluster as the backup has it, ready for swarmd to be started. */
@@ -105,7 +105,7 @@ async function restore(
   nodeId: string,
   existing: NodeFile | undefined,
 ): Promise<RestoredNode> {
-  const { dataRoot, nowMs } = request;
+  const { dataRoot, clock } = request;
   const { header, isSealed, store } = backup;
   const advertisement = advertisementFor(request, store.node(nodeId)?.managerAddr, existing);
   const managerAddr = managerAddrOf(advertisement);
@@ -119,7 +119,7 @@ async function restore(
     managerAddr,
     addr: advertisement.advertiseAddr,
     csrPem,
-    nowMs,
+    clock,
   });
   const { certificateChainPem, rootPem } = certificates;
   await writeCredentials(dataRoot, nodeIdentityOf(certificateChainPem, keyPem, rootPem));

@@ -142,8 +142,8 @@ t.test('a root that cannot be used is refused by what is wrong with it', async (
     [old.certificatePem, old.keyPem, /has expired/],
     [leaf, keyPem, /is not one of a CA/],
     ['nonsense', keyPem, /CAConfig.SigningCACert/],
-    [certificatePem, '', /a signing CA key must be/],
-    ['', keyPem, /without its certificate/],
+    [certificatePem, '', /external CA corresponding to the desired CA certificate/],
+    ['', keyPem, /the signing CA cert must also be provided/],
   ];
   for (const [SigningCACert, SigningCAKey, message] of wrong) {
     await t.rejects(rotate(host, { SigningCACert, SigningCAKey }), { code: 'invalid-argument', message });

@@ -10,7 +10,7 @@ import type { Logs, Replica } from './ports.js';
 import { type ManagerIdentity, RaftTransport } from './raft-transport/index.js';
 import { StoreReplica } from './replica.js';
 import { Dispatcher, nodeCaService, type RpcServer, type ServerIdentity, startRpcServer } from './rpc/index.js';
-import { issueCertificate } from './trust/index.js';
+import { Issuer } from './trust/index.js';
 
 export interface ManagerOptions {
   /** The log's folder. */
@@ -38,13 +38,15 @@ export interface Manager {
   replica: Replica;
   logs: Logs;
   /**
-   * Signs a certificate for this manager itself. It has the root's key, so that it needs nobody, nor a certificate that
-   * is still good, to get the next one.
+   * Signs a certificate for this manager itself. With the root's key, it needs nobody, nor a certificate that is still
+   * good, to get the next one.
    *
    * @returns the certificate, then the root, and the roots to trust from then on: PEM
-   * @throws ApiaryError `not-found` when this manager was removed from the cluster
+   * @throws ApiaryError `not-found` when this manager was removed from the cluster; else as `Issuer.node`
    */
-  issueOwnCertificate(csrPem: string): { certificateChainPem: string; trustPem: string };
+  issueOwnCertificate(csrPem: string): Promise<{ certificateChainPem: string; trustPem: string }>;
+  /** Signs for the cluster. */
+  issuer: Issuer;
   /** As `LocalNode.rotateLogKey`. */
   rotateLogKey(): Promise<string>;
   /** As `ReplicatedLog.sealKeys`. */
@@ -112,17 +114,14 @@ export async function startManager(options: ManagerOptions): Promise<Manager> {
     const loop = new LeaderLoop({ replica, clock, rng, logger: logger.child({ part: 'planner' }), onFatal });
     closers.push(() => loop.close());
     closers.push(() => membership.close());
-    const { server, logs } = await serve(options, replica, transport, () => shown, closers);
+    const issuer = new Issuer({ identity: () => shown, clock });
+    const { server, logs } = await serve({ ...options, issuer }, replica, transport, () => shown, closers);
     // Before it is deaf.
     closers.push(() => handOver(replica, clock));
     logger.info({ addr: server.addr }, 'manager: listening for nodes');
-    const issueOwnCertificate = (csrPem: string) => {
+    const issueOwnCertificate = async (csrPem: string) => {
       const order = renewal(replica.view, identity);
-      const { trustPem, ...signer } = order.signer;
-      return {
-        certificateChainPem: issueCertificate({ ...order, ...signer, csrPem, nowMs: clock.now() }),
-        trustPem,
-      };
+      return { certificateChainPem: await issuer.node({ ...order, csrPem }), trustPem: order.signer.trustPem };
     };
     const rotate = (next: ServerIdentity): void => {
       shown = { ...shown, ...next };
@@ -134,7 +133,7 @@ export async function startManager(options: ManagerOptions): Promise<Manager> {
     };
     const rotateLogKey = () => log.rotateKey();
     const sealKeys = (sealing: Sealing | undefined) => log.sealKeys(sealing);
-    return { replica, logs, issueOwnCertificate, rotateLogKey, sealKeys, rotate, onRefused, close };
+    return { replica, logs, issuer, issueOwnCertificate, rotateLogKey, sealKeys, rotate, onRefused, close };
   } catch (error) {
     await close();
     throw error;
@@ -175,7 +174,7 @@ async function handOver(replica: Replica, clock: Clock): Promise<void> {
 }
 
 async function serve(
-  { identity, listenAddr, clock, rng, logger }: ManagerOptions,
+  { identity, listenAddr, clock, rng, logger, issuer }: ManagerOptions & { issuer: Issuer },
   replica: Replica,
   transport: RaftTransport,
   shown: () => ManagerIdentity,
@@ -190,7 +189,12 @@ async function serve(
     logs.close();
     broker.close();
   });
-  const services = [nodeCaService({ replica, clock, log }), dispatcher.service, transport.service, ...broker.services];
+  const services = [
+    nodeCaService({ replica, issuer, clock, rng, log }),
+    dispatcher.service,
+    transport.service,
+    ...broker.services,
+  ];
   const server = await startRpcServer({ listenAddr, identity, services, replica, clock });
   closers.push(() => server.close());
   return { server, logs };

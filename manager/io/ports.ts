@@ -5,6 +5,7 @@ import type { Rng } from '@apiary/std';
 import type { Decision } from '../core/requests/decision.js';
 import type { Change, Touched } from '../core/store/change.js';
 import type { View } from '../core/store/view.js';
+import type { Issuer } from './trust/issuer.js';
 
 export type { Decision };
 
@@ -58,6 +59,8 @@ export interface LocalNode {
   replica(): Replica;
   /** @throws ApiaryError `not-manager` as `replica` */
   logs(): Logs;
+  /** @throws ApiaryError `not-manager` as `replica` */
+  issuer(): Issuer;
   /**
    * Encrypts what this manager writes to its log from now on with a new key of its own. @returns the new key's id
    * @throws ApiaryError `not-manager` as `replica`; `resource-exhausted` when the disk refuses

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import * as http from 'node:http';
 import { join } from 'node:path';
-import { createHttpApi, type LocalNode } from '@apiary/manager/io';
+import { createHttpApi, Issuer, type LocalNode } from '@apiary/manager/io';
 import { invariant } from '@apiary/std';
 import * as fc from 'fast-check';
 import { openManager, SELF } from './cluster.js';
@@ -191,6 +191,7 @@ async function openApi(): Promise<OpenTarget> {
       remoteManagers,
     }),
     replica: () => replica,
+    issuer: () => new Issuer({ identity: () => undefined, clock }),
     rotateLogKey: async () => 'k2',
     unlock: async () => {},
     logs: () => ({ read: async function* () {} }),

@@ -3,6 +3,7 @@ import type { ManagerMessage } from '@apiary/api/rpc';
 import type { Change } from '@apiary/manager/core';
 import {
   Dispatcher,
+  Issuer,
   issueCertificate,
   LogBroker,
   nodeCaService,
@@ -105,7 +106,13 @@ export async function openRpcDoor(): Promise<RpcDoor> {
     accept: (entry) =>
       entry.length > 8 ? Promise.reject(new ApiaryError('unavailable', 'no')) : Promise.resolve({ index: 1, term: 1 }),
   });
-  const services = [nodeCaService({ replica, clock, log }), dispatcher.service, transport.service, ...broker.services];
+  const issuer = new Issuer({ identity: () => undefined, clock });
+  const services = [
+    nodeCaService({ replica, issuer, clock, rng, log }),
+    dispatcher.service,
+    transport.service,
+    ...broker.services,
+  ];
   const identity = identityOf(SELF, 'manager');
   const server = await startRpcServer({ listenAddr: '127.0.0.1:0', identity, services, replica, clock });
   const root = Buffer.from(rootCa.certificatePem);

@@ -11,6 +11,7 @@ import { DispatcherClient, type ManagerMessage, type NodeCaServer, NodeCaService
 import {
   createRootCa,
   Dispatcher,
+  Issuer,
   issueCertificate,
   nodeCaService,
   rootDigestOfPem,
@@ -94,7 +95,8 @@ async function startCluster(t: Test, clock: Clock = systemClock) {
     result: undefined,
   }));
   const dispatcher = new Dispatcher({ replica, clock, log });
-  const services = [nodeCaService({ replica, clock, log }), dispatcher.service];
+  const issuer = new Issuer({ identity: () => undefined, clock });
+  const services = [nodeCaService({ replica, issuer, clock, rng: new SystemRng(), log }), dispatcher.service];
   const identity = identityOf(rootCa, 'manager', 'm1');
   const server = await startRpcServer({ listenAddr: '127.0.0.1:0', identity, services, replica, clock });
   t.teardown(async () => {

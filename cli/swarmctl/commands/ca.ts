@@ -3,6 +3,7 @@ import { invariant } from '@apiary/std';
 import { boolFlag, type ParsedFlags, textFlag } from '../command-line/index.js';
 import { certExpiry } from './cluster-settings.js';
 import { CommandError, type CommandModule, type Context } from './context.js';
+import { externalCa, externalCasOf } from './external-ca.js';
 import { type Stage, waitUntilDone } from './patience.js';
 
 const caCert = textFlag('ca-cert', 'Path to the PEM-formatted root CA certificate to use for the new cluster', {
@@ -21,15 +22,20 @@ const rotate = boolFlag(
 );
 
 export const ca: CommandModule = {
-  flags: [caCert, caKey, certExpiry, detach, quiet, rotate],
+  flags: [caCert, caKey, certExpiry, detach, externalCa, quiet, rotate],
   run: async (context, flags) => {
     const { client, terminal } = context;
     if (flags.get(rotate) !== true) {
-      const useless = flags.names().find((name) => [caCert, caKey, certExpiry].some((flag) => flag.name === name));
-      if (useless !== undefined) throw new CommandError(`\`--${useless}\` flag requires the \`--rotate\` flag`);
+      const useless = flags
+        .names()
+        .find((name) => [caCert, caKey, certExpiry, externalCa].some((flag) => flag.name === name));
+      if (useless !== undefined) {
+        throw new CommandError(`\`--${useless}\` flag requires the \`--rotate\` flag to update the CA`);
+      }
       terminal.out(`${(await client.swarmInspect()).TLSInfo.TrustRoot.trimEnd()}\n`);
       return;
     }
+    refuseHalf(flags);
     await begin(context, flags);
     if (flags.get(detach) === true) return;
     const swarm = await converged(context, flags.get(quiet) === true);
@@ -37,17 +43,38 @@ export const ca: CommandModule = {
   },
 };
 
-async function begin({ client, surroundings }: Context, flags: ParsedFlags): Promise<void> {
+/** @throws CommandError in docker's words for what does not say enough */
+function refuseHalf(flags: ParsedFlags): void {
+  if (flags.changed(externalCa) && !flags.changed(caCert)) {
+    throw new CommandError(
+      "rotating to an external CA requires the `--ca-cert` flag to specify the external CA's cert - " +
+        'to add an external CA with the current root CA certificate, use the `update` command instead',
+    );
+  }
+  if (flags.changed(caCert) && !flags.changed(caKey) && !flags.changed(externalCa)) {
+    throw new CommandError(
+      'the --ca-cert flag requires that a --ca-key flag and/or --external-ca flag be provided as well',
+    );
+  }
+}
+
+async function begin(context: Context, flags: ParsedFlags): Promise<void> {
+  const { client, surroundings } = context;
   const swarm = await client.swarmInspect();
   const read = (path: string | undefined) => (path === undefined ? '' : surroundings.readText(path));
   const expiryNs = flags.get(certExpiry);
   const before = swarm.Spec.CAConfig ?? {};
+  const certificatePem = read(flags.get(caCert));
+  const keyPem = read(flags.get(caKey));
+  const signers = externalCasOf(context, flags, certificatePem);
+  const isMadeAnew = certificatePem === '' && keyPem === '';
   const CAConfig = {
     ...before,
-    SigningCACert: read(flags.get(caCert)),
-    SigningCAKey: read(flags.get(caKey)),
-    ForceRotate: (before.ForceRotate ?? 0) + 1,
+    SigningCACert: certificatePem,
+    SigningCAKey: keyPem,
+    ForceRotate: (before.ForceRotate ?? 0) + (isMadeAnew ? 1 : 0),
     ...(expiryNs !== undefined && { NodeCertExpiry: expiryNs }),
+    ...(signers !== undefined && { ExternalCAs: signers }),
   };
   await client.swarmUpdate(swarm.Version.Index, { ...swarm.Spec, CAConfig });
 }

@@ -8,7 +8,8 @@ import {
   parseUint,
   valueFlag,
 } from '../command-line/index.js';
-import type { CommandModule } from './context.js';
+import type { CommandModule, Context } from './context.js';
+import { externalCa, externalCasOf } from './external-ca.js';
 import { tellUnlockKey } from './unlock.js';
 
 /** Settings of the cluster that `init` and `update` share: those that the daemon honours. Durations in nanoseconds. */
@@ -50,21 +51,28 @@ export const SETTINGS_FLAGS: Flag<unknown>[] = [
   dispatcherHeartbeat,
   snapshotInterval,
   maxSnapshots,
+  externalCa,
 ];
 
 /** `spec` with what the flags say put in; what they do not name stays. */
-export function withSettings(spec: ClusterSpec, flags: ParsedFlags): ClusterSpec {
+export function withSettings(
+  spec: ClusterSpec,
+  flags: ParsedFlags,
+  context: Pick<Context, 'surroundings'>,
+): ClusterSpec {
   const historyLimit = flags.get(taskHistoryLimit);
   const expiryNs = flags.get(certExpiry);
   const heartbeatNs = flags.get(dispatcherHeartbeat);
   const interval = flags.get(snapshotInterval);
   const keptSnapshots = flags.get(maxSnapshots);
   const lock = flags.get(autolock);
+  const signers = externalCasOf(context, flags);
   const changed = { ...spec };
   if (historyLimit !== undefined) {
     changed.Orchestration = { ...spec.Orchestration, TaskHistoryRetentionLimit: historyLimit };
   }
   if (expiryNs !== undefined) changed.CAConfig = { ...spec.CAConfig, NodeCertExpiry: expiryNs };
+  if (signers !== undefined) changed.CAConfig = { ...changed.CAConfig, ExternalCAs: signers };
   if (heartbeatNs !== undefined) changed.Dispatcher = { ...spec.Dispatcher, HeartbeatPeriod: heartbeatNs };
   if (interval !== undefined) changed.Raft = { ...changed.Raft, SnapshotInterval: interval };
   if (keptSnapshots !== undefined) changed.Raft = { ...changed.Raft, KeepOldSnapshots: keptSnapshots };
@@ -79,9 +87,10 @@ export function isAutolocked({ EncryptionConfig: config }: ClusterSpec): boolean
 export const update: CommandModule = {
   flags: [...SETTINGS_FLAGS, changeAutolock],
   helpWithoutFlags: true,
-  run: async ({ client, terminal }, flags) => {
+  run: async (context, flags) => {
+    const { client, terminal } = context;
     const { Version: version, Spec: spec } = await client.swarmInspect();
-    const wanted = withSettings(spec, flags);
+    const wanted = withSettings(spec, flags, context);
     await client.swarmUpdate(version.Index, wanted);
     terminal.out('Swarm updated.\n');
     if (isAutolocked(wanted) && !isAutolocked(spec)) await tellUnlockKey(client, terminal);

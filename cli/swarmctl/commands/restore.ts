@@ -27,7 +27,7 @@ export const restore: CommandModule = {
       advertiseAddr: flags.get(advertiseAddr),
       listenAddr: flags.get(listenAddr),
       force: flags.get(force) ?? false,
-      nowMs: clock.now(),
+      clock,
     });
     const { nodeId, hostname, clusterId, takenAtMs, managerAddr, isSealed, keptDirectory } = restored;
     terminal.out(

@@ -53,7 +53,7 @@ export const init: CommandModule = {
     ...SETTINGS_FLAGS,
   ],
   run: async (context, flags) => {
-    const spec = withSettings({ Labels: {} }, flags);
+    const spec = withSettings({ Labels: {} }, flags, context);
     const nodeId = await context.client.swarmInit({
       ...addressesOf(flags),
       ForceNewCluster: flags.get(forceNewCluster) ?? false,

@@ -58,7 +58,6 @@ function clusterSpecObject(spec: ClusterSpec): ClusterSpec {
     CAConfig: {
       NodeCertExpiry: ca.NodeCertExpiry ?? 90 * DAY_NS,
       ExternalCAs: filled(ca.ExternalCAs),
-      SigningCACert: filled(ca.SigningCACert),
       ForceRotate: filled(ca.ForceRotate),
     },
     TaskDefaults: { LogDriver: spec.TaskDefaults?.LogDriver },

@@ -1,13 +1,15 @@
 import { type ClusterSpec, type NodeSpec, newUnlockKey } from '@apiary/api/model';
-import { ApiaryError, newId, type Rng } from '@apiary/std';
+import { ApiaryError, newId, type Rng, unreachable } from '@apiary/std';
 import type { Change, Guard } from '../store/change.js';
 import type { ClusterRecord, NodeRecord, RootRotation } from '../store/records.js';
 import type { View } from '../store/view.js';
+import { withRootsSaid } from '../trust/external-ca.js';
 import type { Decision } from './decision.js';
 import { completeClusterSpec, refuseUnhonouredClusterSpec } from './honoured.js';
 import { firstNetworks } from './network-requests.js';
 import type { readNetworkSettings } from './network-settings.js';
 import { invalid } from './refusal.js';
+import { checkExternalCas, type GivenRoot, rootChangeOf } from './root-change.js';
 
 /** What makes a cluster, with its first node: a manager. */
 export interface ClusterInit {
@@ -41,7 +43,7 @@ export function initCluster(view: View, init: ClusterInit, rng: Rng): Decision<s
     );
   }
   checkClusterSpec(init.spec ?? {});
-  const spec = completeClusterSpec(init.spec ?? {});
+  const spec = withoutSigning(completeClusterSpec(init.spec ?? {}));
   const { nodeId, rootCa, availability, addr, managerAddr, description } = init;
   const id = init.clusterId ?? newId(rng);
   const joinSecrets = { worker: newJoinSecret(rng), manager: newJoinSecret(rng) };
@@ -85,7 +87,7 @@ export function updateCluster(
     rotateWorkerToken: boolean;
     rotateManagerToken: boolean;
     rotateUnlockKey: boolean;
-    /** Makes the root that is to come, as signed by the one that is: asked only when the spec wants another. */
+    /** The root that is to come, as signed by the one that is: asked only when the spec wants another. */
     newRoot: (rootCa: ClusterRecord['rootCa'], given: GivenRoot | undefined) => RootRotation;
   },
   rng: Rng,
@@ -98,10 +100,7 @@ export function updateCluster(
   const spec = completeClusterSpec(request.spec);
   if (cluster.meta.version !== version) throw new ApiaryError('out-of-sequence', 'update out of sequence');
   const guards: Guard[] = [{ type: 'unchanged', kind: 'cluster', id, version }];
-  const changes: Change[] = [{ type: 'cluster-spec', spec: withoutSigningKey(spec) }];
-  if (wantsNewRoot(cluster, spec)) {
-    changes.push({ type: 'root-rotation-start', rotation: request.newRoot(cluster.rootCa, givenRootOf(spec)) });
-  }
+  const changes = trustChanges(cluster, spec, request.newRoot);
   if (rotateWorkerToken || rotateManagerToken) {
     changes.push({
       type: 'join-secrets',
@@ -119,30 +118,38 @@ export function updateCluster(
   return { guards, changes, result: id };
 }
 
-/** A root of the user's own making, PEM. */
-export interface GivenRoot {
-  certificatePem: string;
-  keyPem: string;
+/** The new spec, and what it makes of the cluster's root. */
+function trustChanges(
+  cluster: ClusterRecord,
+  spec: ClusterSpec,
+  newRoot: Parameters<typeof updateCluster>[1]['newRoot'],
+): Change[] {
+  const change = rootChangeOf(cluster, spec);
+  const kept = withoutSigning(spec);
+  const keyOf = ({ keyPem }: GivenRoot): Change => ({ type: 'root-key', ...(keyPem !== undefined && { keyPem }) });
+  switch (change.type) {
+    case 'none':
+      return [{ type: 'cluster-spec', spec: kept }];
+    case 'key':
+      return [{ type: 'cluster-spec', spec: kept }, keyOf(change.given)];
+    case 'abort':
+      return [{ type: 'cluster-spec', spec: kept }, { type: 'root-rotation-abort' }, keyOf(change.given)];
+    case 'rotate': {
+      const rotation = newRoot(cluster.rootCa, change.given);
+      const signed = withRootsSaid(kept, cluster.rootCa.certificatePem);
+      return [
+        { type: 'cluster-spec', spec: signed },
+        { type: 'root-rotation-start', rotation },
+      ];
+    }
+    default:
+      return unreachable(change);
+  }
 }
 
-/** As Docker has it: when the counter was changed, or a certificate is given that is not the cluster's. */
-function wantsNewRoot(cluster: ClusterRecord, { CAConfig: wanted }: ClusterSpec): boolean {
-  const given = wanted?.SigningCACert ?? '';
-  if (given !== '') return given.trim() !== (cluster.rootRotation ?? cluster.rootCa).certificatePem.trim();
-  return (wanted?.ForceRotate ?? 0) !== (cluster.spec.CAConfig?.ForceRotate ?? 0);
-}
-
-function givenRootOf({ CAConfig: wanted }: ClusterSpec): GivenRoot | undefined {
-  const { SigningCACert: certificatePem = '', SigningCAKey: keyPem = '' } = wanted ?? {};
-  if (certificatePem === '' && keyPem !== '') throw invalid('a signing CA key was given without its certificate');
-  if (certificatePem !== '' && keyPem === '')
-    throw invalid('if a signing CA cert is provided, a signing CA key must be too');
-  return certificatePem === '' ? undefined : { certificatePem, keyPem };
-}
-
-/** The key is the root's business, and nobody is shown it. */
-function withoutSigningKey(spec: ClusterSpec): ClusterSpec {
-  const { SigningCAKey: _, ...ca } = spec.CAConfig ?? {};
+/** Root and key are the root's business, and of the key nobody is shown anything. */
+function withoutSigning(spec: ClusterSpec): ClusterSpec {
+  const { SigningCACert: _, SigningCAKey: __, ...ca } = spec.CAConfig ?? {};
   return { ...spec, CAConfig: ca };
 }
 
@@ -161,6 +168,7 @@ function checkClusterSpec(spec: ClusterSpec): void {
   if ((spec.Dispatcher?.HeartbeatPeriod ?? 0) < 0) {
     throw invalid('heartbeat time period cannot be a negative duration');
   }
+  checkExternalCas(spec);
   refuseUnhonouredClusterSpec(spec);
 }
 

@@ -130,6 +130,5 @@ export function refuseUnhonouredClusterSpec(spec: ClusterSpec): void {
       `managers send heartbeats every 100 ms and elect after 1 to 2 s of silence: leave it at ${defaults[key]}`,
     );
   }
-  if (isAsked(spec.CAConfig?.ExternalCAs)) throw unhonoured('CAConfig.ExternalCAs');
   if (isAsked(spec.TaskDefaults?.LogDriver?.Name)) throw unhonoured('TaskDefaults.LogDriver');
 }

@@ -7,7 +7,7 @@ export * from './cluster-requests.js';
 export { standardBase64 } from './content-check.js';
 export * from './content-requests.js';
 export type * from './decision.js';
-export { defaultClusterSpec, type RaftSettings, raftSettingsOf } from './honoured.js';
+export { completeClusterSpec, defaultClusterSpec, type RaftSettings, raftSettingsOf } from './honoured.js';
 export * from './join-token-requests.js';
 export { costOfRemoval, type RemovalCost } from './manager-removal.js';
 export { withNetworkIds } from './network-references.js';
@@ -22,6 +22,7 @@ export {
 export { addressPoolsOf, DOCKER_SUBNET_LENGTH, dataPathPortOf, readNetworkSettings } from './network-settings.js';
 export * from './node-requests.js';
 export * from './rebalance-requests.js';
+export { firstRootOf, type GivenRoot, noSigner, type RootChange, rootChangeOf } from './root-change.js';
 export * from './service-requests.js';
 export { checkConstraints } from './service-spec-check.js';
 export { checkWords } from './spec-words.js';

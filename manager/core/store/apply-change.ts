@@ -23,6 +23,8 @@ export function applyChange(tables: Tables, change: Change, landing: Landing, to
     case 'unlock-key':
     case 'root-rotation-start':
     case 'root-rotation-finish':
+    case 'root-rotation-abort':
+    case 'root-key':
     case 'leader':
       changeCluster(tables, change, landing, touched);
       return;

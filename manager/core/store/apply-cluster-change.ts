@@ -13,6 +13,8 @@ type ClusterChange = ChangeOf<
   | 'unlock-key'
   | 'root-rotation-start'
   | 'root-rotation-finish'
+  | 'root-rotation-abort'
+  | 'root-key'
   | 'leader'
 >;
 
@@ -34,7 +36,7 @@ export function changeCluster(tables: Tables, change: ClusterChange, landing: La
 
 /** What the change puts into the record; undefined when it changes nothing. */
 function fieldsOf(
-  { rootRotation, joinTokens = [] }: ClusterRecord,
+  { rootCa, rootRotation, joinTokens = [] }: ClusterRecord,
   change: Exclude<ClusterChange, { type: 'cluster-create' | 'leader' }>,
 ): Partial<ClusterRecord> | undefined {
   switch (change.type) {
@@ -52,10 +54,20 @@ function fieldsOf(
       return { rootRotation: change.rotation };
     case 'root-rotation-finish': {
       if (rootRotation === undefined) return undefined;
-      const { certificatePem, keyPem } = rootRotation;
-      return { rootCa: { certificatePem, keyPem }, rootRotation: undefined };
+      return { rootCa: withKey(rootRotation, rootRotation.keyPem), rootRotation: undefined };
+    }
+    case 'root-rotation-abort':
+      return { rootRotation: undefined };
+    case 'root-key': {
+      if (rootRotation === undefined) return { rootCa: withKey(rootCa, change.keyPem) };
+      const { keyPem: _, ...rest } = rootRotation;
+      return { rootRotation: { ...rest, ...withKey(rootRotation, change.keyPem) } };
     }
     default:
       return unreachable(change);
   }
+}
+
+function withKey({ certificatePem }: { certificatePem: string }, keyPem: string | undefined): ClusterRecord['rootCa'] {
+  return keyPem === undefined ? { certificatePem } : { certificatePem, keyPem };
 }

@@ -64,6 +64,10 @@ export type Change =
   | { type: 'root-rotation-start'; rotation: RootRotation }
   /** The new root is the cluster's, and the old one is nothing any more. */
   | { type: 'root-rotation-finish' }
+  /** The new root is nothing any more. */
+  | { type: 'root-rotation-abort' }
+  /** Of the root that certificates are signed by: the new one, while there is one. Without it, others sign. */
+  | { type: 'root-key'; keyPem?: string }
   /** Undefined: managers are not locked from now on. */
   | { type: 'unlock-key'; unlockKey?: string }
   /** A manager says that it leads now. */

@@ -35,8 +35,8 @@ export interface ClusterRecord {
   joinTokens?: JoinTokenRecord[];
   /** While managers are locked when they start (autolock): the key that they are unlocked with. */
   unlockKey?: string;
-  /** The root certificate and its key, PEM. */
-  rootCa: { certificatePem: string; keyPem: string };
+  /** The root certificate and its key, PEM. Without the key, signers outside of the cluster sign (`CAConfig.ExternalCAs`). */
+  rootCa: { certificatePem: string; keyPem?: string };
   /** While the root is being changed: the one that is to come. */
   rootRotation?: RootRotation;
   /**
@@ -67,7 +67,7 @@ export interface JoinTokenRecord {
 
 export interface RootRotation {
   certificatePem: string;
-  keyPem: string;
+  keyPem?: string;
   /** Its key and subject as the cluster's root signed them, PEM. */
   crossSignedPem: string;
   /** By which a node's certificate is known to be of it, in base64. */

@@ -43,9 +43,14 @@ const OID = {
   extendedKeyUsage: '2.5.29.37',
   serverAuth: '1.3.6.1.5.5.7.3.1',
   clientAuth: '1.3.6.1.5.5.7.3.2',
+  extensionRequest: '1.2.840.113549.1.9.14',
 } as const;
 
 const TRUE = der(DER_TAG.boolean, Uint8Array.of(0xff));
+
+/** That a certificate is one of a CA. */
+export const CA_CONSTRAINT = { oid: OID.basicConstraints, value: der(DER_TAG.sequence, TRUE) };
+const ATTRIBUTES_TAG = 0xa0;
 
 export function nodeSubject(node: { nodeId: string; role: 'worker' | 'manager'; clusterId: string }): Uint8Array {
   return name([
@@ -82,6 +87,19 @@ export function certificate(signed: Uint8Array, signature: Uint8Array): Uint8Arr
   return der(DER_TAG.sequence, signed, ECDSA_SHA256, derBits(signature));
 }
 
+/**
+ * What a CA signs to ask for a certificate as a CA by another one (RFC 2986, 4.1; the attribute with extensions is that of
+ * RFC 2985, 5.4.2).
+ *
+ * @param subject    DER
+ * @param publicKey  SubjectPublicKeyInfo, DER
+ */
+export function caRequestInfo(subject: Uint8Array, publicKey: Uint8Array): Uint8Array {
+  const extensions = der(DER_TAG.sequence, extension(CA_CONSTRAINT.oid, true, CA_CONSTRAINT.value));
+  const attribute = der(DER_TAG.sequence, derOid(OID.extensionRequest), der(DER_TAG.set, extensions));
+  return der(DER_TAG.sequence, derUnsigned(Uint8Array.of(0)), subject, publicKey, der(ATTRIBUTES_TAG, attribute));
+}
+
 /** Of a client of the HTTP API, which is no node: its id as common name. */
 export function clientSubject(client: { clientId: string; clusterId: string }): Uint8Array {
   return name([
@@ -107,7 +125,7 @@ function extensions({ subjectKeyId, issuerKeyId, use }: CertificateFields): Uint
   ];
   if (use === undefined) {
     return [
-      extension(OID.basicConstraints, true, der(DER_TAG.sequence, TRUE)),
+      extension(CA_CONSTRAINT.oid, true, CA_CONSTRAINT.value),
       // keyCertSign and cRLSign: bits 5 and 6
       extension(OID.keyUsage, true, der(DER_TAG.bitString, Uint8Array.of(1, 0b0000_0110))),
       ...keyIds,

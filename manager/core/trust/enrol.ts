@@ -34,12 +34,19 @@ const DEFAULT_CERTIFICATE_VALIDITY_MS = 90 * 24 * 3600 * 1000;
  * @param request.availability  empty for `active`
  * @param request.managerAddr   where the others would reach it as a manager, `HOST:PORT`: a manager's token needs it,
  *   and with a worker's it is passed over, since whoever joins cannot tell one token from the other
+ * @param request.nodeId        of a node that has its certificate already; drawn when undefined
  * @throws ApiaryError `unauthenticated` for a token that is not this cluster's; `invalid-argument` for an unknown
  *   availability, what is no token at all, or a manager's token without a usable address
  */
 export function enrol(
   view: View,
-  request: { joinToken: string; rootDigest: string; availability: string; managerAddr?: string },
+  request: {
+    joinToken: string;
+    rootDigest: string;
+    availability: string;
+    managerAddr?: string | undefined;
+    nodeId?: string | undefined;
+  },
   nowMs: number,
   rng: Rng,
 ): EnrolmentDecision {
@@ -47,7 +54,7 @@ export function enrol(
   const { role, labels } = grantOf(cluster, parseJoinToken(request.joinToken), request.rootDigest, nowMs);
   const managerAddr = role === 'manager' ? managerAddrOf(request.managerAddr) : undefined;
   const spec: NodeSpec = { Labels: labels, Role: role, Availability: availabilityOf(request.availability) };
-  const id = newId(rng);
+  const id = request.nodeId ?? newId(rng);
   return {
     guards: [{ type: 'unchanged', kind: 'cluster', id: cluster.id, version: cluster.meta.version }],
     changes: [

@@ -3,4 +3,5 @@ export * from './access.js';
 export * from './certificate.js';
 export * from './client-access.js';
 export * from './enrol.js';
+export * from './external-ca.js';
 export * from './root-rotation.js';

@@ -1,5 +1,6 @@
 import type { ClusterRecord, RootRotation } from '../store/records.js';
 import type { View } from '../store/view.js';
+import { externalUrlsFor } from './external-ca.js';
 
 /**
  * A change of the cluster's root in which nobody stops trusting anybody. While it is under way, certificates are signed by
@@ -11,16 +12,26 @@ import type { View } from '../store/view.js';
 /** What signs certificates now: the root that is to come, while the cluster's root is being changed. */
 export interface Signer {
   rootCa: ClusterRecord['rootCa'];
+  /** Where they are signed outside of the cluster, in the order in which to ask. Empty: here. */
+  externalUrls: string[];
   /** The new root as the old one signed it, PEM: to be shown behind every certificate. */
   crossSignedPem?: string;
   /** All roots that are to be trusted, PEM. */
   trustPem: string;
 }
 
-export function signerOf({ rootCa, rootRotation }: ClusterRecord): Signer {
-  if (rootRotation === undefined) return { rootCa, trustPem: rootCa.certificatePem };
-  const { certificatePem, keyPem, crossSignedPem } = rootRotation;
-  return { rootCa: { certificatePem, keyPem }, crossSignedPem, trustPem: rootCa.certificatePem + certificatePem };
+export function signerOf({
+  rootCa,
+  rootRotation,
+  spec,
+}: Pick<ClusterRecord, 'rootCa' | 'rootRotation' | 'spec'>): Signer {
+  const { certificatePem, keyPem } = rootRotation ?? rootCa;
+  return {
+    rootCa: { certificatePem, ...(keyPem !== undefined && { keyPem }) },
+    externalUrls: externalUrlsFor(spec, certificatePem, rootCa.certificatePem),
+    ...(rootRotation !== undefined && { crossSignedPem: rootRotation.crossSignedPem }),
+    trustPem: rootRotation === undefined ? rootCa.certificatePem : rootCa.certificatePem + certificatePem,
+  };
 }
 
 /** Nodes that do not say yet that they have a certificate of the new root and trust it. Down ones are among them. */

@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { ApiaryError, VirtualClock } from '@apiary/std';
 import t, { type Test } from 'tap';
 import type { LocalNode } from '../ports.js';
+import { Issuer } from '../trust/index.js';
 import { AuditLog, createHttpApi } from './index.js';
 import { LocalCallers, type PeerOf } from './local-callers.js';
 
@@ -43,6 +44,7 @@ async function serve(t: Test, peerOf: PeerOf) {
     logs: () => {
       throw new ApiaryError('not-manager', 'this node is not a manager');
     },
+    issuer: () => new Issuer({ identity: () => undefined, clock }),
     rotateLogKey: none,
     unlock: none,
     init: async () => 'new',

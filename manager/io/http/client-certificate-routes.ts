@@ -1,16 +1,16 @@
 import { type ClientCertificate, ClientCertificateRequestSchema, read } from '@apiary/api/model';
-import { type Clock, invariant } from '@apiary/std';
+import { invariant } from '@apiary/std';
 import type { FastifyInstance } from 'fastify';
 import { createClientCertificate, revokeClientCertificate } from '../../core/requests/index.js';
 import type { ClientCertificateRecord } from '../../core/store/records.js';
 import { signerOf } from '../../core/trust/index.js';
-import { issueClientCertificate, verifiedKeyOf } from '../trust/index.js';
+import { verifiedKeyOf } from '../trust/index.js';
 import { type ApiContext, currentView, replicaOf } from './context.js';
 import { asClusterRequest } from './error-reply.js';
 import { bodyJson, pathParameter } from './request-reading.js';
 
 /** `/apiary/v1/client-certificates`: who may call this API over TCP. The keys are made by those who hold them. */
-export function clientCertificateRoutes(app: FastifyInstance, context: ApiContext, clock: Clock): void {
+export function clientCertificateRoutes(app: FastifyInstance, context: ApiContext): void {
   app.post('/apiary/v1/client-certificates', async (request, reply) => {
     const { CsrPem: csrPem, ...asked } = read(
       ClientCertificateRequestSchema,
@@ -25,16 +25,16 @@ export function clientCertificateRoutes(app: FastifyInstance, context: ApiContex
     );
     const cluster = replica.view.cluster();
     invariant(cluster !== undefined, 'it has just been written to');
-    const { id: clusterId } = cluster;
     const signer = signerOf(cluster);
-    const chain = issueClientCertificate({
-      ...signer,
-      csrPem,
-      clientId: id,
-      clusterId,
-      notAfterMs,
-      nowMs: clock.now(),
-    });
+    const signing = { signer, clusterId: cluster.id, csrPem, clientId: id, notAfterMs };
+    const chain = await context.node
+      .issuer()
+      .client(signing)
+      .catch(async (error: unknown) => {
+        // Nobody has it, and the name is free again.
+        await replica.submit((view) => revokeClientCertificate(view, id));
+        throw error;
+      });
     return reply.code(201).send({ ID: id, CertificatePem: chain, RootPem: signer.trustPem });
   });
 

@@ -1,10 +1,10 @@
+import { X509Certificate } from 'node:crypto';
 import type { Socket } from 'node:net';
 import { createServer, type Server, type TLSSocket } from 'node:tls';
-import { ApiaryError, type Clock } from '@apiary/std';
+import { ApiaryError, type Clock, messageOf } from '@apiary/std';
 import type { ClusterRecord } from '../../core/store/records.js';
 import { CLIENT_UNIT, type ClientName, signerOf } from '../../core/trust/index.js';
 import type { LocalNode } from '../ports.js';
-import { issueApiCertificate } from '../trust/index.js';
 import type { Logger } from './context.js';
 
 const DAY_MS = 24 * 3600_000;
@@ -28,6 +28,8 @@ export class ClientDoor {
   readonly #options: ClientDoorOptions;
   readonly #names = new WeakMap<Socket, ClientName>();
   #server: { tls: Server; trustPem: string; renewAtMs: number } | undefined;
+  /** While a certificate is being signed: those who come meanwhile wait for the same one. */
+  #making: Promise<Server> | undefined;
   #connections = 0;
 
   constructor(options: ClientDoorOptions) {
@@ -42,14 +44,23 @@ export class ClientDoor {
   /** Hands the connection on once it is known who it is. */
   admit(raw: Socket): void {
     raw.on('error', () => raw.destroy());
-    const server = this.#connections < MOST_CONNECTIONS ? this.#current() : undefined;
-    if (server === undefined) {
+    if (this.#connections >= MOST_CONNECTIONS) {
       raw.destroy();
       return;
     }
     this.#connections++;
     raw.once('close', () => this.#connections--);
-    server.emit('connection', raw);
+    this.#current().then(
+      (server) => {
+        if (server === undefined) raw.destroy();
+        else server.emit('connection', raw);
+      },
+      (error: unknown) => {
+        const reason = messageOf(error);
+        this.#options.logger.error({ reason }, 'the HTTP API has no certificate, and lets nobody in over TLS');
+        raw.destroy();
+      },
+    );
   }
 
   #enter(socket: TLSSocket): void {
@@ -64,8 +75,8 @@ export class ClientDoor {
   }
 
   /** Undefined while this node has no cluster to speak for. */
-  #current(): Server | undefined {
-    const { node, names, clock } = this.#options;
+  async #current(): Promise<Server | undefined> {
+    const { node, clock } = this.#options;
     let cluster: ClusterRecord | undefined;
     try {
       cluster = node.replica().view.cluster();
@@ -73,24 +84,29 @@ export class ClientDoor {
       if (!(error instanceof ApiaryError)) throw error;
     }
     if (cluster === undefined) return undefined;
-    const signer = signerOf(cluster);
-    const { trustPem } = signer;
-    const nowMs = clock.now();
     const before = this.#server;
-    if (before?.trustPem === trustPem && nowMs < before.renewAtMs) return before.tls;
+    if (before?.trustPem === signerOf(cluster).trustPem && clock.now() < before.renewAtMs) return before.tls;
+    this.#making ??= this.#make(cluster).finally(() => {
+      this.#making = undefined;
+    });
+    return this.#making;
+  }
+
+  async #make(cluster: ClusterRecord): Promise<Server> {
+    const { node, names, clock } = this.#options;
+    const signer = signerOf(cluster);
     const { nodeId, nodeAddr } = node.status();
-    const { keyPem, certificateChainPem } = issueApiCertificate({
-      ...signer,
+    const { keyPem, certificateChainPem } = await node.issuer().api({
+      signer,
       nodeId,
       clusterId: cluster.id,
       names: [...new Set([...names, nodeAddr].filter((name) => name !== ''))],
       validityMs: CERTIFICATE_DAYS * DAY_MS,
-      nowMs,
     });
     const tls = createServer({
       key: keyPem,
       cert: certificateChainPem,
-      ca: trustPem,
+      ca: signer.trustPem,
       minVersion: 'TLSv1.2',
       requestCert: true,
       rejectUnauthorized: false,
@@ -99,7 +115,12 @@ export class ClientDoor {
       allowHalfOpen: true,
     });
     tls.on('secureConnection', (socket) => this.#enter(socket));
-    this.#server = { tls, trustPem, renewAtMs: nowMs + (CERTIFICATE_DAYS / 2) * DAY_MS };
+    const nowMs = clock.now();
+    const lifeMs = Math.min(
+      Date.parse(new X509Certificate(certificateChainPem).validTo) - nowMs,
+      CERTIFICATE_DAYS * DAY_MS,
+    );
+    this.#server = { tls, trustPem: signer.trustPem, renewAtMs: nowMs + lifeMs / 2 };
     return tls;
   }
 }

@@ -9,6 +9,7 @@ import { ApiaryError, VirtualClock } from '@apiary/std';
 import t, { type Test } from 'tap';
 import type { LocalNode } from '../ports.js';
 import { ListReplica } from '../rpc/list-replica.js';
+import { Issuer } from '../trust/index.js';
 import { createHttpApi } from './index.js';
 
 const NOW_MS = 1_700_000_000_000;
@@ -51,6 +52,7 @@ async function serve(t: Test, { isManager = true } = {}) {
       if (isManager) return replica;
       throw new ApiaryError('not-manager', 'This node is not a swarm manager.');
     },
+    issuer: () => new Issuer({ identity: () => undefined, clock: new VirtualClock() }),
     rotateLogKey: async () => '',
     unlock: refuse,
     logs() {

@@ -14,7 +14,7 @@ import { initCluster } from '../../core/requests/index.js';
 import type { Change } from '../../core/store/change.js';
 import type { LocalNode, LocalNodeStatus, Logs } from '../ports.js';
 import { StoreReplica } from '../replica.js';
-import { createRootCa } from '../trust/index.js';
+import { createRootCa, Issuer } from '../trust/index.js';
 import { createHttpApi } from './index.js';
 import type { HttpApiOptions } from './server.js';
 
@@ -74,14 +74,15 @@ async function serve(t: Test, { manager, patience }: { manager: boolean; patienc
   const node: LocalNode = {
     status: () => status,
     replica() {
-      if (!manager) throw new ApiaryError('not-manager', NO_SWARM);
-      return replica;
+      if (manager) return replica;
+      throw new ApiaryError('not-manager', NO_SWARM);
     },
+    issuer: () => new Issuer({ identity: () => undefined, clock }),
     rotateLogKey: async () => 'k2',
     unlock: async () => {},
     logs: () => ({ read: (request, signal) => logs.read(request, signal) }),
-    init: async (request) => {
-      calls.push(`init ${request.AdvertiseAddr}`);
+    init: async ({ AdvertiseAddr }) => {
+      calls.push(`init ${AdvertiseAddr}`);
       return 'new-node';
     },
     join: async (request) => void calls.push(`join ${request.RemoteAddrs?.join()}`),
@@ -93,9 +94,8 @@ async function serve(t: Test, { manager, patience }: { manager: boolean; patienc
   };
   const errors: string[] = [];
   const logger = { info: () => {}, error: (_fields: object, message: string) => void errors.push(message) };
-  const engineSocketPath = join(directory, 'no-engine.sock');
-  const timing = patience === undefined ? {} : { patience };
-  const api = await createHttpApi({ node, clock, engineSocketPath, logger, version: '0.1.0', ...timing });
+  const options = { node, clock, engineSocketPath: join(directory, 'no-engine.sock'), logger, version: '0.1.0' };
+  const api = await createHttpApi(patience === undefined ? options : { ...options, patience });
   const socketPath = join(directory, 'run', 'swarmd.sock');
   await api.listen({ socketPath });
   t.teardown(async () => {

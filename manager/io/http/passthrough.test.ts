@@ -13,6 +13,7 @@ import t, { type Test } from 'tap';
 import { createNetwork } from '../../core/requests/index.js';
 import type { LocalNode } from '../ports.js';
 import { ListReplica } from '../rpc/list-replica.js';
+import { Issuer } from '../trust/index.js';
 import { createHttpApi } from './index.js';
 
 const node: LocalNode = {
@@ -27,6 +28,7 @@ const node: LocalNode = {
   replica() {
     throw new ApiaryError('not-manager', 'This node is not a swarm manager.');
   },
+  issuer: () => new Issuer({ identity: () => undefined, clock: new VirtualClock() }),
   rotateLogKey: async () => '',
   unlock: async () => {},
   logs() {

@@ -309,7 +309,7 @@ function routesOf(
   logRoutes(app, context, logStreams);
   eventRoutes(app, context, eventStreams, clock);
   backupRoutes(app, context);
-  clientCertificateRoutes(app, context, clock);
+  clientCertificateRoutes(app, context);
   joinTokenRoutes(app, context);
   logKeyRoutes(app, context);
   contentRoutes(app, context);

@@ -10,7 +10,7 @@ import { createService, initCluster } from '../../core/requests/index.js';
 import type { NodeRecord } from '../../core/store/records.js';
 import type { LocalNode, LocalNodeStatus } from '../ports.js';
 import { ListReplica } from '../rpc/list-replica.js';
-import { createRootCa } from '../trust/index.js';
+import { createRootCa, Issuer } from '../trust/index.js';
 import { createHttpApi } from './index.js';
 
 const NO_LEADER =
@@ -50,6 +50,7 @@ async function serve(t: Test, { isJoining = false } = {}) {
       if (!isManager) throw new ApiaryError('not-manager', WORKER);
       return replica;
     },
+    issuer: () => new Issuer({ identity: () => undefined, clock: new VirtualClock() }),
     rotateLogKey: async () => '',
     unlock: async () => {},
     logs() {

@@ -9,8 +9,8 @@ import {
 import { ApiaryError, type Clock, invariant } from '@apiary/std';
 import type { FastifyInstance } from 'fastify';
 import { swarmObject } from '../../core/engine-api/index.js';
-import { readNetworkSettings, updateCluster } from '../../core/requests/index.js';
-import { nextRoot, type RootCa } from '../trust/index.js';
+import { completeClusterSpec, readNetworkSettings, updateCluster } from '../../core/requests/index.js';
+import { prepareRoot } from '../trust/index.js';
 import { type ApiContext, currentView, replicaOf } from './context.js';
 import { asClusterRequest, asMembershipRequest, ReplyError } from './error-reply.js';
 import { bodyJson, queryFlag, queryVersion, strictQueryFlag } from './request-reading.js';
@@ -51,12 +51,21 @@ export function swarmRoutes(app: FastifyInstance, context: ApiContext, clock: Cl
     const rotateManagerToken = strictQueryFlag(request, 'rotateManagerToken');
     const rotateUnlockKey = strictQueryFlag(request, 'rotateManagerUnlockKey');
     const spec = read(ClusterSpecSchema, bodyJson(request), 'swarm spec');
-    const newRoot = (rootCa: RootCa, given: RootCa | undefined) => nextRoot(rootCa, given, clock.now());
-    await asClusterRequest(() =>
-      replicaOf(context).submit((view, { rng }) =>
+    const cluster = (await currentView(context)).cluster();
+    await asClusterRequest(async () => {
+      // One that is of another version is refused below.
+      const isOfVersion = cluster?.meta.version === version;
+      const rotation = isOfVersion
+        ? await prepareRoot(cluster, completeClusterSpec(spec), { issuer: node.issuer(), nowMs: clock.now() })
+        : undefined;
+      const newRoot = () => {
+        if (rotation === undefined) throw new ApiaryError('out-of-sequence', 'update out of sequence');
+        return rotation;
+      };
+      await replicaOf(context).submit((view, { rng }) =>
         updateCluster(view, { version, spec, rotateWorkerToken, rotateManagerToken, rotateUnlockKey, newRoot }, rng),
-      ),
-    );
+      );
+    });
     return reply.code(200).send();
   });
 

@@ -14,7 +14,7 @@ import { createService, initCluster } from '../../core/requests/index.js';
 import type { Change, View } from '../../core/store/index.js';
 import { createHttpApi } from '../http/index.js';
 import { StoreReplica } from '../replica.js';
-import { createRootCa } from '../trust/index.js';
+import { createRootCa, Issuer } from '../trust/index.js';
 import {
   forceNewClusterAt,
   openBackup,
@@ -132,6 +132,7 @@ t.test('the HTTP API gives a backup to whoever may ask a manager, and only whole
         if (isManager) return replica;
         throw new ApiaryError('not-manager', 'This node is not a swarm manager.');
       },
+      issuer: () => new Issuer({ identity: () => undefined, clock: new VirtualClock() }),
       rotateLogKey: async () => '',
       unlock: async () => {},
       logs: () => ({ read: async function* () {} }),
@@ -182,7 +183,7 @@ t.test('a manager made from a backup leads the same cluster alone', async (t) =>
       managerAddr,
       addr,
       csrPem: createKeyAndCsr().csrPem,
-      nowMs: NOW_MS + 1000,
+      clock: new VirtualClock(NOW_MS + 1000),
     });
     const certificate = new X509Certificate(certificates.certificateChainPem);
     t.ok(certificate.verify(new X509Certificate(rootCa.certificatePem).publicKey), 'signed by the same root');

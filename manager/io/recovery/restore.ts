@@ -1,10 +1,10 @@
 import { seedLog, TERMS_LEFT_OUT } from '@apiary/raft/io';
-import { ApiaryError, messageOf } from '@apiary/std';
+import { ApiaryError, type Clock, messageOf } from '@apiary/std';
 import { forceNewCluster } from '../../core/membership/index.js';
 import { type ClusterRecord, Store } from '../../core/store/index.js';
 import { certificateValidityMs, signerOf } from '../../core/trust/index.js';
 import { decoded, encoded } from '../entry-bytes.js';
-import { issueCertificate } from '../trust/index.js';
+import { Issuer } from '../trust/index.js';
 import { type BackupHeader, openBackupFile, type Passphrase } from './backup-file.js';
 
 /** A backup that was checked as a whole, and read. */
@@ -45,7 +45,7 @@ export interface RestoreOptions {
   addr: string;
   /** Of the manager's new key. */
   csrPem: string;
-  nowMs: number;
+  clock: Clock;
 }
 
 /**
@@ -53,20 +53,23 @@ export interface RestoreOptions {
  * workers. Uses up `backup`.
  *
  * @returns the manager's certificate, then the root, and the root alone, PEM
+ * @throws ApiaryError as `Issuer.node`
  */
 export async function restoreManager(
   { header, cluster, store }: Backup,
-  { directory, nodeId, managerAddr, addr, csrPem, nowMs }: RestoreOptions,
+  { directory, nodeId, managerAddr, addr, csrPem, clock }: RestoreOptions,
 ): Promise<{ certificateChainPem: string; rootPem: string }> {
   const { id: clusterId, spec } = cluster;
   const signer = signerOf(cluster);
+  const validityMs = certificateValidityMs(spec);
+  const order = { signer, csrPem, nodeId, role: 'manager' as const, clusterId, validityMs };
+  const certificateChainPem = await new Issuer({ identity: () => undefined, clock }).node(order);
+  const nowMs = clock.now();
   const changes = forceNewCluster(store, nodeId, { managerAddr, addr });
   // The log goes on after the backup: what is committed from here on is newer than anything that was seen of it.
   const place = { index: header.index + 1, term: header.term + TERMS_LEFT_OUT };
   store.apply(place.index, { atMs: nowMs, guards: [], changes });
   const identity = { clusterId, memberId: nodeId };
   await seedLog({ directory, identity, keys: {} }, place, encoded(store.snapshot()));
-  const validityMs = certificateValidityMs(spec);
-  const order = { ...signer, csrPem, nodeId, role: 'manager' as const, clusterId, validityMs, nowMs };
-  return { certificateChainPem: issueCertificate(order), rootPem: signer.trustPem };
+  return { certificateChainPem, rootPem: signer.trustPem };
 }

@@ -1,5 +1,5 @@
 import type { PeerCertificate } from 'node:tls';
-import { CERTIFICATE_SKEW_MS } from '@apiary/api/model';
+import { issuedMsOf } from '@apiary/api/model';
 import type { ServerInterceptingCallInterface } from '@grpc/grpc-js';
 import type { Caller } from '../../core/trust/access.js';
 
@@ -17,7 +17,7 @@ export function callerOf(call: Pick<ServerInterceptingCallInterface, 'getAuthCon
     nodeId,
     role,
     clusterId,
-    issuedMs: Date.parse(certificate.valid_from) + CERTIFICATE_SKEW_MS,
+    issuedMs: issuedMsOf({ validFrom: certificate.valid_from, alternativeNames: certificate.subjectaltname }),
     validUntilMs: Date.parse(certificate.valid_to),
   };
 }

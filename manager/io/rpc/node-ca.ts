@@ -5,19 +5,24 @@ import {
   type NodeCaServer,
   NodeCaService,
 } from '@apiary/api/rpc';
-import { ApiaryError, type Clock } from '@apiary/std';
+import { ApiaryError, type Clock, messageOf, type Rng } from '@apiary/std';
 import type { sendUnaryData } from '@grpc/grpc-js';
 import type { Logger } from 'pino';
 import { type Caller, refusalOf } from '../../core/trust/access.js';
 import { type Enrolment, enrol, readmit, renewal } from '../../core/trust/enrol.js';
+import { signerOf } from '../../core/trust/root-rotation.js';
 import type { Replica } from '../ports.js';
-import { formerNodeOf, issueCertificate, rootDigestOfPem, verifiedKeyOf } from '../trust/authority.js';
+import { formerNodeOf, rootDigestOfPem, verifiedKeyOf } from '../trust/authority.js';
+import type { Issuer } from '../trust/issuer.js';
 import { callerOf } from './caller.js';
 import type { RpcService } from './server.js';
 
 interface Context {
   replica: Replica;
+  issuer: Issuer;
   clock: Clock;
+  /** One for secrets. */
+  rng: Rng;
   log: Logger;
 }
 
@@ -42,27 +47,48 @@ async function issue(
   request: IssueCertificateRequest,
   caller: Caller | undefined,
 ): Promise<IssueCertificateResponse> {
-  const { replica, clock, log } = context;
-  const nowMs = clock.now();
-  let enrolment: Enrolment;
-  if (request.formerCertificatePem !== '') {
-    enrolment = await comeBack(context, request);
-  } else if (request.joinToken !== '') {
-    enrolment = await join(context, request);
-  } else {
-    if (caller === undefined) {
-      const message = 'neither a join token nor a valid certificate of this cluster was shown: join with a token';
-      throw new ApiaryError('unauthenticated', message);
-    }
-    await replica.barrier();
-    const refusal = refusalOf(replica.view, caller, 'node', nowMs);
-    if (refusal !== undefined) throw refusal;
-    enrolment = renewal(replica.view, caller);
-  }
-  const { nodeId, role, clusterId } = enrolment;
-  const certificateChainPem = issueCertificate({ ...enrolment, ...enrolment.signer, csrPem: request.csrPem, nowMs });
+  const { log } = context;
+  const { csrPem } = request;
+  const issued =
+    request.joinToken !== '' && request.formerCertificatePem === ''
+      ? await join(context, request)
+      : await certified(context, await knownNode(context, request, caller), csrPem);
+  const { nodeId, role, clusterId, signer, certificateChainPem } = issued;
   log.info({ nodeId, role }, wordsOf(request));
-  return { nodeId, role, clusterId, certificateChainPem, trustPem: enrolment.signer.trustPem };
+  return { nodeId, role, clusterId, certificateChainPem, trustPem: signer.trustPem };
+}
+
+type Issued = Enrolment & { certificateChainPem: string };
+
+async function certified({ issuer, log }: Context, enrolment: Enrolment, csrPem: string): Promise<Issued> {
+  try {
+    return { ...enrolment, certificateChainPem: await issuer.node({ ...enrolment, csrPem }) };
+  } catch (error) {
+    const { nodeId, role } = enrolment;
+    if (enrolment.signer.externalUrls.length > 0) log.warn({ nodeId, role, reason: messageOf(error) }, NOT_SIGNED);
+    throw error;
+  }
+}
+
+const NOT_SIGNED = 'a node gets no certificate: the signers outside of the cluster do not sign it';
+
+/** A node that renews its certificate, or comes back. */
+async function knownNode(
+  context: Context,
+  request: IssueCertificateRequest,
+  caller: Caller | undefined,
+): Promise<Enrolment> {
+  const { replica, clock } = context;
+  if (request.formerCertificatePem !== '') return comeBack(context, request);
+  if (caller === undefined) {
+    const message = 'neither a join token nor a valid certificate of this cluster was shown: join with a token';
+    throw new ApiaryError('unauthenticated', message);
+  }
+  const nowMs = clock.now();
+  await replica.barrier();
+  const refusal = refusalOf(replica.view, caller, 'node', nowMs);
+  if (refusal !== undefined) throw refusal;
+  return renewal(replica.view, caller);
 }
 
 function wordsOf({ joinToken, formerCertificatePem }: IssueCertificateRequest): string {
@@ -70,7 +96,9 @@ function wordsOf({ joinToken, formerCertificatePem }: IssueCertificateRequest): 
   return joinToken === '' ? 'certificate renewed' : 'node joined';
 }
 
-async function join({ replica }: Context, request: IssueCertificateRequest): Promise<Enrolment> {
+/** With signers outside, the certificate comes first: no node is made for one that is never signed. */
+async function join(context: Context, request: IssueCertificateRequest): Promise<Issued> {
+  const { replica, clock, rng } = context;
   const rootPem = rootPemOf(replica);
   const order = {
     joinToken: request.joinToken,
@@ -78,12 +106,24 @@ async function join({ replica }: Context, request: IssueCertificateRequest): Pro
     availability: request.availability,
     managerAddr: request.managerAddr,
   };
-  return replica.submit((view, { nowMs, rng }) => {
-    const decision = enrol(view, order, nowMs, rng);
-    // After the token, so that a wrong one costs no more than to compare it; before the node is made.
-    verifiedKeyOf(request.csrPem);
-    return decision;
-  });
+  const decide = (nodeId?: string) =>
+    replica.submit((view, { nowMs, rng: drawn }) => {
+      const decision = enrol(view, { ...order, nodeId }, nowMs, drawn);
+      // After the token, so that a wrong one costs no more than to compare it; before the node is made.
+      verifiedKeyOf(request.csrPem);
+      return decision;
+    });
+  if (!hasExternalSigners(replica)) return certified(context, await decide(), request.csrPem);
+  await replica.barrier();
+  const { result } = enrol(replica.view, order, clock.now(), rng);
+  const issued = await certified(context, result, request.csrPem);
+  await decide(issued.nodeId);
+  return issued;
+}
+
+function hasExternalSigners({ view }: Replica): boolean {
+  const cluster = view.cluster();
+  return cluster !== undefined && signerOf(cluster).externalUrls.length > 0;
 }
 
 /** The token says that somebody lets the node in, and its former key that it is the node. */

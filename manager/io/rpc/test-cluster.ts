@@ -11,7 +11,9 @@ import {
 import { ChannelCredentials, type ClientDuplexStream, type ServiceError } from '@grpc/grpc-js';
 import { pino } from 'pino';
 import type { Test } from 'tap';
+import { SystemRng } from '../system.js';
 import { createRootCa, issueCertificate, type RootCa } from '../trust/authority.js';
+import { Issuer } from '../trust/issuer.js';
 import { Dispatcher } from './dispatcher.js';
 import { ListReplica, SettableClock } from './list-replica.js';
 import { nodeCaService } from './node-ca.js';
@@ -66,8 +68,9 @@ export async function openCluster(t: Test, more: (behind: Behind) => RpcService[
   ]);
   const dispatcher = new Dispatcher({ replica, clock, log });
   const identity = identityOf(rootCa, 'm1', 'manager');
+  const issuer = new Issuer({ identity: () => identity, clock });
   const services = [
-    nodeCaService({ replica, clock, log }),
+    nodeCaService({ replica, issuer, clock, rng: new SystemRng(), log }),
     dispatcher.service,
     ...more({ replica, clock, dispatcher }),
   ];

@@ -8,7 +8,6 @@ import {
   X509Certificate,
 } from 'node:crypto';
 import { isIP } from 'node:net';
-import { tlsInfoOf } from '@apiary/api/client';
 import {
   CERTIFICATE_SKEW_MS,
   certificateParts,
@@ -17,8 +16,8 @@ import {
   readInside,
   rootDigestOf,
 } from '@apiary/api/model';
-import { ApiaryError, messageOf } from '@apiary/std';
-import type { RootRotation } from '../../core/store/records.js';
+import { ApiaryError } from '@apiary/std';
+import type { ClusterRecord } from '../../core/store/records.js';
 import {
   apiSubject,
   type CertificateFields,
@@ -37,14 +36,14 @@ const MAX_CSR_LENGTH = 4096;
 const NODE_UNITS = ['swarm-worker', 'swarm-manager'];
 const CSR_FORM = /^\s*-----BEGIN CERTIFICATE REQUEST-----([A-Za-z0-9+/=\s]+)-----END CERTIFICATE REQUEST-----\s*$/;
 
-/** A root certificate and its key, PEM. */
+/** A root certificate and its key, PEM, that certificates are signed by here. */
 export interface RootCa {
   certificatePem: string;
   keyPem: string;
 }
 
 export interface CertificateOrder {
-  rootCa: RootCa;
+  rootCa: ClusterRecord['rootCa'];
   /** As `Signer` has it. */
   crossSignedPem?: string | undefined;
   csrPem: string;
@@ -79,7 +78,7 @@ export function createRootCa(nowMs: number): RootCa {
  *
  * @returns the node's certificate, then the root, as its predecessor signed it while that is still trusted; PEM
  * @throws ApiaryError `invalid-argument` when the request is malformed, of a key other than ECDSA P-256, or not
- *   signed by that key
+ *   signed by that key; `failed-precondition` when the root's key is not here
  */
 export function issueCertificate(order: CertificateOrder): string {
   const { csrPem, nodeId, role, nowMs, validityMs } = order;
@@ -98,7 +97,7 @@ export function issueCertificate(order: CertificateOrder): string {
  * @returns and throws as `issueCertificate`
  */
 export function issueClientCertificate(order: {
-  rootCa: RootCa;
+  rootCa: ClusterRecord['rootCa'];
   crossSignedPem?: string | undefined;
   csrPem: string;
   clientId: string;
@@ -122,7 +121,7 @@ export function issueClientCertificate(order: {
  * @param order.names  host names and IP addresses that clients may call it by
  */
 export function issueApiCertificate(order: {
-  rootCa: RootCa;
+  rootCa: ClusterRecord['rootCa'];
   crossSignedPem?: string | undefined;
   nodeId: string;
   clusterId: string;
@@ -147,11 +146,16 @@ export function issueApiCertificate(order: {
   return { keyPem: privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(), certificateChainPem };
 }
 
+const NO_KEY =
+  "the key of the cluster's root is outside of the cluster, and no external CA is known that signs by it: name one with " +
+  '"swarmctl update --external-ca protocol=cfssl,url=URL"';
+
 function signedChain(
   { rootCa, crossSignedPem }: Pick<CertificateOrder, 'rootCa' | 'crossSignedPem'>,
   order: Pick<CertificateFields, 'publicKey' | 'subject' | 'notAfterMs' | 'use'> & { nowMs: number },
 ): string {
   const { nowMs, publicKey, ...rest } = order;
+  if (rootCa.keyPem === undefined) throw new ApiaryError('failed-precondition', NO_KEY);
   const root = new X509Certificate(rootCa.certificatePem);
   const rootParts = certificateParts(root.raw);
   const signed = toBeSigned({
@@ -215,60 +219,6 @@ export function rootDigestOfPem(rootPem: string): string {
 }
 
 /**
- * The root that takes the place of `current`: made anew, or the user's own.
- *
- * @param given  a certificate that may sign others, by itself, and its ECDSA P-256 key, PEM
- * @throws ApiaryError `invalid-argument` that says what is wrong with what is given
- */
-export function nextRoot(current: RootCa, given: RootCa | undefined, nowMs: number): RootRotation {
-  const next = given === undefined ? createRootCa(nowMs) : checkedRoot(given, nowMs);
-  const signer = new X509Certificate(current.certificatePem);
-  const certified = new X509Certificate(next.certificatePem);
-  const { subject, publicKey } = certificateParts(certified.raw);
-  const issuer = certificateParts(signer.raw);
-  const signed = toBeSigned({
-    serial: newSerial(),
-    issuer: issuer.subject,
-    subject,
-    publicKey,
-    notBeforeMs: nowMs - CERTIFICATE_SKEW_MS,
-    notAfterMs: Math.min(Date.parse(signer.validTo), Date.parse(certified.validTo)),
-    subjectKeyId: keyIdOf(publicKey),
-    issuerKeyId: keyIdOf(issuer.publicKey),
-  });
-  const signature = sign('sha256', signed, createPrivateKey(current.keyPem));
-  const { CertIssuerSubject, CertIssuerPublicKey } = tlsInfoOf(next.certificatePem, next.certificatePem);
-  return {
-    ...next,
-    crossSignedPem: pemOf(certificate(signed, signature)),
-    issuer: { CertIssuerSubject, CertIssuerPublicKey },
-  };
-}
-
-function checkedRoot({ certificatePem, keyPem }: RootCa, nowMs: number): RootCa {
-  try {
-    const root = new X509Certificate(certificatePem);
-    const key = createPrivateKey(keyPem);
-    const fault = !root.ca
-      ? 'the certificate is not one of a CA'
-      : !root.verify(root.publicKey)
-        ? 'the certificate is not signed by its own key'
-        : !root.checkPrivateKey(key)
-          ? 'the key is not that of the certificate'
-          : key.asymmetricKeyDetails?.namedCurve !== 'prime256v1'
-            ? 'its key is not ECDSA P-256'
-            : Date.parse(root.validTo) <= nowMs
-              ? 'the certificate has expired'
-              : '';
-    if (fault !== '') throw new ApiaryError('invalid-argument', `CAConfig.SigningCACert: ${fault}`);
-    return { certificatePem: root.toString(), keyPem: key.export({ type: 'pkcs8', format: 'pem' }).toString() };
-  } catch (error) {
-    if (error instanceof ApiaryError) throw error;
-    throw new ApiaryError('invalid-argument', `CAConfig.SigningCACert: ${messageOf(error)}`, { cause: error });
-  }
-}
-
-/**
  * The public key (SubjectPublicKeyInfo, DER) of a request that could be signed.
  *
  * @throws ApiaryError `invalid-argument` as `issueCertificate` does
@@ -295,18 +245,18 @@ function isSignedBy(publicKey: Uint8Array, signed: Uint8Array, signature: Uint8A
 }
 
 /** RFC 5280, 4.2.1.2, method 1. */
-function keyIdOf(publicKey: Uint8Array): Uint8Array {
+export function keyIdOf(publicKey: Uint8Array): Uint8Array {
   const [, point] = readInside(publicKey, 0x30);
   return createHash('sha1').update(readBits(point)).digest();
 }
 
-function newSerial(): Uint8Array {
+export function newSerial(): Uint8Array {
   const serial = randomBytes(16);
   // Not negative, and of one length.
   serial[0] = ((serial[0] ?? 0) & 0x7f) | 0x40;
   return serial;
 }
 
-function pemOf(certificateDer: Uint8Array): string {
+export function pemOf(certificateDer: Uint8Array): string {
   return new X509Certificate(certificateDer).toString();
 }

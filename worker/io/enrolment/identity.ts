@@ -1,5 +1,5 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto';
-import { CERTIFICATE_SKEW_MS } from '@apiary/api/model';
+import { issuedMsOf } from '@apiary/api/model';
 import { ApiaryError, messageOf } from '@apiary/std';
 import type { CertificateLife } from '../../core/index.js';
 import type { NodeIdentity } from './channel.js';
@@ -61,8 +61,11 @@ function isOfRoots(
 
 /** When a node's certificate was issued, and until when it is good. */
 export function lifeOf(identity: NodeIdentity): CertificateLife {
-  const { validFrom, validTo } = new X509Certificate(identity.certificateChainPem);
-  return { issuedMs: Date.parse(validFrom) + CERTIFICATE_SKEW_MS, notAfterMs: Date.parse(validTo) };
+  const { validFrom, validTo, subjectAltName } = new X509Certificate(identity.certificateChainPem);
+  return {
+    issuedMs: issuedMsOf({ validFrom, alternativeNames: subjectAltName }),
+    notAfterMs: Date.parse(validTo),
+  };
 }
 
 function mismatch(what: string): ApiaryError {
