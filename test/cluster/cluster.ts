@@ -26,6 +26,8 @@ export interface PlacedContainer extends ListedContainer {
 export interface ClusterOptions extends SwarmdOptions {
   /** How many of the hosts, from h1 on, are managers; default 1. */
   managers?: number;
+  /** The UDP port of what is sent between hosts; default 4789. */
+  dataPathPort?: number;
 }
 
 export interface ServiceOptions {
@@ -79,11 +81,12 @@ export class Cluster {
    * join all at once.
    */
   async form(options: ClusterOptions = {}): Promise<void> {
-    const { managers = 1 } = options;
+    const { managers = 1, dataPathPort: DataPathPort } = options;
     if (!this.hosts.all.some((host) => host.isSwarmdRunning)) {
       await Promise.all(this.hosts.all.map((host) => host.startSwarmd(options)));
     }
-    await this.manager.swarmInit({ ListenAddr: '0.0.0.0:2377', AdvertiseAddr: this.hosts.host(1).address });
+    const AdvertiseAddr = this.hosts.host(1).address;
+    await this.manager.swarmInit({ ListenAddr: '0.0.0.0:2377', AdvertiseAddr, ...(DataPathPort && { DataPathPort }) });
     const others = this.hosts.all.filter((host) => host.number > 1 && host.isSwarmdRunning);
     await Promise.all(others.map(({ number }) => this.join(number, number <= managers ? 'Manager' : 'Worker')));
     for (const host of [this.hosts.host(1), ...others]) await this.nodeIs(host.number, 'ready');

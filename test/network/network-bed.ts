@@ -1,4 +1,4 @@
-import type { ContainerSpec, EndpointSpec, NetworkSpec, ServiceSpec } from '@apiary/api/model';
+import type { ContainerSpec, EndpointSpec, NetworkSpec, Placement, ServiceSpec } from '@apiary/api/model';
 import type { Test } from 'tap';
 import { type Cluster, type PlacedContainer, serviceSpec } from '../cluster/cluster.js';
 import { type Host, until } from '../hosts/index.js';
@@ -9,6 +9,7 @@ export interface Asked {
   networks?: (string | { Target: string; Aliases?: string[] })[];
   /** On which host; by default on any, spread. */
   host?: number;
+  placement?: Placement;
   endpoint?: EndpointSpec;
   container?: ContainerSpec;
   /** What the task does; by default nothing. */
@@ -32,7 +33,7 @@ export class NetworkBed {
 
   /** A service that goes with the test; its tasks may not run yet. */
   async create(t: Test, name: string, asked: Asked = {}): Promise<void> {
-    const { replicas = 1, networks = [], host, endpoint, container, script = 'sleep 1d', spec } = asked;
+    const { replicas = 1, networks = [], host, endpoint, container, script = 'sleep 1d', placement, spec } = asked;
     const plain = serviceSpec(name, { replicas, restartDelayMs: 0 });
     const { TaskTemplate } = plain;
     t.teardown(() => this.cluster.remove(name));
@@ -42,6 +43,7 @@ export class NetworkBed {
         ...TaskTemplate,
         ContainerSpec: { ...TaskTemplate.ContainerSpec, Command: ['sh', '-c', script], ...container },
         Networks: networks.map((network) => (typeof network === 'string' ? { Target: network } : network)),
+        ...(placement && { Placement: placement }),
         ...(host !== undefined && { Placement: { Constraints: [`node.hostname==h${host}`] } }),
       },
       ...(endpoint && { EndpointSpec: endpoint }),
@@ -133,6 +135,7 @@ export async function unreached(containers: readonly PlacedContainer[]): Promise
 /**
  * Cuts hosts off, scales a service up by as many tasks as it has meanwhile, and plugs them in again.
  *
+ * @throws Error when two have one address
  * @returns  how long it took from then, in ms, until as many tasks ran as should, and each reached each
  */
 export async function healedAfterScaleUp(bed: NetworkBed, service: string, cutOff: readonly Host[]): Promise<number> {
@@ -148,6 +151,8 @@ export async function healedAfterScaleUp(bed: NetworkBed, service: string, cutOf
   let state = '';
   for (;;) {
     const containers = await cluster.settled(service, 2 * before);
+    const addresses = containers.map((each) => addressOf(each)).sort();
+    if (new Set(addresses).size < addresses.length) throw new Error(`one address twice: ${addresses}`);
     const missing = await unreached(containers);
     const tookMs = performance.now() - healedAt;
     if (missing.length === 0) return tookMs;
