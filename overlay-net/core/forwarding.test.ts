@@ -4,6 +4,7 @@ import {
   type AssignedNetwork,
   type Endpoint,
   forwardingRows,
+  linkLocalOf,
   macOf,
   type NetworkState,
   networkMtu,
@@ -94,12 +95,30 @@ t.test('a network has a bridge, a VXLAN device, a port for each task here and ro
     [...(rows?.values() ?? [])],
     [
       { kind: 'bridge', vni: 4097, mtu: 1350 },
-      { kind: 'vxlan', vni: 4097, local: '192.0.2.1', port: 4789, mtu: 1350, isEncrypted: false },
+      { kind: 'vxlan', vni: 4097, local: '192.0.2.1', port: 4789, mtu: 1350, isEncrypted: false, hasIpv6: false },
       { kind: 'port', vni: 4097, address: '10.0.0.2' },
       { kind: 'fdb', vni: 4097, mac: '02:61:0a:00:00:03', vtep: '192.0.2.2' },
       { kind: 'neighbour', vni: 4097, address: '10.0.0.3', mac: '02:61:0a:00:00:03' },
     ],
   );
+});
+
+t.test('who has an IPv6 address elsewhere has a row for it too, unless links are too small for IPv6', async (t) => {
+  const endpoints = [
+    endpoint('a', 'n1', '10.0.0.2', { ipv6Address: 'fd00::2' }),
+    endpoint('b', 'n2', '10.0.0.3', { ipv6Address: 'fd00::3' }),
+  ];
+  const state = stateOf([network({ ipv6Subnet: 'fd00::/64' })], { net1: endpoints });
+  const rows = [...(forwardingRows(state, 1330)?.values() ?? [])];
+  t.match(rows[1], { kind: 'vxlan', hasIpv6: true });
+  t.same(rows.slice(4), [
+    { kind: 'neighbour', vni: 4097, address: '10.0.0.3', mac: '02:61:0a:00:00:03' },
+    { kind: 'neighbour', vni: 4097, address: 'fd00::3', mac: '02:61:0a:00:00:03' },
+  ]);
+  const small = [...(forwardingRows(state, 1329)?.values() ?? [])];
+  t.match(small[1], { kind: 'vxlan', hasIpv6: false });
+  t.equal(small.length, 5);
+  t.equal(linkLocalOf('10.1.2.3'), 'fe80::61:aff:fe01:203');
 });
 
 t.test('there is nothing of a network of the engine’s, and nothing is known without this host’s address', async (t) => {
@@ -140,6 +159,8 @@ t.test('a link’s name says whose it is', async (t) => {
   ]);
 });
 
+const VXLAN_FIXED = ['local', 'port', 'isEncrypted', 'hasIpv6'] as const;
+
 /** A kernel: does what it is told, refuses what a real one would, and takes with a device what is part of it. */
 class Kernel {
   readonly rows: Map<string, OverlayRow>;
@@ -163,7 +184,7 @@ class Kernel {
     if (row.kind !== 'bridge' && !has('bridge')) throw new Error(`${key}: no bridge`);
     if ((row.kind === 'fdb' || row.kind === 'neighbour') && !has('vxlan')) throw new Error(`${key}: no device`);
     const before = this.rows.get(key);
-    if (before?.kind === 'vxlan' && row.kind === 'vxlan' && (before.local !== row.local || before.port !== row.port)) {
+    if (before?.kind === 'vxlan' && row.kind === 'vxlan' && VXLAN_FIXED.some((key) => before[key] !== row[key])) {
       throw new Error(`${key}: this cannot be changed`);
     }
     this.rows.set(key, row);
@@ -173,7 +194,12 @@ class Kernel {
 const someState = fc
   .record({
     networks: fc.uniqueArray(
-      fc.record({ vni: fc.integer({ min: 1, max: 3 }), encrypted: fc.boolean(), mtu: fc.constantFrom(0, 1400) }),
+      fc.record({
+        vni: fc.integer({ min: 1, max: 3 }),
+        encrypted: fc.boolean(),
+        mtu: fc.constantFrom(0, 1400),
+        ipv6Subnet: fc.constantFrom('', 'fd00::/64'),
+      }),
       { selector: ({ vni }) => vni },
     ),
     endpoints: fc.array(
@@ -192,7 +218,7 @@ const someState = fc
     endpoints.forEach(({ vni, nodeId, host, live }, i) => {
       const set = sets[`net${vni}`] ?? [];
       sets[`net${vni}`] = set;
-      set.push(endpoint(`t${i}`, nodeId, `10.0.${vni}.${host}`, { live }));
+      set.push(endpoint(`t${i}`, nodeId, `10.0.${vni}.${host}`, { live, ipv6Address: `fd00::${host}` }));
     });
     const given = networks.map((each) => network({ ...each, networkId: `net${each.vni}` }));
     return stateOf(given, sets, port);

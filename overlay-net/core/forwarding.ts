@@ -29,12 +29,14 @@ export function forwardingRows(state: NetworkState, underlayMtu: number): Overla
     const local = self?.addr ?? '';
     const mtu = networkMtu(network, underlayMtu, local);
     put({ kind: 'bridge', vni, mtu });
-    put({ kind: 'vxlan', vni, local, port: state.dataPathPort, mtu, isEncrypted });
+    const hasIpv6 = carriesIpv6(network, mtu);
+    put({ kind: 'vxlan', vni, local, port: state.dataPathPort, mtu, isEncrypted, hasIpv6 });
     for (const address of localAddresses(state, networkId)) put({ kind: 'port', vni, address });
-    for (const { address, vtep } of remotes(state, networkId)) {
+    for (const { address, ipv6Address, vtep } of remotes(state, networkId)) {
       const mac = macOf(address);
       put({ kind: 'fdb', vni, mac, vtep });
       put({ kind: 'neighbour', vni, address, mac });
+      if (hasIpv6 && ipv6Address !== '') put({ kind: 'neighbour', vni, address: ipv6Address, mac });
     }
   }
   return rows;
@@ -51,20 +53,32 @@ export function networkMtu({ mtu, encrypted }: AssignedNetwork, underlayMtu: num
   return way - VXLAN_BYTES[local.includes(':') ? 'ipv6' : 'ipv4'] - (encrypted ? WIREGUARD_BYTES : 0);
 }
 
+/** Whether tasks on the network have IPv6 on a link of this MTU. */
+export function carriesIpv6({ ipv6Subnet = '' }: AssignedNetwork, mtu: number): boolean {
+  return ipv6Subnet !== '' && mtu >= LEAST_IPV6_MTU;
+}
+
 function localAddresses({ tasks }: NetworkState, networkId: string): string[] {
   return [...tasks.values()].flatMap(({ attachments }) =>
     attachments.flatMap((each) => (each.networkId === networkId && each.address !== '' ? [each.address] : [])),
   );
 }
 
+interface Remote {
+  address: string;
+  ipv6Address: string;
+  vtep: string;
+}
+
 /** Endpoints elsewhere. When an address has two, one that takes connections has it. */
-function remotes(state: NetworkState, networkId: string): { address: string; vtep: string }[] {
-  const found: { address: string; vtep: string }[] = [];
-  const live: { address: string; vtep: string }[] = [];
+function remotes(state: NetworkState, networkId: string): Remote[] {
+  const found: Remote[] = [];
+  const live: Remote[] = [];
   for (const endpoint of state.endpointSets.get(networkId)?.endpoints.values() ?? []) {
     if (endpoint.nodeId === state.selfId || endpoint.address === '') continue;
     const vtep = state.nodes.get(endpoint.nodeId)?.addr ?? '';
-    if (vtep !== '') (endpoint.live ? live : found).push({ address: endpoint.address, vtep });
+    const { address, ipv6Address = '' } = endpoint;
+    if (vtep !== '') (endpoint.live ? live : found).push({ address, ipv6Address, vtep });
   }
   return [...found, ...live];
 }
@@ -117,7 +131,7 @@ type VxlanRow = Extract<OverlayRow, { kind: 'vxlan' }>;
 
 /** Whether one becomes the other without being made anew. */
 function isSameDevice(a: VxlanRow, b: VxlanRow): boolean {
-  return a.local === b.local && a.port === b.port && a.isEncrypted === b.isEncrypted;
+  return a.local === b.local && a.port === b.port && a.isEncrypted === b.isEncrypted && a.hasIpv6 === b.hasIpv6;
 }
 
 function isSame(a: OverlayRow, b: OverlayRow): boolean {

@@ -8,6 +8,13 @@ export function macOf(address: string): string {
   return `02:61:${(hexadecimal(address).match(/../g) ?? []).join(':')}`;
 }
 
+/** The link-local IPv6 address of whoever has an IPv4 address: made of the MAC address (RFC 4291, appendix A). */
+export function linkLocalOf(address: string): string {
+  const [a = 0, b = 0, c = 0, d = 0] = (hexadecimal(address).match(/../g) ?? []).map((octet) => parseInt(octet, 16));
+  const word = (high: number, low: number) => ((high << 8) | low).toString(16);
+  return `fe80::61:${word(a, 0xff)}:${word(0xfe, b)}:${word(c, d)}`;
+}
+
 /** An IPv4 address as eight digits. */
 export function hexadecimal(address: string): string {
   return (parseIpv4(address) ?? 0).toString(16).padStart(8, '0');

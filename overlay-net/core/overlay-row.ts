@@ -4,14 +4,15 @@ import { hexadecimal } from './mac-address.js';
  * One thing that a host's kernel has, or should have, for the overlay networks.
  *
  * - `bridge`: what this host's tasks on a network, and the VXLAN device, are ports of.
- * - `vxlan`: leads to the other hosts. An encrypted network's sends from where there is nothing but the tunnel.
+ * - `vxlan`: leads to the other hosts. An encrypted network's sends from where there is nothing but the tunnel. One of
+ *   IPv6 gets its multicasts, by which neighbours are asked for, and answers them.
  * - `port`: the host's end of a task's interface.
  * - `fdb`: frames for the MAC address go to the host `vtep`.
- * - `neighbour`: ARP for the address is answered here, with the MAC address.
+ * - `neighbour`: ARP for the address, or for one of IPv6 its neighbour solicitation, is answered here, with the MAC address.
  */
 export type OverlayRow =
   | { kind: 'bridge'; vni: number; mtu: number }
-  | { kind: 'vxlan'; vni: number; local: string; port: number; mtu: number; isEncrypted: boolean }
+  | { kind: 'vxlan'; vni: number; local: string; port: number; mtu: number; isEncrypted: boolean; hasIpv6: boolean }
   | { kind: 'port'; vni: number; address: string }
   | { kind: 'fdb'; vni: number; mac: string; vtep: string }
   | { kind: 'neighbour'; vni: number; address: string; mac: string };

@@ -35,6 +35,9 @@ import { Upkeep } from './upkeep.js';
 
 /** The bridge that is every task's gateway. */
 export const GATEWAY_BRIDGE = 'apiary_gw';
+const NO_IPV6 = { 'net.ipv6.conf.all.disable_ipv6': 1 };
+/** What is made from then on has none, until that is said of it. */
+const IPV6_FOR_OTHERS = { 'net.ipv6.conf.all.disable_ipv6': 0, 'net.ipv6.conf.default.disable_ipv6': 1 };
 const OWN_LINKS: readonly string[] = [GATEWAY_BRIDGE, GATEWAY_TUNNEL, ...Object.values(GATEWAY_HAIRPIN)];
 /** With an address in hexadecimal: the host's end of a task's link. */
 const PORT_PREFIX = 'apgw';
@@ -153,19 +156,20 @@ export class GatewayNetwork {
 
   /**
    * Gives a network namespace its interface: eth0 with the address, the default route, and lo up. As with Docker's own
-   * bridge there is no IPv6 in it.
+   * bridge there is no IPv6 on it.
    *
    * @param hasWayOut  with false there is no default route: the host is reached, and nothing beyond it
+   * @param hasIpv6    the namespace is to have IPv6 by other interfaces; else it has none at all
    * @throws KernelError, after which nothing of it is left
    */
-  async attach(namespace: NamespaceRef, address: string, { hasWayOut = true } = {}): Promise<void> {
+  async attach(namespace: NamespaceRef, address: string, { hasWayOut = true, hasIpv6 = false } = {}): Promise<void> {
     const port = portName(address);
     const route = { destination: 'default', gateway: this.subnet.gateway, link: TASK_LINK };
     const changes: Change[] = [
       ...this.#attachment(namespace, address, port),
       ...(hasWayOut ? [{ in: namespace, do: 'add-route', route } as const] : []),
     ];
-    await writeSysctls({ 'net.ipv6.conf.all.disable_ipv6': 1 }, namespace).catch((error: unknown) => {
+    await writeSysctls(hasIpv6 ? IPV6_FOR_OTHERS : NO_IPV6, namespace).catch((error: unknown) => {
       // A kernel without IPv6 has none to turn off.
       if (systemCodeOf(error) !== 'ENOENT') throw error;
     });

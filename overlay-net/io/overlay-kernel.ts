@@ -1,6 +1,16 @@
-import type { Change, FdbEntry, KernelError, Link, NamespaceRef, Netlink } from '@apiary/agent-native';
+import {
+  type Change,
+  type FdbEntry,
+  type KernelError,
+  type Link,
+  type NamespaceRef,
+  type Netlink,
+  writeSysctls,
+} from '@apiary/agent-native';
+import { ApiaryError, systemCodeOf } from '@apiary/std';
 import {
   bridgeName,
+  linkLocalOf,
   macOf,
   type OverlayChange,
   type OverlayRow,
@@ -13,7 +23,7 @@ import {
 /** A port learns nothing, and gets no frame that is for an address that is not known to be there. */
 const TASK_PORT = { learning: false, unicastFlood: false };
 /** What is for nobody here goes to the VXLAN device, which has a row for whoever is elsewhere, and drops the rest. */
-const VXLAN_PORT = { learning: false, unicastFlood: true, multicastFlood: false };
+const VXLAN_PORT = { learning: false, unicastFlood: true };
 
 /** The group of links that says of a VXLAN device that it is an encrypted network's: nothing else tells where it sends from. */
 const ENCRYPTED_GROUP = 0x61;
@@ -27,6 +37,8 @@ export interface TaskInterface {
   /** `eth1` */
   name: string;
   mtu: number;
+  /** With the length of the network's prefix. */
+  ipv6Address?: string;
 }
 
 export interface OverlayKernelOptions {
@@ -45,6 +57,8 @@ export class OverlayKernel {
   readonly #options: OverlayKernelOptions;
   /** Links of ours that are there but not as they should be. */
   #wrong = new Set<string>();
+  /** VXLAN devices that are known to have IPv6. */
+  readonly #ipv6Links = new Set<string>();
 
   constructor(options: OverlayKernelOptions) {
     this.#netlink = options.netlink;
@@ -56,13 +70,14 @@ export class OverlayKernel {
     const [links, fdb, neighbours] = await Promise.all([
       this.#netlink.links(),
       this.#netlink.fdb(),
-      this.#netlink.neighbours({ family: 'ipv4' }),
+      this.#netlink.neighbours(),
     ]);
     const rows = new Map<string, OverlayRow>();
     const names = new Map(links.map(({ name, index }) => [name, index]));
     const statics = new Set(fdb.flatMap((entry) => (entry.table === 'master' ? [`${entry.link} ${entry.mac}`] : [])));
     const vxlans = new Map<number, number>();
     this.#wrong = new Set();
+    this.#ipv6Links.clear();
     for (const link of links) {
       const named = vniOfLink(link.name);
       if (named === undefined) continue;
@@ -86,9 +101,28 @@ export class OverlayKernel {
 
   /** @returns what was refused */
   async perform(changes: readonly OverlayChange[]): Promise<KernelError[]> {
+    const ofIpv6 = changes.filter(isIpv6Neighbour);
+    const refused = await this.#write(changes.filter((change) => !isIpv6Neighbour(change)));
+    if (ofIpv6.length === 0) return refused;
+    for (const name of new Set(ofIpv6.map(({ row }) => vxlanName(row.vni)))) await this.#enableIpv6(name);
+    return [...refused, ...(await this.#write(ofIpv6))];
+  }
+
+  async #write(changes: readonly OverlayChange[]): Promise<KernelError[]> {
     const writes = changes.flatMap((change) => this.#writes(change));
     const errors = await this.#netlink.tryAll(writes);
     return errors.filter((error, i) => error !== undefined && !isGoneAnyway(writes[i], error)) as KernelError[];
+  }
+
+  /** The namespace has no IPv6, and the kernel takes no neighbours of it for a link without: this one has, but no address. */
+  async #enableIpv6(name: string): Promise<void> {
+    if (this.#ipv6Links.has(name)) return;
+    await this.#netlink.tryAll([{ do: 'set-link', link: name, to: { ipv6AddressGeneration: 'none' } }]);
+    await writeSysctls({ [`net/ipv6/conf/${name}/disable_ipv6`]: 0 }, this.#options.ref).catch((error: unknown) => {
+      // The device was just taken away; or the kernel has no IPv6, which the attaching of a task says.
+      if (systemCodeOf(error) !== 'ENOENT') throw error;
+    });
+    this.#ipv6Links.add(name);
   }
 
   /** Takes away what the last look found wrong and is of none of these networks. */
@@ -106,16 +140,41 @@ export class OverlayKernel {
     await this.#netlink.tryAll(links.map(({ name }) => ({ do: 'delete-link', link: name })));
   }
 
-  /** What gives a namespace its interface, in one go. */
-  attachment(namespace: NamespaceRef, { vni, address, prefixLength, name, mtu }: TaskInterface): Change[] {
+  /** What gives a namespace its interface, in one go; one of IPv6 is up once `addIpv6` has done its part. */
+  attachment(namespace: NamespaceRef, { vni, address, prefixLength, name, mtu, ipv6Address }: TaskInterface): Change[] {
     const port = portName(vni, address);
     const peer = { name, namespace, address: macOf(address), mtu };
     return [
       { do: 'add-link', link: { kind: 'veth', name: port, mtu, peer } },
       ...portWrites(vni, address),
       { in: namespace, do: 'add-address', address: { link: name, address: `${address}/${prefixLength}` } },
-      { in: namespace, do: 'set-link', link: name, to: { isUp: true } },
+      ...(ipv6Address === undefined ? [upIn(namespace, name)] : []),
     ];
+  }
+
+  /**
+   * Gives a namespace's interface IPv6, at once and of our making alone: nobody else has the addresses, so that there is
+   * nothing to look for, and what neighbours say of routers is not believed.
+   *
+   * @throws ApiaryError `failed-precondition` when this host has no IPv6, KernelError
+   */
+  async addIpv6(namespace: NamespaceRef, { name, address, ipv6Address }: TaskInterface): Promise<void> {
+    if (ipv6Address === undefined) return;
+    const settings = `net/ipv6/conf/${name}`;
+    try {
+      await this.#netlink.apply([{ in: namespace, do: 'set-link', link: name, to: { ipv6AddressGeneration: 'none' } }]);
+      await writeSysctls({ [`${settings}/accept_ra`]: 0, [`${settings}/disable_ipv6`]: 0 }, namespace);
+    } catch (error) {
+      if (!['EAFNOSUPPORT', 'ENOENT'].includes(systemCodeOf(error) ?? '')) throw error;
+      const words = `${name} cannot have ${ipv6Address}: this host's kernel runs without IPv6`;
+      throw new ApiaryError('failed-precondition', words, { cause: error });
+    }
+    const add = (text: string): Change => ({
+      in: namespace,
+      do: 'add-address',
+      address: { link: name, address: text, isWithoutDuplicateDetection: true },
+    });
+    await this.#netlink.apply([add(`${linkLocalOf(address)}/64`), add(ipv6Address), upIn(namespace, name)]);
   }
 
   #writes({ do: what, row }: OverlayChange): Change[] {
@@ -125,6 +184,7 @@ export class OverlayKernel {
         const name = row.kind === 'bridge' ? bridgeName(row.vni) : vxlanName(row.vni);
         if (what === 'remove') return [{ do: 'delete-link', link: name }];
         if (what === 'change') return [{ do: 'set-link', link: name, to: { mtu: row.mtu } }];
+        this.#ipv6Links.delete(name);
         const made = row.kind === 'bridge' ? bridgeWrites(name, row.mtu) : this.#vxlanWrites(name, row);
         return this.#wrong.delete(name) ? [{ do: 'delete-link', link: name }, ...made] : made;
       }
@@ -149,7 +209,7 @@ export class OverlayKernel {
   /** The device is made where its packets come from and go to, and put beside the bridge: it keeps its socket there. */
   #vxlanWrites(name: string, row: Extract<OverlayRow, { kind: 'vxlan' }>): Change[] {
     const { ref, underlay, tunnel } = this.#options;
-    const { vni, local, port, mtu, isEncrypted } = row;
+    const { vni, local, port, mtu, isEncrypted, hasIpv6 } = row;
     const vxlan = { vni, local, port, learning: false, proxy: true };
     const group = isEncrypted ? ENCRYPTED_GROUP : 0;
     return [
@@ -159,10 +219,19 @@ export class OverlayKernel {
         link: { kind: 'vxlan', name, namespace: ref, mtu, group, vxlan },
       },
       { do: 'set-link', link: name, to: { master: bridgeName(vni) } },
-      { do: 'set-link', link: name, to: { port: VXLAN_PORT } },
+      { do: 'set-link', link: name, to: { port: { ...VXLAN_PORT, multicastFlood: hasIpv6 } } },
       { do: 'set-link', link: name, to: { isUp: true } },
     ];
   }
+}
+
+function upIn(namespace: NamespaceRef, name: string): Change {
+  return { in: namespace, do: 'set-link', link: name, to: { isUp: true } };
+}
+
+/** Adding it takes IPv6 on its link. */
+function isIpv6Neighbour({ do: what, row }: OverlayChange): boolean {
+  return what !== 'remove' && row.kind === 'neighbour' && row.address.includes(':');
 }
 
 /** What was to be taken away went by itself, as a port does with its task. */
@@ -212,7 +281,9 @@ function rowOf(
   }
   const isRight = port.unicastFlood === true && vxlan?.learning === false && vxlan.proxy === true;
   if (!isRight || vxlan.vni !== vni || vxlan.local === undefined || vxlan.port === undefined) return undefined;
-  return { kind, vni, local: vxlan.local, port: vxlan.port, mtu, isEncrypted: link.group === ENCRYPTED_GROUP };
+  const isEncrypted = link.group === ENCRYPTED_GROUP;
+  const hasIpv6 = port.multicastFlood !== false;
+  return { kind, vni, local: vxlan.local, port: vxlan.port, mtu, isEncrypted, hasIpv6 };
 }
 
 function forwardingRow({ table, destination, mac }: FdbEntry, vni: number | undefined): OverlayRow | undefined {

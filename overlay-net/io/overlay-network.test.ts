@@ -43,6 +43,7 @@ interface TestTask {
   id: string;
   host: number;
   address: string;
+  ipv6Address: string;
   namespace: string;
 }
 
@@ -126,14 +127,16 @@ class Cluster {
   }
 
   async task(networkId: string, host: number, number: number): Promise<TestTask> {
-    const { vni = 0 } = this.networks.get(networkId) ?? {};
+    const { vni = 0, ipv6Subnet } = this.networks.get(networkId) ?? {};
     const namespace = `${NAMES}/${networkId}-${number}`;
     await createNetworkNamespace(namespace);
     sh('ip link set lo up', namespace);
-    const task = { id: `${networkId}.${number}`, host, address: `10.0.${vni % 256}.${number}`, namespace };
+    const id = `${networkId}.${number}`;
+    const ipv6Address = ipv6Subnet === undefined ? '' : ipv6Subnet.replace(/\/.*/, `${number}`);
+    const task = { id, host, address: `10.0.${vni % 256}.${number}`, ipv6Address, namespace };
     this.tasks.get(networkId)?.push(task);
     await this.tell();
-    const attachments = [{ networkId, address: task.address, aliases: [] }];
+    const attachments = [{ networkId, address: task.address, aliases: [], ipv6Address }];
     await this.host(host).overlay.attach(task.id, { path: namespace }, attachments);
     return task;
   }
@@ -148,9 +151,9 @@ class Cluster {
     const here = new Set(
       [...this.tasks].filter(([, tasks]) => tasks.some((each) => each.host === host)).map(([id]) => id),
     );
-    const endpoint = ({ id, address, host }: TestTask): [string, Endpoint] => [
+    const endpoint = ({ id, address, ipv6Address, host }: TestTask): [string, Endpoint] => [
       id,
-      { taskId: id, serviceId: 's', nodeId: `n${host}`, address, taskName: id, aliases: [], live: true },
+      { taskId: id, serviceId: 's', nodeId: `n${host}`, address, taskName: id, aliases: [], live: true, ipv6Address },
     ];
     const local = [...this.tasks].flatMap(([networkId, tasks]) =>
       tasks.filter((each) => each.host === host).map((task) => ({ networkId, ...task })),
@@ -173,7 +176,7 @@ class Cluster {
       ),
       publishedPorts: new Map(),
       tasks: new Map(
-        local.map(({ id, networkId, address }) => [
+        local.map(({ id, networkId, address, ipv6Address }) => [
           id,
           {
             taskId: id,
@@ -181,7 +184,7 @@ class Cluster {
             gatewayAddress: '',
             namespace: 0,
             nameservers: [],
-            attachments: [{ networkId, address, aliases: [] }],
+            attachments: [{ networkId, address, aliases: [], ipv6Address }],
           },
         ]),
       ),
@@ -239,6 +242,57 @@ t.test('tasks of a network reach one another, on whatever hosts, and those of ot
     [],
   );
   t.throws(() => readdirSync(cluster.host(3).names), 'nothing on a host without tasks');
+});
+
+t.test('tasks of a network of IPv6 reach one another by it at once, and nobody floods', { skip }, async (t) => {
+  const cluster = await Cluster.up(t, 3);
+  cluster.network('dual', 4097, { ipv6Subnet: 'fd00:97::/64' });
+  cluster.network('plain', 4098);
+  const one = await cluster.task('dual', 1, 2);
+  const beside = await cluster.task('dual', 1, 3);
+  const two = await cluster.task('dual', 2, 4);
+  const silent = await cluster.task('dual', 3, 5);
+  const plain = await cluster.task('plain', 1, 2);
+  const received = () => JSON.parse(sh('ip -s -j link show eth1', silent.namespace))[0].stats64.rx.packets;
+  const heard = received();
+  for (const to of [beside, two]) {
+    t.ok(reaches(one.namespace, to.ipv6Address));
+    t.ok(reaches(to.namespace, one.ipv6Address));
+    t.ok(reaches(one.namespace, to.address));
+  }
+  t.ok(reaches(one.namespace, two.ipv6Address, 1450 - 48), 'a packet as large as the MTU');
+  t.match(sh('ip -o -6 addr show eth1', one.namespace), /inet6 fd00:97::2\/64 .*\n.*inet6 fe80::61:aff:fe00:102\/64/);
+  t.notMatch(sh('ip -o -6 addr show eth1', one.namespace), /tentative/);
+  t.equal(sh('cat /proc/sys/net/ipv6/conf/eth1/accept_ra', one.namespace), '0');
+  const inside = `${cluster.host(1).names}/apiary`;
+  t.equal(sh('ip -o -6 addr', inside), '', 'the bridges’ namespace has no address of its own');
+  // The neighbour is asked whether it is still there, by the link-local address.
+  sh(`ip -6 neigh change ${two.ipv6Address} dev eth1 nud probe`, one.namespace);
+  while (!sh(`ip -6 neigh show ${two.ipv6Address}`, one.namespace).includes('REACHABLE'));
+  t.notOk(answers(one.namespace, 'fd00:97::77'), 'an address that nobody has');
+  sh('busybox ping -6 -c1 -W1 ff02::1%eth1 || true', one.namespace);
+  t.equal(received(), heard, 'what is for others does not come');
+  t.match(sh('ip -6 neigh show dev apv4097', inside), /^fd00:97::4 lladdr 02:61:0a:00:01:04 PERMANENT/m);
+  t.equal(sh('ip -6 neigh show dev apv4098', inside), '');
+  t.equal(sh('ip -o -6 addr show eth1', plain.namespace).includes('fd00'), false);
+  t.same(await cluster.look(1), []);
+  sh('ip -6 neigh flush dev apv4097 nud permanent; sysctl -qw net.ipv6.conf.apv4097.disable_ipv6=1', inside);
+  t.same((await cluster.look(1)).sort(), ['neighbour 4097 fd00:97::4', 'neighbour 4097 fd00:97::5']);
+  t.ok(reaches(one.namespace, silent.ipv6Address));
+  sh('ip link del apv4097', inside);
+  await cluster.look(1);
+  t.ok(reaches(one.namespace, two.ipv6Address));
+  sh('ip link del eth1', one.namespace);
+  await cluster.look(1);
+  t.ok(reaches(one.namespace, two.ipv6Address), 'an interface that was lost comes back with both');
+  await cluster.end(two);
+  t.notMatch(sh('ip -6 neigh show dev apv4097', inside), /fd00:97::4/);
+});
+
+t.test('a task whose links are too small for its IPv6 address is refused', { skip }, async (t) => {
+  const cluster = await Cluster.up(t, 1);
+  cluster.network('dual', 4097, { ipv6Subnet: 'fd00:97::/64', mtu: 1300 });
+  await t.rejects(cluster.task('dual', 1, 2), { code: 'failed-precondition', message: /^network dual: .*1250 bytes/ });
 });
 
 t.test('nothing is learned, and nothing is sent to a host that has no task for it', { skip }, async (t) => {
@@ -467,7 +521,7 @@ t.test('a change is in the kernel within a moment, and is heard of by nobody who
     host: { path },
   });
   t.teardown(() => overlay.close());
-  cluster.tasks.get('front')?.push({ id: 'new', host: 2, address: '10.0.1.5', namespace: '' });
+  cluster.tasks.get('front')?.push({ id: 'new', host: 2, address: '10.0.1.5', ipv6Address: '', namespace: '' });
   const startedAt = performance.now();
   overlay.apply(cluster.stateOf(1));
   await new Promise<void>((resolve) => {

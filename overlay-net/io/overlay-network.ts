@@ -2,7 +2,9 @@ import { type NamespaceRef, Netlink } from '@apiary/agent-native';
 import { ApiaryError, type Clock, messageOf, systemCodeOf } from '@apiary/std';
 import {
   type AssignedNetwork,
+  carriesIpv6,
   forwardingRows,
+  LEAST_IPV6_MTU,
   type NetworkState,
   networkMtu,
   type OverlayChange,
@@ -123,6 +125,7 @@ export class OverlayNetwork {
     await this.#inTurn(async () => {
       const interfaces = this.#interfacesOf(attachments);
       if (interfaces.length === 0) return;
+      this.#refuseSmallLinks(attachments, interfaces);
       const encrypted = attachments.some(({ networkId }) => this.#networkOf(networkId).encrypted);
       if (encrypted && this.#tunnelTrouble !== undefined) await this.#converge(true);
       if (encrypted && this.#tunnelTrouble !== undefined) throw this.#tunnelTrouble;
@@ -250,6 +253,7 @@ export class OverlayNetwork {
     const { kernel, namespace: inside } = this.#inside;
     try {
       await inside.netlink.apply(interfaces.flatMap((each) => kernel.attachment(namespace, each)));
+      for (const each of interfaces) await kernel.addIpv6(namespace, each);
       const ports = interfaces.map(({ vni, address }) => portName(vni, address));
       await linksInUse(inside.netlink, ports);
     } catch (error) {
@@ -293,13 +297,27 @@ export class OverlayNetwork {
 
   #interfacesOf(attachments: readonly TaskAttachment[]): TaskInterface[] {
     const named = attachments.filter(({ address }) => address !== '');
-    return named.map(({ networkId, address }, i) => {
+    return named.map(({ networkId, address, ipv6Address = '' }, i) => {
       const network = this.#networkOf(networkId);
       const { length: prefixLength } = parseIpv4Prefix(network.subnet);
       const self = this.#state?.nodes.get(this.#state.selfId)?.addr ?? '';
       const mtu = networkMtu(network, this.#underlayMtu, self);
-      return { vni: network.vni, address, prefixLength, name: `eth${i + 1}`, mtu };
+      const made = { vni: network.vni, address, prefixLength, name: `eth${i + 1}`, mtu };
+      const ipv6Prefix = network.ipv6Subnet?.split('/')[1];
+      if (ipv6Address === '' || ipv6Prefix === undefined || !carriesIpv6(network, mtu)) return made;
+      return { ...made, ipv6Address: `${ipv6Address}/${ipv6Prefix}` };
     });
+  }
+
+  /** @throws ApiaryError `failed-precondition` for a task that would not have its IPv6 address, which others are told */
+  #refuseSmallLinks(attachments: readonly TaskAttachment[], interfaces: readonly TaskInterface[]): void {
+    for (const { networkId, address, ipv6Address = '' } of attachments) {
+      const made = interfaces.find((each) => each.address === address);
+      if (ipv6Address === '' || made === undefined || made.ipv6Address !== undefined) continue;
+      const { name } = this.#networkOf(networkId);
+      const words = `network ${name}: a packet has at most ${made.mtu} bytes here, and IPv6 needs ${LEAST_IPV6_MTU}`;
+      throw new ApiaryError('failed-precondition', `${words}: raise the MTU of the link between the hosts`);
+    }
   }
 
   #networkOf(networkId: string): AssignedNetwork {

@@ -342,7 +342,10 @@ export class GateNetwork implements TaskNetwork {
     const { address: gatewayAddress, nameservers, networks: attachments, isPublished = false } = lease;
     const isConfined = await this.#overlays.isConfined(attachments);
     // Answers to clients that came by what is published need a route; what it sends of its own is not let through.
-    await gateway.attach({ pid }, gatewayAddress, { hasWayOut: !isConfined || isPublished });
+    await gateway.attach({ pid }, gatewayAddress, {
+      hasWayOut: !isConfined || isPublished,
+      hasIpv6: attachments.some(({ ipv6Address = '' }) => ipv6Address !== ''),
+    });
     const namespaceCookie = await this.#system.cookieOf(pid);
     const attached = { pid, gatewayAddress, namespace, namespaceCookie, nameservers, attachments };
     await this.#overlays.attach(taskId, attached);
@@ -367,7 +370,8 @@ export class GateNetwork implements TaskNetwork {
     const { networks, hostname, hosts: extra, dns } = wish;
     const gateway = this.#subnet?.gateway ?? '';
     // By its name it finds itself where others reach it.
-    const addresses = networks.length > 0 ? networks.map((network) => network.address) : [address];
+    const own = networks.flatMap((network) => [network.address, network.ipv6Address ?? '']);
+    const addresses = networks.length > 0 ? own.filter((each) => each !== '') : [address];
     return {
       hosts: hostsFile({ addresses, hostname: hostname || containerId.slice(0, 12), gateway, extra }),
       resolvConf: resolvConf(await TaskFiles.hostResolvConf(), networks.length > 0 ? throughHost(dns, gateway) : dns),
