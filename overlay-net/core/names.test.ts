@@ -242,6 +242,8 @@ t.test('an answer has all that fits, and says when there is more', async (t) => 
   t.equal(all.readUInt16BE(6), 100);
   t.equal((all[2] ?? 0) & 2, 0);
   t.same([...all.subarray(-4)], [10, 200, 0, 99]);
+  const ipv6 = Buffer.from(writeAnswer(read(query('web', TYPES.AAAA)), { code: 0, addresses: ['fd00::7'] }, 512));
+  t.equal(ipv6.subarray(-28).toString('hex'), `c00c001c0001000000000010fd00${'00'.repeat(13)}07`);
   const most = Array.from({ length: 5_000 }, () => '10.0.0.1');
   t.ok(writeAnswer(asked, { code: 0, addresses: most }, Number.POSITIVE_INFINITY).length <= 65_535);
 });

@@ -34,6 +34,7 @@ const tree = readFileSync('/proc/mounts', 'utf8')
 const skip = isRoot ? tree === undefined && 'no cgroup v2 tree is mounted' : 'root is needed, for network namespaces';
 
 const VIP = '10.0.0.100';
+const IPV6_VIP = 'fd00::100';
 const VNI = 4097;
 
 function sh(command: string): string {
@@ -46,19 +47,22 @@ function sh(command: string): string {
 interface Task {
   path: string;
   address: string;
+  ipv6Address: string;
   cookie: bigint;
 }
 
 async function task(t: Test, number: number): Promise<Task> {
   mkdirSync('/run/netns', { recursive: true });
   const name = `apiary-vip-${process.pid}-${number}`;
-  const [path, address] = [`/run/netns/${name}`, `10.0.0.${number}`];
+  const [path, address, ipv6Address] = [`/run/netns/${name}`, `10.0.0.${number}`, `fd00::${number}`];
   await createNetworkNamespace(path);
   t.teardown(() => deleteNetworkNamespace(path));
   sh(`ip link show net0 >/dev/null 2>&1 || { ip link add net0 type bridge; ip link set net0 up; }
     ip link add v${number} type veth peer name eth0 netns ${name}; ip link set v${number} master net0 up`);
-  sh(`nsenter --net=${path} sh -c 'ip addr add ${address}/24 dev eth0; ip link set eth0 up; ip link set lo up'`);
-  return { path, address, cookie: await networkNamespaceCookie({ path }) };
+  sh(
+    `nsenter --net=${path} sh -c 'ip addr add ${address}/24 dev eth0; ip addr add ${ipv6Address}/64 dev eth0 nodad; ip link set eth0 up; ip link set lo up'`,
+  );
+  return { path, address, ipv6Address, cookie: await networkNamespaceCookie({ path }) };
 }
 
 function cgroupOf(t: Test): string {
@@ -85,7 +89,10 @@ async function server(t: Test, { path, address }: Task): Promise<void> {
   const script = `
     require('net').createServer((s) => { s.write('${address}'); s.on('data', (d) => s.write(d)).on('error', () => {}) }).listen(80, () => {
       const u = require('dgram').createSocket('udp4');
-      u.on('message', (m, from) => u.send('${address}', from.port, from.address)).bind(53, () => console.log('up'));
+      u.on('message', (m, from) => u.send('${address}', from.port, from.address)).bind(53, () => {
+        const six = require('dgram').createSocket({ type: 'udp6', ipv6Only: true });
+        six.on('message', (m, from) => six.send('${address}', from.port, from.address)).bind(53, () => console.log('up'));
+      });
     })`;
   const child = spawn('nsenter', [`--net=${path}`, process.execPath, '-e', script]);
   await once(child.stdout, 'data');
@@ -105,11 +112,17 @@ const connecting = (times: number, host = VIP) => `
   })()`;
 
 /** Sends so many datagrams from one socket, and prints who answered and from where. */
-const asking = (times: number) => `
-  const u = require('dgram').createSocket('udp4'); let left = ${times};
-  u.on('message', (who, from) => { console.log(String(who), from.address); --left ? u.send('x', 53, '${VIP}') : u.close(); });
+const asking = (times: number, host = VIP) => `
+  const u = require('dgram').createSocket('${host.includes(':') ? 'udp6' : 'udp4'}'); let left = ${times};
+  u.on('message', (who, from) => { console.log(String(who), from.address); --left ? u.send('x', 53, '${host}') : u.close(); });
   u.on('error', (e) => { console.log(e.code); u.close(); });
-  u.send('x', 53, '${VIP}', (e) => { if (e) { console.log(e.code); u.close(); } });`;
+  u.send('x', 53, '${host}', (e) => { if (e) { console.log(e.code); u.close(); } });`;
+
+/** The same from a socket that is connected, which says whom it takes for its peer. */
+const conversing = (host: string) => `
+  const u = require('dgram').createSocket('${host.includes(':') ? 'udp6' : 'udp4'}');
+  u.on('message', (who, from) => { console.log(String(who), from.address, u.remoteAddress().address); u.close(); });
+  u.connect(53, '${host}', () => u.send('x'));`;
 
 const distinct = (output: string): string[] => [...new Set(output.split('\n'))].sort();
 
@@ -118,6 +131,7 @@ function networkState(asker: Task, backend: Task): NetworkState {
   const networkId = 'n';
   const network = { networkId, name: 'n', vni: VNI, subnet: '', gateway: '', internal: false };
   const endpoint = { taskId: 't', serviceId: 's', nodeId: 'self', address: backend.address, taskName: '', aliases: [] };
+  const { ipv6Address } = backend;
   const task = { taskId: 'a', serviceId: 'x', gatewayAddress: '', namespace: 1, namespaceCookie: asker.cookie };
   return {
     selfId: 'self',
@@ -128,8 +142,8 @@ function networkState(asker: Task, backend: Task): NetworkState {
         networkId,
         {
           version: 1,
-          endpoints: new Map([['t', { ...endpoint, live: true }]]),
-          services: new Map([['s', { serviceId: 's', name: 's', vip: VIP, aliases: [] }]]),
+          endpoints: new Map([['t', { ...endpoint, live: true, ipv6Address }]]),
+          services: new Map([['s', { serviceId: 's', name: 's', vip: VIP, aliases: [], ipv6Vip: IPV6_VIP }]]),
         },
       ],
     ]),
@@ -149,7 +163,10 @@ t.test('sockets that connect to a VIP', { skip }, async (t) => {
   const [asker, one, two, stranger] = [await task(t, 2), await task(t, 3), await task(t, 4), await task(t, 5)];
   for (const each of [one, two]) await server(t, each);
   const members: VipMember[] = [asker, one, two].map(({ cookie }) => ({ namespaceCookie: cookie, vni: VNI }));
-  const row = (...tasks: Task[]): VipRow[] => [{ vip: VIP, vni: VNI, backends: tasks.map(({ address }) => address) }];
+  const row = (...tasks: Task[]): VipRow[] => [
+    { vip: VIP, vni: VNI, backends: tasks.map(({ address }) => address) },
+    { vip: IPV6_VIP, vni: VNI, backends: tasks.map(({ ipv6Address }) => ipv6Address) },
+  ];
   const programs = async () => (await attachedPrograms({ cgroup, attachType: 'connect4' })).programIds;
   await balancer.ensure(row(one, two), members);
 
@@ -164,6 +181,25 @@ t.test('sockets that connect to a VIP', { skip }, async (t) => {
     const datagrams = distinct(await runIn(cgroup, asker, asking(10)));
     t.equal(datagrams.length, 1, 'one socket talks to one task');
     t.ok(answers.includes(String(datagrams[0])));
+  });
+
+  await t.test('of IPv6 do so too, also where they write an IPv4 address as theirs', async (t) => {
+    for (const vip of [IPV6_VIP, `::ffff:${VIP}`]) {
+      const answers = [`${one.address} ${vip}`, `${two.address} ${vip}`];
+      t.same(distinct(await runIn(cgroup, asker, connecting(40, vip))), answers, vip);
+      for (const script of [asking(10, vip), conversing(vip)]) {
+        const datagrams = distinct(await runIn(cgroup, asker, script));
+        t.equal(datagrams.length, 1);
+        t.ok(
+          answers.some((answer) => datagrams[0]?.startsWith(answer)),
+          String(datagrams),
+        );
+      }
+      t.match(await runIn(cgroup, asker, conversing(vip)), new RegExp(`${vip} ${vip}$`), 'its peer is the VIP');
+    }
+    const outside = `${connecting(1, IPV6_VIP)}; setTimeout(() => process.exit(), 300)`;
+    t.notMatch(await runIn(cgroup, stranger, outside), /10\.0\.0\.[34]/, 'nor a stranger');
+    t.match(await runIn(cgroup, asker, connecting(1, two.ipv6Address)), `${two.address} ${two.ipv6Address}`);
   });
 
   await t.test('are left alone when they are not on the network', async (t) => {
@@ -200,6 +236,8 @@ t.test('sockets that connect to a VIP', { skip }, async (t) => {
     await balancer.ensure(row(), members);
     t.equal(await runIn(cgroup, asker, connecting(1)), 'ECONNREFUSED');
     t.equal(await runIn(cgroup, asker, asking(1)), 'ECONNREFUSED');
+    t.equal(await runIn(cgroup, asker, connecting(1, IPV6_VIP)), 'ECONNREFUSED');
+    t.equal(await runIn(cgroup, asker, asking(1, IPV6_VIP)), 'ECONNREFUSED');
     await balancer.ensure(row(one), members);
   });
 
@@ -234,6 +272,7 @@ t.test('sockets that connect to a VIP', { skip }, async (t) => {
     t.teardown(() => vips.close());
     t.same(distinct(await runIn(cgroup, asker, connecting(2))), [`${one.address} ${VIP}`], 'it has not been told yet');
     await vips.apply(networkState(asker, two));
+    t.same(distinct(await runIn(cgroup, asker, connecting(2, IPV6_VIP))), [`${two.address} ${IPV6_VIP}`]);
     t.same(distinct(await runIn(cgroup, asker, connecting(2))), [`${two.address} ${VIP}`]);
     const vipsMap = await BpfMap.openPinned(join(options.directory, 'vip-1', 'vips'));
     t.teardown(() => vipsMap.close());

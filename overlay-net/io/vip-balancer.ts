@@ -51,13 +51,9 @@ export class VipBalancer {
   /** Whether this host's kernel can have VIPs. @throws Error that says why not */
   static async probe(): Promise<void> {
     await cgroupRoot();
-    const make = (type: 'hash' | 'lru-hash', bytes: { key: number; value: number }) =>
-      BpfMap.create({ type, keyBytes: bytes.key, valueBytes: bytes.value, maxEntries: 1 });
-    const maps = {
-      vips: await make('hash', VIP_BYTES),
-      members: await make('hash', MEMBER_BYTES),
-      origins: await make('lru-hash', ORIGIN_BYTES),
-    };
+    const maps = await openMaps((_name, { type, key, value }) =>
+      BpfMap.create({ type, keyBytes: key, valueBytes: value, maxEntries: 1 }),
+    );
     try {
       for (const [attachType, instructions] of vipPrograms(maps)) {
         (await BpfProgram.load({ type: 'cgroup-sock-addr', attachType, instructions })).close();
@@ -88,7 +84,12 @@ export class VipBalancer {
     const { maps } = this.#held;
     const repaired: string[] = [];
     // Who is on a network finds its VIPs complete.
-    if (await reconcile(maps.vips, rows.map(vipEntry))) repaired.push('VIPs');
+    const [ofIpv6, ofIpv4] = [rows.filter(isIpv6), rows.filter((row) => !isIpv6(row))];
+    const isOutdated = [
+      await reconcile(maps.vips, ofIpv4.map(vipEntry)),
+      await reconcile(maps.ipv6Vips, ofIpv6.map(vipEntry)),
+    ];
+    if (isOutdated.includes(true)) repaired.push('VIPs');
     if (await reconcile(maps.members, members.map(memberEntry))) repaired.push('who may use VIPs');
     const attached = await this.#ensureLinks(this.#held.maps, this.#held.links);
     return wasHeld ? [...repaired, ...attached] : [];
@@ -118,23 +119,19 @@ export class VipBalancer {
       await mount({ source: 'bpf', target: this.#directory, type: 'bpf', flags: ['nosuid', 'nodev', 'noexec'] });
     }
     await mkdir(join(this.#directory, LAYOUT), { recursive: true });
-    const map = (name: string, type: 'hash' | 'lru-hash', bytes: { key: number; value: number }, maxEntries: number) =>
+    const maps = await openMaps((name, { type, key, value, maxEntries }) =>
       pinned(join(this.#directory, LAYOUT, name), BpfMap.openPinned, () =>
         BpfMap.create({
           type,
-          keyBytes: bytes.key,
-          valueBytes: bytes.value,
+          keyBytes: key,
+          valueBytes: value,
           maxEntries,
           name: `apiary_${name}`,
           // An LRU map cannot be without.
           ...(type === 'hash' && { flags: ['no-prealloc'] as const }),
         }),
-      );
-    const maps = {
-      vips: await map('vips', 'hash', VIP_BYTES, MOST_VIPS),
-      members: await map('members', 'hash', MEMBER_BYTES, MOST_MEMBERS),
-      origins: await map('origins', 'lru-hash', ORIGIN_BYTES, MOST_ORIGINS),
-    };
+      ),
+    );
     return { maps, links: new Map() };
   }
 
@@ -171,6 +168,28 @@ export class VipBalancer {
     }
     return repaired;
   }
+}
+
+interface MapShape {
+  type: 'hash' | 'lru-hash';
+  key: number;
+  value: number;
+  maxEntries: number;
+}
+
+/** @param open  by its name, which also the kernel has */
+async function openMaps(open: (name: string, shape: MapShape) => Promise<BpfMap>): Promise<VipMaps> {
+  return {
+    vips: await open('vips', { type: 'hash', ...VIP_BYTES.ipv4, maxEntries: MOST_VIPS }),
+    origins: await open('origins', { type: 'lru-hash', ...ORIGIN_BYTES.ipv4, maxEntries: MOST_ORIGINS }),
+    ipv6Vips: await open('vips6', { type: 'hash', ...VIP_BYTES.ipv6, maxEntries: MOST_VIPS }),
+    ipv6Origins: await open('origins6', { type: 'lru-hash', ...ORIGIN_BYTES.ipv6, maxEntries: MOST_ORIGINS }),
+    members: await open('members', { type: 'hash', ...MEMBER_BYTES, maxEntries: MOST_MEMBERS }),
+  };
+}
+
+function isIpv6({ vip }: VipRow): boolean {
+  return vip.includes(':');
 }
 
 /** @returns whether something had to be changed */

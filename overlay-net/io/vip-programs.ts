@@ -1,17 +1,25 @@
 import { Assembler, BPF_FUNCTIONS, type BpfAttachType, type BpfMap, type Instructions } from '@apiary/agent-native';
-import { MOST_VIP_BACKENDS, parseIpv4, type VipMember, type VipRow } from '../core/index.js';
+import { addressBytes, MOST_VIP_BACKENDS, type VipMember, type VipRow } from '../core/index.js';
 
-/** VIP (4 bytes, network order) -> VNI, number of backends (4 bytes each), backends (4 bytes each, network order). */
-export const VIP_BYTES = { key: 4, value: 8 + 4 * MOST_VIP_BACKENDS } as const;
+/** VIP (network order) -> VNI, number of backends (4 bytes each), backends (network order): of IPv4, and of IPv6. */
+export const VIP_BYTES = {
+  ipv4: { key: 4, value: 8 + 4 * MOST_VIP_BACKENDS },
+  ipv6: { key: 16, value: 8 + 16 * MOST_VIP_BACKENDS },
+} as const;
 /** Network namespace cookie (8 bytes), VNI (4), 4 of nothing -> 1. */
 export const MEMBER_BYTES = { key: 16, value: 4 } as const;
-/** Socket cookie (8 bytes), backend (4), port (4, the first two in network order) -> the VIP that was asked for. */
-export const ORIGIN_BYTES = { key: 16, value: 4 } as const;
+/**
+ * Socket cookie (8 bytes), backend, port (4, the first two in network order), of IPv6 4 of nothing -> the VIP that was asked
+ * for.
+ */
+export const ORIGIN_BYTES = { ipv4: { key: 16, value: 4 }, ipv6: { key: 32, value: 16 } } as const;
 
 export interface VipMaps {
   vips: BpfMap;
-  members: BpfMap;
   origins: BpfMap;
+  ipv6Vips: BpfMap;
+  ipv6Origins: BpfMap;
+  members: BpfMap;
 }
 
 /** struct bpf_sock_addr of linux/bpf.h. */
@@ -22,27 +30,29 @@ const ECONNREFUSED = 111;
 
 /**
  * Programs that have sockets talk to a live task where they were told to talk to a VIP, by where they hook in. Sockets of
- * IPv6 do so for IPv4 addresses written as theirs, which many languages use throughout; what they send without connecting
- * passes the hook of IPv4.
+ * IPv6 do so for IPv4 addresses written as theirs as well, which many languages use throughout; what they send there without
+ * connecting passes the hook of IPv4.
  */
 export function vipPrograms(maps: VipMaps): Map<BpfAttachType, Instructions> {
   return new Map([
-    ['connect4', choosing(maps, 'ipv4', 'random')],
-    ['connect6', choosing(maps, 'ipv6', 'random')],
-    ['sendmsg4', choosing(maps, 'ipv4', 'by socket')],
-    ['recvmsg4', restoring(maps, 'ipv4')],
-    ['recvmsg6', restoring(maps, 'ipv6')],
-    ['getpeername4', restoring(maps, 'ipv4')],
-    ['getpeername6', restoring(maps, 'ipv6')],
+    ['connect4', choosing(maps, 'random', [['', ipv4At(CONTEXT.ip4, maps)]])],
+    ['connect6', choosing(maps, 'random', eitherFamily(maps))],
+    ['sendmsg4', choosing(maps, 'by socket', [['', ipv4At(CONTEXT.ip4, maps)]])],
+    ['sendmsg6', choosing(maps, 'by socket', eitherFamily(maps))],
+    ['recvmsg4', restoring([['', ipv4At(CONTEXT.ip4, maps)]])],
+    ['recvmsg6', restoring(eitherFamily(maps))],
+    ['getpeername4', restoring([['', ipv4At(CONTEXT.ip4, maps)]])],
+    ['getpeername6', restoring(eitherFamily(maps))],
   ]);
 }
 
 export function vipEntry({ vip, vni, backends }: VipRow): { key: Buffer; value: Buffer } {
-  const value = Buffer.alloc(VIP_BYTES.value);
+  const key = Buffer.from(addressBytes(vip));
+  const value = Buffer.alloc(VIP_BYTES[vip.includes(':') ? 'ipv6' : 'ipv4'].value);
   value.writeUInt32LE(vni, 0);
   value.writeUInt32LE(backends.length, 4);
-  for (const [i, address] of backends.entries()) value.writeUInt32BE(parseIpv4(address) ?? 0, 8 + 4 * i);
-  return { key: addressBytes(vip), value };
+  for (const [i, address] of backends.entries()) value.set(addressBytes(address), 8 + key.length * i);
+  return { key, value };
 }
 
 export function memberEntry({ namespaceCookie, vni }: VipMember): { key: Buffer; value: Buffer } {
@@ -54,30 +64,44 @@ export function memberEntry({ namespaceCookie, vni }: VipMember): { key: Buffer;
   return { key, value };
 }
 
-function addressBytes(address: string): Buffer {
-  const bytes = Buffer.alloc(4);
-  bytes.writeUInt32BE(parseIpv4(address) ?? 0, 0);
-  return bytes;
+/** Where in the context an address is, how many words it has, and what is known of such addresses. */
+interface Place {
+  at: number;
+  words: 1 | 4;
+  vips: BpfMap;
+  origins: BpfMap;
 }
 
-type Family = 'ipv4' | 'ipv6';
+/** By what their labels begin with. */
+type Places = readonly (readonly [name: string, place: Place])[];
 
-/** Offset of the four bytes of an IPv4 address. */
-function addressAt(family: Family): number {
-  return family === 'ipv4' ? CONTEXT.ip4 : CONTEXT.ip6 + 12;
+function ipv4At(at: number, { vips, origins }: VipMaps): Place {
+  return { at, words: 1, vips, origins };
 }
 
-/** r6 = the context; goes on to `pass` with what is no IPv4 address. */
-function begin(family: Family): Assembler {
+function eitherFamily(maps: VipMaps): Places {
+  return [
+    ['mapped', ipv4At(CONTEXT.ip6 + 12, maps)],
+    ['own', { at: CONTEXT.ip6, words: 4, vips: maps.ipv6Vips, origins: maps.ipv6Origins }],
+  ];
+}
+
+/** On the stack; each key is followed by nothing. */
+const VIP = -16;
+const MEMBER = -32;
+const ORIGIN = -64;
+
+/** r6 = the context; goes on to `own` with what is no IPv4 address, where there are two places. */
+function begin(places: Places): Assembler {
   const program = new Assembler().mov('r6', 'r1');
-  if (family === 'ipv4') return program;
+  if (places.length === 1) return program;
   return program
     .load(32, 'r2', 'r6', CONTEXT.ip6)
-    .jumpIf('r2', '!=', 0, 'pass')
+    .jumpIf('r2', '!=', 0, 'own')
     .load(32, 'r2', 'r6', CONTEXT.ip6 + 4)
-    .jumpIf('r2', '!=', 0, 'pass')
+    .jumpIf('r2', '!=', 0, 'own')
     .load(32, 'r2', 'r6', CONTEXT.ip6 + 8)
-    .jumpIf('r2', '!=', MAPPED_PREFIX, 'pass', 32);
+    .jumpIf('r2', '!=', MAPPED_PREFIX, 'own', 32);
 }
 
 /** r0 = the value of the key at this place on the stack, or 0. */
@@ -85,15 +109,50 @@ function lookUp(program: Assembler, map: BpfMap, keyAt: number): Assembler {
   return program.loadMap('r1', map).mov('r2', 'r10').alu('add', 'r2', keyAt).call(BPF_FUNCTIONS.mapLookup);
 }
 
+/** Word by word, by way of r2. */
+function copy(
+  program: Assembler,
+  words: number,
+  from: readonly ['r0' | 'r6' | 'r8' | 'r10', number],
+  to: readonly ['r6' | 'r10', number],
+): Assembler {
+  for (let i = 0; i < words; i++)
+    program.load(32, 'r2', from[0], from[1] + 4 * i).store(32, to[0], to[1] + 4 * i, 'r2');
+  return program;
+}
+
+type Choice = 'random' | 'by socket';
+
 /**
  * Puts a backend in the place of a VIP, for those who are on its network, and remembers what was asked for. Who connects
  * gets any; who only sends the same one again for as long as there is no other set of them.
  */
-function choosing({ vips, members, origins }: VipMaps, family: Family, choice: 'random' | 'by socket'): Instructions {
-  const VIP = -4;
-  const MEMBER = -24;
-  const ORIGIN = -40;
-  const program = begin(family).load(32, 'r7', 'r6', addressAt(family)).store(32, 'r10', VIP, 'r7');
+function choosing({ members }: VipMaps, choice: Choice, places: Places): Instructions {
+  const program = begin(places);
+  for (const [name, place] of places) {
+    program.label(name);
+    choosingAt(program, name, place, members, choice);
+  }
+  return program
+    .label('pass')
+    .mov('r0', 1)
+    .exit()
+    .label('refuse')
+    .mov('r1', -ECONNREFUSED)
+    .call(BPF_FUNCTIONS.setReturnValue)
+    .mov('r0', 0)
+    .exit()
+    .assemble();
+}
+
+function choosingAt(
+  program: Assembler,
+  name: string,
+  { at, words, vips, origins }: Place,
+  members: BpfMap,
+  choice: Choice,
+): void {
+  copy(program, words, ['r6', at], ['r10', VIP]);
   lookUp(program, vips, VIP)
     .jumpIf('r0', '==', 0, 'pass')
     .mov('r8', 'r0')
@@ -117,17 +176,20 @@ function choosing({ vips, members, origins }: VipMaps, family: Family, choice: '
     .alu('mod', 'r0', 'r9', 32)
     // For the verifier: a row never says that it has more.
     .jumpIf('r0', '>=', MOST_VIP_BACKENDS, 'pass')
-    .alu('lsh', 'r0', 2)
-    .alu('add', 'r8', 'r0')
-    .load(32, 'r9', 'r8', 8)
-    .store(32, 'r10', ORIGIN + 8, 'r9')
-    .load(32, 'r2', 'r6', CONTEXT.port)
-    .store(32, 'r10', ORIGIN + 12, 'r2');
-  return lookUp(program, origins, ORIGIN)
-    .jumpIf('r0', '==', 0, 'remember')
-    .load(32, 'r2', 'r0', 0)
-    .jumpIf('r2', '==', 'r7', 'known')
-    .label('remember')
+    .alu('lsh', 'r0', words === 1 ? 2 : 4)
+    .alu('add', 'r8', 'r0');
+  copy(program, words, ['r8', 8], ['r10', ORIGIN + 8]);
+  endOfOrigin(program, words);
+  lookUp(program, origins, ORIGIN).jumpIf('r0', '==', 0, `${name}remember`);
+  for (let i = 0; i < words; i++) {
+    program
+      .load(32, 'r2', 'r0', 4 * i)
+      .load(32, 'r3', 'r10', VIP + 4 * i)
+      .jumpIf('r2', '!=', 'r3', `${name}remember`);
+  }
+  program
+    .jump(`${name}known`)
+    .label(`${name}remember`)
     .loadMap('r1', origins)
     .mov('r2', 'r10')
     .alu('add', 'r2', ORIGIN)
@@ -135,36 +197,25 @@ function choosing({ vips, members, origins }: VipMaps, family: Family, choice: '
     .alu('add', 'r3', VIP)
     .mov('r4', 0)
     .call(BPF_FUNCTIONS.mapUpdate)
-    .label('known')
-    .store(32, 'r6', addressAt(family), 'r9')
-    .label('pass')
-    .mov('r0', 1)
-    .exit()
-    .label('refuse')
-    .mov('r1', -ECONNREFUSED)
-    .call(BPF_FUNCTIONS.setReturnValue)
-    .mov('r0', 0)
-    .exit()
-    .assemble();
+    .label(`${name}known`);
+  copy(program, words, ['r10', ORIGIN + 8], ['r6', at]).jump('pass');
+}
+
+/** What follows the address in the key of an origin. */
+function endOfOrigin(program: Assembler, words: number): Assembler {
+  program.load(32, 'r2', 'r6', CONTEXT.port).store(32, 'r10', ORIGIN + 8 + 4 * words, 'r2');
+  return words === 1 ? program : program.store(32, 'r10', ORIGIN + 12 + 4 * words, 0);
 }
 
 /** Puts the VIP back in the place of the backend, for the socket that had asked for it. */
-function restoring({ origins }: VipMaps, family: Family): Instructions {
-  const ORIGIN = -16;
-  const program = begin(family)
-    .load(32, 'r2', 'r6', addressAt(family))
-    .store(32, 'r10', ORIGIN + 8, 'r2')
-    .load(32, 'r2', 'r6', CONTEXT.port)
-    .store(32, 'r10', ORIGIN + 12, 'r2')
-    .mov('r1', 'r6')
-    .call(BPF_FUNCTIONS.socketCookie)
-    .store(64, 'r10', ORIGIN, 'r0');
-  return lookUp(program, origins, ORIGIN)
-    .jumpIf('r0', '==', 0, 'pass')
-    .load(32, 'r2', 'r0', 0)
-    .store(32, 'r6', addressAt(family), 'r2')
-    .label('pass')
-    .mov('r0', 1)
-    .exit()
-    .assemble();
+function restoring(places: Places): Instructions {
+  const program = begin(places);
+  for (const [name, { at, words, origins }] of places) {
+    program.label(name);
+    copy(program, words, ['r6', at], ['r10', ORIGIN + 8]);
+    endOfOrigin(program, words).mov('r1', 'r6').call(BPF_FUNCTIONS.socketCookie).store(64, 'r10', ORIGIN, 'r0');
+    lookUp(program, origins, ORIGIN).jumpIf('r0', '==', 0, 'pass');
+    copy(program, words, ['r0', 0], ['r6', at]).jump('pass');
+  }
+  return program.label('pass').mov('r0', 1).exit().assemble();
 }

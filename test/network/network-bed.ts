@@ -93,6 +93,10 @@ export const reaches = (container: PlacedContainer, address: string, options = '
 export const addressOf = ({ Labels }: PlacedContainer, n = 0): string =>
   JSON.parse(Labels['apiary.networks'] ?? '[]')[n]?.[1] ?? '';
 
+/** On its first, where that is of IPv6. */
+export const ipv6AddressOf = ({ Labels }: PlacedContainer): string =>
+  JSON.parse(Labels['apiary.networks'] ?? '[]')[0]?.[2] ?? '';
+
 /** What a name stands for, as a task is told. */
 export async function lookUp(container: PlacedContainer, name: string): Promise<string[]> {
   const said = await inside(container, `nslookup ${name} 2>&1 || true`);

@@ -1,7 +1,17 @@
 import t from 'tap';
 import { Cluster, type PlacedContainer, skipWithoutHosts } from '../cluster/cluster.js';
 import { type Host, until } from '../hosts/index.js';
-import { addressOf, healedAfterScaleUp, inside, lookUp, NetworkBed, on, reaches, unreached } from './network-bed.js';
+import {
+  addressOf,
+  healedAfterScaleUp,
+  inside,
+  ipv6AddressOf,
+  lookUp,
+  NetworkBed,
+  on,
+  reaches,
+  unreached,
+} from './network-bed.js';
 
 t.setTimeout(400_000);
 t.test('overlay networks', { skip: skipWithoutHosts }, async (t) => {
@@ -123,6 +133,39 @@ t.test('overlay networks', { skip: skipWithoutHosts }, async (t) => {
       t.match(heard, /dport 4790 counter packets [1-9]/);
     },
   );
+
+  await t.test('on a network of IPv6 tasks reach one another by both, by address, by name and by VIP', async (t) => {
+    await bed.network(t, 'dual', { EnableIPv6: true });
+    const serve = 'while :; do echo $(hostname) | nc -l -p 80; done';
+    const one = await bed.one(t, 'one', { host: 1, networks: ['dual'] });
+    const web = await bed.one(t, 'web', { host: 2, networks: ['dual'], script: serve });
+    const shown = JSON.parse((await first.docker('network', 'inspect', 'dual')).stdout)[0];
+    t.equal(shown.EnableIPv6, true);
+    t.match(shown.IPAM.Config, [{ Subnet: /^10\./ }, { Subnet: /^fd[0-9a-f:]+::\/64$/, Gateway: /::1$/ }]);
+    t.match(Object.values(shown.Containers), [{ IPv6Address: /::\w+\/64$/ }, { IPv6Address: /::\w+\/64$/ }]);
+    const [own, address] = [ipv6AddressOf(one), ipv6AddressOf(web)];
+    t.match(await inside(one, 'ip -o -6 addr show eth1'), `inet6 ${own}/64 scope global`);
+    t.match(await inside(one, 'ip -o -6 addr show lo'), '::1/128');
+    t.equal(await inside(one, 'ip -o -6 addr show eth0'), '', 'the way out is of IPv4');
+    t.ok(await reaches(one, address), 'at once');
+    t.ok(await reaches(web, own));
+    const [hostname, hosts] = [one.Id.slice(0, 12), await inside(one, 'cat /etc/hosts')];
+    t.match(hosts, `\n${addressOf(one)}\t${hostname}\n${own}\t${hostname}`);
+    const vips = (await cluster.manager.service('web')).Endpoint.VirtualIPs?.map(({ Addr = '' }) => Addr.split('/')[0]);
+    t.same((await lookUp(one, 'web')).sort(), vips?.sort());
+    t.same((await lookUp(one, 'tasks.web')).sort(), [addressOf(web), address].sort());
+    t.match(await inside(one, `nslookup ${address}`), /name = web\.1\.\w+\.dual/);
+    const [vip, ipv6Vip] = vips ?? [];
+    for (const to of [address, ipv6Vip, `::ffff:${vip}`, 'web']) {
+      t.match(await inside(one, `nc -w2 ${to} 80 </dev/null`), web.Id.slice(0, 12), String(to));
+    }
+    await first.killSwarmd();
+    t.ok(await reaches(one, address), 'also while swarmd is away');
+    await first.startSwarmd();
+    await cluster.nodeIs(1, 'ready');
+    await until('names to be answered', async () => (await lookUp(one, 'web')).length === 2);
+    t.match(await inside(one, `nc -w2 ${ipv6Vip} 80 </dev/null`), web.Id.slice(0, 12));
+  });
 
   await t.test('an internal network has no way out; networks of the engine are the engine’s', async (t) => {
     await bed.network(t, 'sealed', { Internal: true });

@@ -245,12 +245,13 @@ function readTask(
 
 function readAttachment(
   taskId: string,
-  { networkId, address, aliases }: TaskAttachment,
+  { networkId, address, aliases, ipv6Address }: TaskAttachment,
   known: ReadonlyMap<string, AssignedNetwork>,
 ): AttachedNetwork {
   const network = known.get(networkId);
   if (network === undefined) throw new ApiaryError('internal', `task ${taskId}: network ${networkId} was never sent`);
-  return { networkId, address, aliases, name: network.name, engineNetwork: network.engineNetwork };
+  const { name, engineNetwork } = network;
+  return { networkId, address, aliases, ...(ipv6Address && { ipv6Address }), name, engineNetwork };
 }
 
 function networkIdsOf({ networks = [] }: AssignedTask): string[] {

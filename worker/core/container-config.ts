@@ -115,7 +115,7 @@ function gatewayWish(
     hostname: spec.Hostname ?? '',
     hosts: spec.Hosts?.flatMap(hostEntries) ?? [],
     dns: { nameservers: Nameservers, search: Search, options: Options },
-    networks: networks.map(({ networkId, address, aliases }) => ({ networkId, address, aliases })),
+    networks: networks.map(({ name: _name, engineNetwork: _engine, ...attachment }) => attachment),
     ports: hostPortsOf(task.endpoint),
     isPublished: (task.endpoint?.Ports ?? []).length > 0,
     files,

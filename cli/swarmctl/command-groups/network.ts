@@ -13,6 +13,7 @@ export const NETWORK: CommandGroup = {
       examples: [
         'swarmctl network create --driver overlay backend',
         'swarmctl network create --driver overlay --subnet 172.28.0.0/16 --internal --label tier=data data',
+        'swarmctl network create --driver overlay --ipv6 --subnet fd00:7::/64 --subnet 172.29.0.0/16 dual',
       ],
       args: ONE,
       load: async () => (await networks()).create,

@@ -53,7 +53,8 @@ export function refuseUnhonouredNetworks(view: View, spec: ServiceSpec): void {
         throw unhonoured(`${name} beside others`, "put tasks on it alone: it is the engine's own");
       continue;
     }
-    if (asked.EnableIPv6 === true) throw unhonoured(`${name} is of IPv6, which`, UNUSED);
+    if (asked.EnableIPv6 === true && network.subnets.length < 2)
+      throw unhonoured(`${name} without an IPv6 subnet`, OUTDATED);
   }
 }
 
@@ -66,7 +67,7 @@ function refuseIngress(spec: ServiceSpec, name: string): void {
   }
 }
 
-const UNUSED = 'it can be made, but no task can be on it';
+const OUTDATED = 'it was made when networks could not have IPv6: remove it, and make it anew';
 
 /**
  * Under what a spec may land: its networks are there, and its ports are nobody else's.

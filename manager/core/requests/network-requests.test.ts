@@ -256,7 +256,19 @@ t.test(
     t.match(created.guards.at(-1), { type: 'unchanged', kind: 'network', id });
     const older = make({ Name: 'old', TaskTemplate: image, Networks: [{ Target: 'net' }] });
     t.match(older.changes, [{ spec: { TaskTemplate: { Networks: [{ Target: id }] } } }], 'also where it once was put');
-    cluster.create({ Name: 'six', EnableIPv6: true, IPAM: { Config: [{ Subnet: 'fd00:5::/64' }] } });
+    cluster.create({ Name: 'six', EnableIPv6: true });
+    t.ok(make(on('six')));
+    const early = {
+      id: 'early',
+      kind: 'overlay' as const,
+      vni: 7,
+      subnets: [{ subnet: '10.9.0.0/24', gateway: '10.9.0.1' }],
+    };
+    const change = {
+      type: 'network-create' as const,
+      network: { ...early, spec: { Name: 'early', EnableIPv6: true } },
+    };
+    cluster.commit({ guards: [], changes: [change], result: '' });
     const refused: [ServiceSpec, string, RegExp][] = [
       [on('gone'), 'not-found', /^network gone not found$/],
       [on('ingress'), 'invalid-argument', /^Service cannot be explicitly attached to the ingress network "ingress"$/],
@@ -266,7 +278,7 @@ t.test(
         'unimplemented',
         /"ingress" with .* network host/,
       ],
-      [on('six'), 'unimplemented', /network six is of IPv6/],
+      [on('early'), 'unimplemented', /network early without an IPv6 subnet is not supported.*make it anew/],
       [
         { Name: 'web', TaskTemplate: { ...image, Networks: [{ Target: 'net', DriverOpts: { a: 'b' } }] } },
         'unimplemented',

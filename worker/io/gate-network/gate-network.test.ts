@@ -8,7 +8,13 @@ import { ApiaryError, type Clock, SeededRng, VirtualClock } from '@apiary/std';
 import { ChannelCredentials } from '@grpc/grpc-js';
 import { pino } from 'pino';
 import t, { type Test } from 'tap';
-import type { AssignedNetworks, ContainerConfig, EngineContainer, TaskPort } from '../../core/index.js';
+import {
+  type AssignedNetworks,
+  type ContainerConfig,
+  type EngineContainer,
+  networksOfLabel,
+  type TaskPort,
+} from '../../core/index.js';
 import { startAgent } from '../agent.js';
 import { FakeEngine } from '../fake-engine.js';
 import { FakeManager } from '../fake-manager.js';
@@ -44,10 +50,15 @@ class FakeSystem implements GatewaySystem {
   async openGateway() {
     if (this.refuse === 'gateway') throw new Error('nft is not installed');
     return {
-      attach: async (namespace: { pid: number } | { path: string }, address: string, { hasWayOut = true } = {}) => {
+      attach: async (
+        namespace: { pid: number } | { path: string },
+        address: string,
+        { hasWayOut = true, hasIpv6 = false } = {},
+      ) => {
         if (this.refuse === 'attach') throw new Error('add veth link: EPERM');
         this.attached.push(`${'pid' in namespace ? namespace.pid : ''} ${address}`);
         if (!hasWayOut) this.overlay.push(`${address} has no way out`);
+        if (hasIpv6) this.overlay.push(`${address} beside IPv6`);
       },
       isAttached: async (address: string) => this.attached.some((each) => each.endsWith(` ${address}`)),
       look: () => {
@@ -411,7 +422,7 @@ t.test('an agent runs a task on the engine’s own network when nobody came thro
   t.notMatch(described().at(-1), '"Name":"overlay"', 'no task that is on one comes here from now on');
 });
 
-const FRONT: TaskAttachment = { networkId: 'front', address: '10.0.0.3', aliases: [] };
+const FRONT: TaskAttachment = { networkId: 'front', address: '10.0.0.3', aliases: [], ipv6Address: 'fd00::3' };
 const PUBLISHED = { protocol: 'tcp', publishedPort: 80, targetPort: 80, serviceId: 's', backends: [] };
 const SEALED: TaskAttachment = { networkId: 'sealed', address: '10.0.1.3', aliases: [] };
 
@@ -454,15 +465,16 @@ t.test(
     network.use(SUBNET);
     const asked = config('a', [FRONT, SEALED]);
     const created = await network.prepare(asked);
-    t.equal(labelsOf(created)['apiary.networks'], '[["front","10.0.0.3"],["sealed","10.0.1.3"]]');
+    t.equal(labelsOf(created)['apiary.networks'], '[["front","10.0.0.3","fd00::3"],["sealed","10.0.1.3"]]');
+    t.same(networksOfLabel(labelsOf(created)['apiary.networks']), [FRONT, { ...SEALED, ipv6Address: '' }]);
     const starting = network.start(asked, '0123456789abcdef', async () => void (await system.walk('a', 77)));
     // The managers tell of its networks while it waits.
     network.apply(networks({ a: [FRONT, SEALED] }));
     t.equal(await starting, 'started');
-    t.same(system.overlay, ['names at 10.224.3.1', 'a 10.0.0.3,10.0.1.3']);
+    t.same(system.overlay, ['names at 10.224.3.1', '10.224.3.2 beside IPv6', 'a 10.0.0.3,10.0.1.3']);
     t.match(
       readFileSync(`${directory}/tasks/a/hosts`, 'utf8'),
-      /\n10\.0\.0\.3\t0123456789ab\n10\.0\.1\.3\t0123456789ab\n$/,
+      /\n10\.0\.0\.3\t0123456789ab\nfd00::3\t0123456789ab\n10\.0\.1\.3\t0123456789ab\n$/,
     );
     t.match(readFileSync(`${directory}/tasks/a/resolv.conf`, 'utf8'), /nameserver 10\.224\.3\.1\noptions ndots:0\n/);
     t.match(system.local, [{ taskId: 'a', gatewayAddress: '10.224.3.2', namespace: 77, attachments: [FRONT, SEALED] }]);
@@ -470,7 +482,7 @@ t.test(
     network.forget('a');
     t.same(system.askers.size, 0);
     t.same(system.local, []);
-    t.match(system.overlay, ['names at 10.224.3.1', 'a 10.0.0.3,10.0.1.3', 'forget a']);
+    t.match(system.overlay.slice(-2), ['a 10.0.0.3,10.0.1.3', 'forget a']);
   },
 );
 
