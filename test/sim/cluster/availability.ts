@@ -42,12 +42,12 @@ export class Availability {
     for (const task of view.tasksOfService(service.id)) tasks.set(task.slot, [...(tasks.get(task.slot) ?? []), task]);
     const wanted = new Set([...tasks].filter(([, each]) => each.some(isMeant)).map(([slot]) => slot));
     for (const [slot, each] of tasks) {
-      const serving = each.find((task) => serves(view, task));
+      const serving = each.find((task) => serves(view, service, task));
       if (serving !== undefined) slots.set(slot, { servedBy: serving.id, lack: undefined });
     }
     for (const [slot, state] of slots) {
       const each = tasks.get(slot) ?? [];
-      if (each.some((task) => serves(view, task))) continue;
+      if (each.some((task) => serves(view, service, task))) continue;
       // Scaled down.
       if (!wanted.has(slot) && wanted.size >= replicas) slots.delete(slot);
       else this.#lacks(view, service, slot, state, each);
@@ -59,10 +59,10 @@ export class Availability {
     if (state.lack === undefined) {
       const before = tasks.find(({ id }) => id === state.servedBy);
       state.lack =
-        before !== undefined && wasFine(view, before) ? this.#taken(service, slot, before) : { why: 'fault' };
+        before !== undefined && wasFine(view, service, before) ? this.#taken(service, slot, before) : { why: 'fault' };
     }
     const isBroken = tasks.some(
-      (task) => task.id !== state.servedBy && (endedByItself(task) || (isMeant(task) && !isWell(view, task))),
+      (task) => task.id !== state.servedBy && (endedByItself(task) || (isMeant(task) && !isWell(view, service, task))),
     );
     if (isBroken) state.lack = { why: 'fault' };
   }
@@ -72,9 +72,10 @@ export class Availability {
     if ([spec, previous?.spec].some((each) => (each?.TaskTemplate.Placement?.Constraints ?? []).length > 0)) {
       return { why: 'fault' };
     }
-    const isRollback = update?.state === 'rollback_started' || update?.state === 'rollback_paused';
-    const config = isRollback ? spec.RollbackConfig : spec.UpdateConfig;
+    const config = configOf({ spec, ...(update && { update }) });
     const isEarly = config?.Order === 'start-first';
+    // Its node would not take it any more.
+    if (!isEarly && task.endReason !== undefined) return { why: 'fault' };
     demand(
       !isEarly,
       `${spec.Name}.${slot}: ${task.id.slice(0, 5)} was told to stop before the next one has passed (${update?.state})`,
@@ -95,26 +96,36 @@ function parallelismOf(config: ServiceSpec['UpdateConfig']): number {
   return config.Parallelism ? config.Parallelism : Number.POSITIVE_INFINITY;
 }
 
+/** By what policy tasks are replaced now, also those that have to leave their nodes. */
+function configOf({ spec, update }: Pick<ServiceRecord, 'spec' | 'update'>): ServiceSpec['UpdateConfig'] {
+  const isRollback = update?.state === 'rollback_started' || update?.state === 'rollback_paused';
+  return isRollback ? spec.RollbackConfig : spec.UpdateConfig;
+}
+
 function isMeant(task: TaskRecord): boolean {
   return rankOf(task.desiredState) <= rankOf('running') && !isTerminal(task.status.state);
 }
 
-function serves(view: View, task: TaskRecord): boolean {
-  return task.desiredState === 'running' && task.status.state === 'running' && isWell(view, task);
+function serves(view: View, service: ServiceRecord, task: TaskRecord): boolean {
+  return task.desiredState === 'running' && task.status.state === 'running' && isWell(view, service, task);
 }
 
-/** Whether nothing is wrong with the task's node; one that has none yet only waits. */
-function isWell(view: View, { nodeId }: TaskRecord): boolean {
+/**
+ * Whether nothing is wrong with the task's node; one that has none yet only waits. A node that is drained serves until
+ * another does where the service starts first.
+ */
+function isWell(view: View, service: ServiceRecord, { nodeId }: TaskRecord): boolean {
   if (nodeId === undefined) return true;
   const node = view.node(nodeId);
-  return node?.status.state === 'ready' && node.spec.Availability !== 'drain';
+  if (node?.status.state !== 'ready') return false;
+  return node.spec.Availability !== 'drain' || configOf(service)?.Order === 'start-first';
 }
 
 /** Whether a task that served would serve still, had it not been told to stop. */
-function wasFine(view: View, task: TaskRecord): boolean {
+function wasFine(view: View, service: ServiceRecord, task: TaskRecord): boolean {
   // A plan that was under way when the task began to run did not know.
   const servedMs = task.meta.updatedAtMs - (task.runningAtMs ?? 0);
-  return isWell(view, task) && !endedByItself(task) && servedMs >= UNSEEN_MS;
+  return isWell(view, service, task) && !endedByItself(task) && servedMs >= UNSEEN_MS;
 }
 
 function endedByItself({ status }: TaskRecord): boolean {

@@ -1,5 +1,6 @@
 import { isTerminal, rankOf } from '@apiary/api/model';
 import type { NodeRecord, ServiceRecord, TaskRecord, View } from '@apiary/manager/core';
+import { lackOfNetworks } from './network-oracle.js';
 import type { SimulatedCluster } from './simulated-cluster.js';
 
 /** What is not yet as it was asked for, in words; undefined once all of it is. */
@@ -25,7 +26,7 @@ export function lackOf(cluster: SimulatedCluster): string | undefined {
     if (!isLive(task) && !isTerminal(task.status.state)) return `${cluster.oracle.nameOf(task.id)} does not end`;
     if (isLive(task) && !running.includes(task.id)) return `${cluster.oracle.nameOf(task.id)} does not really run`;
   }
-  return lackOfManagers(cluster, view);
+  return lackOfManagers(cluster, view) ?? lackOfNetworks(cluster.hosts, view);
 }
 
 function lackOfService(view: View, service: ServiceRecord): string | undefined {
@@ -34,7 +35,7 @@ function lackOfService(view: View, service: ServiceRecord): string | undefined {
   const live = view.tasksOfService(service.id).filter(isLive);
   const running = live.filter(({ status, desiredState }) => status.state === 'running' && desiredState === 'running');
   const replicas = spec.Mode?.Replicated?.Replicas ?? nodesOf(view).length;
-  const hasHostPorts = (spec.EndpointSpec?.Ports ?? []).length > 0;
+  const hasHostPorts = (spec.EndpointSpec?.Ports ?? []).some(({ PublishMode }) => PublishMode === 'host');
   const wanted = hasHostPorts ? Math.min(replicas, nodesOf(view).length) : replicas;
   if (running.length !== wanted) return `${running.length} of ${wanted} run`;
   if (live.length !== replicas) return `${live.length} of ${replicas} are meant to run`;

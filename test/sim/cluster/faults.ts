@@ -20,6 +20,7 @@ export const FAULTS = [
   'unhealthy',
   'remove-node',
   'more-resources',
+  'fewer-resources',
 ] as const;
 export type Fault = (typeof FAULTS)[number];
 
@@ -35,12 +36,14 @@ export class Faults {
 
   cause(fault: Fault): void {
     if (this.#isOver || !this.#inflict(fault)) return;
+    this.#cluster.disturbed();
     this.counts.set(fault, (this.counts.get(fault) ?? 0) + 1);
   }
 
   /** Mends everything. */
   end(): void {
     this.#isOver = true;
+    this.#cluster.disturbed();
     this.#cluster.tell('all faults end');
     this.#cluster.network.heal();
     for (const host of this.#cluster.hosts) {
@@ -110,7 +113,11 @@ export class Faults {
       case 'remove-node':
         return this.#removeNode(host);
       case 'more-resources':
-        engine.resources = { ...engine.resources, NanoCPUs: engine.resources.NanoCPUs + 1e9 };
+        engine.resize(engine.resources.NanoCPUs + 1e9);
+        return true;
+      case 'fewer-resources':
+        tell(`${name} has only 3 CPUs left`);
+        engine.resize(3e9);
         return true;
       default:
         this.#breakEngine(fault, host);
@@ -193,6 +200,7 @@ export class Faults {
 
   #later(delayMs: number, run: () => void): void {
     this.#cluster.queue.after(delayMs, () => {
+      this.#cluster.disturbed();
       if (!this.#isOver) this.#cluster.guard(run);
     });
   }

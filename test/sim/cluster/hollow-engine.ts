@@ -18,6 +18,8 @@ export interface ImageBehaviour {
 /** Who watches what really runs. */
 export interface EngineWatcher {
   started(engine: HollowEngine, container: HollowContainer): void;
+  /** The engine was told to stop it. */
+  stopping(engine: HollowEngine, container: HollowContainer): void;
   /** @param cause  by itself, or because the engine was told to */
   ended(engine: HollowEngine, container: HollowContainer, cause: 'itself' | 'stopped' | 'crash'): void;
 }
@@ -38,6 +40,8 @@ export class HollowEngine {
   readonly host: string;
   readonly containers = new Map<string, HollowContainer>();
   resources = { NanoCPUs: 8e9, MemoryBytes: 8e9 };
+  /** The most that it ever had: what came then may still be there. */
+  most = this.resources;
   mood = FINE;
   readonly #queue: EventQueue;
   readonly #chance: Chance;
@@ -60,6 +64,12 @@ export class HollowEngine {
     this.#chance = world.chance;
     this.#images = world.images;
     this.#watcher = world.watcher;
+  }
+
+  /** Its machine is another than it was. */
+  resize(NanoCPUs: number): void {
+    this.resources = { ...this.resources, NanoCPUs };
+    if (NanoCPUs > this.most.NanoCPUs) this.most = this.resources;
   }
 
   get isUp(): boolean {
@@ -166,7 +176,7 @@ export class HollowEngine {
     });
   }
 
-  #create({ name, taskId, body }: ContainerConfig): string {
+  #create({ name, taskId, body, gateway }: ContainerConfig): string {
     const earlier = [...this.containers.values()].find((container) => container.name === name);
     if (earlier !== undefined) return earlier.id;
     const id = `${this.host}-c${++this.#count}`;
@@ -177,6 +187,9 @@ export class HollowEngine {
       ...{ id, name, image, taskId, nodeId },
       ...{ state: 'created', pid: 0, exitCode: 0, oomKilled: false, error: '', ports: [] },
     };
+    if (gateway !== undefined) {
+      Object.assign(container, { gatewayAddress: `10.224.0.${this.#count % 256}`, networks: gateway.networks });
+    }
     this.containers.set(id, container);
     this.#tell(container, 'created');
     return id;
@@ -198,6 +211,8 @@ export class HollowEngine {
 
   #stop(process: SimulatedProcess, id: string): Promise<void> {
     // It takes what its process takes to end, and the caller waits for that.
+    const container = this.containers.get(id);
+    if (container?.state === 'running') this.#watcher.stopping(this, container);
     const graceMs = this.#chance.percent(80) ? this.#chance.between(5, 200) : this.#chance.between(200, 8_000);
     return this.#call(process, () => {}, true).then(
       () =>

@@ -7,6 +7,7 @@ import type { Chance } from '../raft/chance.js';
 import type { EventQueue } from '../raft/event-queue.js';
 import { TimedFiles } from '../raft/timed-files.js';
 import type { HollowEngine } from './hollow-engine.js';
+import { HollowNetwork } from './hollow-network.js';
 import type { HostNetwork } from './host-network.js';
 import type { RaftWires } from './raft-wires.js';
 import { addressOf, SessionStream } from './session-stream.js';
@@ -21,6 +22,8 @@ export interface HostWorld {
   wires: RaftWires;
   tell(words: string): void;
   fail(error: unknown): void;
+  /** Something fails, or comes back. */
+  disturbed(): void;
   /** A manager's copy of the state, that nothing has been applied to yet. */
   onReplica(host: string, replica: Replica): void;
   hostAt(managerAddr: string): Host | undefined;
@@ -40,6 +43,7 @@ export class Host {
   #disk: SimulatedDisk;
   #process: SimulatedProcess | undefined;
   #agent: Agent | undefined;
+  #network: HollowNetwork | undefined;
   #manager: SimulatedManager | undefined;
   /** In the daemon's files: whether it is a manager, and where managers are. */
   #keepsManager = false;
@@ -70,6 +74,11 @@ export class Host {
 
   get manager(): SimulatedManager | undefined {
     return this.#manager;
+  }
+
+  /** What its agent makes of what it is told of networks; undefined while there is none. */
+  get network(): HollowNetwork | undefined {
+    return this.#network;
   }
 
   /** Makes the cluster, with this host as its first node. */
@@ -134,10 +143,13 @@ export class Host {
 
   #startDaemon(start: 'bootstrap' | 'join' | 'resume', create?: ClusterInit): void {
     const { queue } = this.#world;
+    this.#world.disturbed();
     const process = new SimulatedProcess(queue, this.#skewMs);
     this.#process = process;
     if (this.#keepsManager) this.#startManager(process, start, create);
     const nodeId = this.nodeId ?? '';
+    const hollowNetwork = new HollowNetwork(process.clock);
+    this.#network = hollowNetwork;
     this.#agent = startAgent({
       identity: () => ({
         nodeId,
@@ -150,6 +162,7 @@ export class Host {
       managers: () => (this.#keepsManager ? [this.managerAddr, ...this.#managers] : this.#managers),
       advertiseAddr: addressOf(this.name),
       engine: this.engine.portFor(process),
+      network: () => hollowNetwork,
       clock: process.clock,
       rng: this.#newRng(),
       logger: SILENT,
@@ -238,6 +251,8 @@ export class Host {
     this.#process?.kill();
     this.#process = undefined;
     this.#agent = undefined;
+    this.#network = undefined;
+    this.#world.disturbed();
     if (this.#manager !== undefined) wires.gone(this.nodeId ?? '', isHeard);
     this.#manager = undefined;
     const lose = (stream: SessionStream, end: 'agent' | 'manager'): void => {

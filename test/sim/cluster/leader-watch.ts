@@ -1,5 +1,7 @@
 import { isTerminal, rankOf } from '@apiary/api/model';
+import type { NodeRecord, View } from '@apiary/manager/core';
 import { demand } from '../raft/oracle.js';
+import { SIDE } from './operator.js';
 import type { SimulatedCluster } from './simulated-cluster.js';
 
 /** A leader that has led for so long knows of everything that was so for as long: its grace for agents is 10 s. */
@@ -12,6 +14,7 @@ export class LeaderWatch {
   #termSinceMs = 0;
   readonly #silentSinceMs = new Map<string, number>();
   readonly #downSinceMs = new Map<string, number>();
+  readonly #misfitSinceMs = new Map<string, number>();
 
   constructor(cluster: SimulatedCluster) {
     this.#cluster = cluster;
@@ -30,12 +33,15 @@ export class LeaderWatch {
       const isDown = node.status.state === 'down';
       const silentMs = lasted(this.#silentSinceMs, node.id, isSilent, nowMs);
       const downMs = lasted(this.#downSinceMs, node.id, isDown, nowMs);
+      const misfit = misfitOn(leader.replica.view, node);
+      const misfitMs = lasted(this.#misfitSinceMs, node.id, misfit !== undefined, nowMs);
       if (nowMs - this.#termSinceMs < KNOWN_AFTER_MS || node.status.state === 'unknown') continue;
       const name = host?.name ?? node.id;
       demand(
         silentMs < KNOWN_AFTER_MS || isDown,
         `${name} is silent for ${silentMs} ms, and nobody says that it is down`,
       );
+      demand(misfitMs < KNOWN_AFTER_MS, `${name} is to run what it would not take any more: ${misfit}`);
       if (downMs < KNOWN_AFTER_MS) continue;
       const left = leader.replica.view.tasksOfNode(node.id).find(({ desiredState, status }) => {
         return rankOf(desiredState) <= rankOf('running') && !isTerminal(status.state);
@@ -43,6 +49,28 @@ export class LeaderWatch {
       demand(left === undefined, `${name} is down for ${downMs} ms, and ${left?.id} is still to run there`);
     }
   }
+}
+
+/** What a node is to run and would not take any more, where nobody has to start first for it. */
+function misfitOn(view: View, node: NodeRecord): string | undefined {
+  const { NanoCPUs } = node.description?.Resources ?? {};
+  if (NanoCPUs === undefined || (node.spec.Availability ?? 'active') !== 'active') return undefined;
+  const isLeft = node.spec.Labels?.['side'] === 'left';
+  let reserved = 0;
+  let mayWait = false;
+  for (const task of view.tasksOfNode(node.id)) {
+    const service = view.service(task.serviceId);
+    const isToRun = rankOf(task.desiredState) <= rankOf('running') && rankOf(task.status.state) >= rankOf('assigned');
+    if (service === undefined || !isToRun || isTerminal(task.status.state)) continue;
+    const { template } = view.spec(task.serviceId, task.specVersion);
+    const { UpdateConfig, RollbackConfig } = service.spec;
+    const isStartFirst = [UpdateConfig?.Order, RollbackConfig?.Order].includes('start-first');
+    const isWrong = isLeft && template.Placement?.Constraints?.includes(SIDE) === true;
+    if (isWrong && !isStartFirst) return `${service.spec.Name} is not for nodes on the left`;
+    mayWait ||= isStartFirst;
+    reserved += template.Resources?.Reservations?.NanoCPUs ?? 0;
+  }
+  return reserved > NanoCPUs && !mayWait ? `${reserved} nano-CPUs, of ${NanoCPUs}` : undefined;
 }
 
 /** For how long something has been so. */

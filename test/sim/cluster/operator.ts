@@ -1,6 +1,15 @@
 import type { ServiceSpec } from '@apiary/api/model';
-import { createService, type NodeRecord, removeService, updateNode, updateService } from '@apiary/manager/core';
+import {
+  createService,
+  type NodeRecord,
+  removeService,
+  type Touched,
+  updateNode,
+  updateService,
+  type View,
+} from '@apiary/manager/core';
 import type { ImageBehaviour } from './hollow-engine.js';
+import { NetworkOperator } from './network-operator.js';
 import type { RequestOutcome, SimulatedCluster } from './simulated-cluster.js';
 
 /** What the images of the simulation do; those that are not named run until they are stopped. */
@@ -14,6 +23,9 @@ export const IMAGES: ReadonlyMap<string, ImageBehaviour> = new Map<string, Image
   ['sick:1', { health: { afterMs: 3_000, isHealthy: false } }],
 ]);
 
+/** What some services ask of their nodes. */
+export const SIDE = 'node.labels.side!=left';
+
 const NAMES = ['web', 'api', 'db', 'cache', 'agent', 'batch', 'sweep'];
 const GOOD = ['app:1', 'app:2', 'app:3', 'health:1', 'slow:1'];
 const BAD = ['missing:1', 'crash:1', 'frail:1', 'sick:1'];
@@ -26,9 +38,19 @@ type Order = 'start-first' | 'stop-first';
 export class Operator {
   readonly counts = new Map<string, number>();
   readonly #cluster: SimulatedCluster;
+  readonly #networks: NetworkOperator;
+  #isCalm = false;
 
   constructor(cluster: SimulatedCluster) {
     this.#cluster = cluster;
+    this.#networks = new NetworkOperator(cluster);
+  }
+
+  /** Makes a network to begin with. */
+  begin(): void {
+    this.#cluster.oracle.onApplied = (view, touched) => this.#beInTheWay(view, touched);
+    this.#networks.create('front');
+    for (let i = 0; i < 3; i++) this.act();
   }
 
   /** Asks for something, anything. */
@@ -40,6 +62,21 @@ export class Operator {
     else this.#actOn(name);
   }
 
+  /** Asks for something else at the very moment at which an update is found to be over. */
+  #beInTheWay(view: View, touched: Touched): void {
+    const { chance, queue } = this.#cluster;
+    if (this.#isCalm) return;
+    for (const id of touched.taskServices) {
+      const { spec, update } = view.service(id) ?? {};
+      if (spec?.Name === undefined || update?.state !== 'updating' || !chance.percent(4)) continue;
+      const { Name, UpdateConfig } = spec;
+      const afterMs = (UpdateConfig?.Monitor ?? 5e9) / 1e6 - chance.between(0, 8);
+      queue.after(afterMs, () =>
+        this.#cluster.guard(() => this.#change(Name, (each) => withImage(each, this.#image(each)))),
+      );
+    }
+  }
+
   #actOn(name: string): void {
     const { chance } = this.#cluster;
     const acts: (readonly [string, number, () => void])[] = [
@@ -47,6 +84,9 @@ export class Operator {
       ['scale', 20, () => this.#change(name, (spec) => this.#scaled(spec))],
       ['roll back', 8, () => this.#change(name, (spec) => spec, true)],
       ['force', 5, () => this.#change(name, (spec) => this.#forced(spec))],
+      ['connect', 8, () => this.#change(name, (spec) => this.#connected(spec))],
+      ['network', 8, () => this.#networks.act()],
+      ['label', 5, () => this.#setLabels()],
       ['constrain', 5, () => this.#change(name, (spec) => this.#constrained(spec))],
       ['remove', 6, () => this.#remove(name)],
       ['availability', 12, () => this.#setAvailability()],
@@ -64,6 +104,7 @@ export class Operator {
 
   /** Asks for what can be had: images that work, and room for all that is to run. Again until all of it is acknowledged. */
   calm(heard: () => void): void {
+    this.#isCalm = true;
     const steps: ((next: () => void) => void)[] = [];
     for (const node of this.#cluster.view?.nodes() ?? []) {
       steps.push((next) =>
@@ -78,7 +119,7 @@ export class Operator {
       );
     }
     for (const { spec } of this.#cluster.view?.services() ?? []) {
-      steps.push((next) => this.#change(spec.Name ?? '', calmed, false, next));
+      steps.push((next) => this.#change(spec.Name ?? '', (each) => this.#calmed(each), false, next));
     }
     const run = (): void => {
       const step = steps.shift();
@@ -105,6 +146,7 @@ export class Operator {
       TaskTemplate: {
         ContainerSpec: { Image: isJob ? 'done:1' : (chance.pick(GOOD) ?? ''), StopGracePeriod: 2e9 },
         Resources: { Reservations: { NanoCPUs: (1 + chance.rng.below(2)) * 1e9, MemoryBytes: 5e8 } },
+        Networks: this.#networks.choose(),
         RestartPolicy: {
           Condition: isJob ? 'on-failure' : 'any',
           Delay: chance.pick([0, 1e9, 5e9]) ?? 0,
@@ -116,9 +158,7 @@ export class Operator {
         RollbackConfig: config(),
       }),
       // With a host port on each node there is nowhere to start first.
-      ...(name === 'db' && {
-        EndpointSpec: { Ports: [{ Protocol: 'tcp', PublishMode: 'host', PublishedPort: 5432, TargetPort: 5432 }] },
-      }),
+      EndpointSpec: this.#networks.endpoint(name === 'db' ? 5432 : undefined),
     };
     this.counts.set('create', (this.counts.get('create') ?? 0) + 1);
     this.#cluster.request(
@@ -155,7 +195,8 @@ export class Operator {
         const spec = this.#cluster.service(name)?.spec;
         const now = `${spec?.TaskTemplate.ContainerSpec?.Image} x${spec?.Mode?.Replicated?.Replicas ?? '-'}`;
         this.#cluster.tell(`${rollback ? 'roll back' : 'update'} ${name} to ${now}: ${outcome.type}`);
-        if (outcome.type === 'refused') throw outcome.error;
+        // A network may be gone of which the service was when it was looked at, or by the spec to go back to.
+        if (outcome.type === 'refused' && outcome.error.code !== 'not-found') throw outcome.error;
         heard();
       },
     );
@@ -188,8 +229,25 @@ export class Operator {
 
   #constrained(spec: ServiceSpec): ServiceSpec {
     const node = this.#cluster.chance.pick(this.#cluster.view?.nodes() ?? []);
-    const Constraints = this.#cluster.chance.percent(50) ? [] : [`node.id!=${node?.id}`];
+    const { chance } = this.#cluster;
+    const Constraints = chance.pick([[], [], [`node.id!=${node?.id}`], [SIDE]]) ?? [];
     return { ...spec, TaskTemplate: { ...spec.TaskTemplate, Placement: { Constraints } } };
+  }
+
+  #connected(spec: ServiceSpec): ServiceSpec {
+    const { Ports: hostPorts } = spec.EndpointSpec ?? {};
+    const hostPort = hostPorts?.find(({ PublishMode }) => PublishMode === 'host')?.PublishedPort;
+    const EndpointSpec = this.#networks.endpoint(hostPort);
+    return { ...spec, EndpointSpec, TaskTemplate: { ...spec.TaskTemplate, Networks: this.#networks.choose() } };
+  }
+
+  #setLabels(): void {
+    const { chance, view } = this.#cluster;
+    const node = chance.pick(view?.nodes() ?? []);
+    const side = chance.pick(['left', 'right']) ?? '';
+    if (node === undefined) return;
+    this.#cluster.tell(`${this.#cluster.hostOf(node.id)?.name} is on the ${side}`);
+    this.#changeNode(node.id, (spec) => ({ ...spec, Labels: { side } }));
   }
 
   #setAvailability(): void {
@@ -214,6 +272,20 @@ export class Operator {
     this.#changeNode(node.id, (spec) => ({ ...spec, Role: role }));
   }
 
+  /** With an image that works, wherever it may, on networks that have room, and few enough that there is room for all. */
+  #calmed(spec: ServiceSpec): ServiceSpec {
+    const { Mode } = spec;
+    const isJob = Mode?.ReplicatedJob !== undefined || Mode?.GlobalJob !== undefined;
+    const replicas = Math.min(3, Mode?.Replicated?.Replicas ?? 0);
+    const calm = withImage(spec, isJob ? 'done:1' : LAST_IMAGE);
+    const Networks = this.#networks.roomy(spec.TaskTemplate.Networks);
+    return {
+      ...calm,
+      TaskTemplate: { ...calm.TaskTemplate, Networks, Placement: {}, Resources: { Reservations: { NanoCPUs: 1e8 } } },
+      ...(Mode?.Replicated !== undefined && { Mode: { Replicated: { Replicas: replicas } } }),
+    };
+  }
+
   #changeNode(
     id: string,
     change: (spec: NodeRecord['spec']) => NodeRecord['spec'],
@@ -230,17 +302,4 @@ export class Operator {
 function withImage(spec: ServiceSpec, Image: string): ServiceSpec {
   const { TaskTemplate } = spec;
   return { ...spec, TaskTemplate: { ...TaskTemplate, ContainerSpec: { ...TaskTemplate.ContainerSpec, Image } } };
-}
-
-/** With an image that works, wherever it may, and few enough that there is room for all. */
-function calmed(spec: ServiceSpec): ServiceSpec {
-  const { Mode } = spec;
-  const isJob = Mode?.ReplicatedJob !== undefined || Mode?.GlobalJob !== undefined;
-  const replicas = Math.min(3, Mode?.Replicated?.Replicas ?? 0);
-  const calm = withImage(spec, isJob ? 'done:1' : LAST_IMAGE);
-  return {
-    ...calm,
-    TaskTemplate: { ...calm.TaskTemplate, Placement: {}, Resources: { Reservations: { NanoCPUs: 1e8 } } },
-    ...(Mode?.Replicated !== undefined && { Mode: { Replicated: { Replicas: replicas } } }),
-  };
 }

@@ -1,8 +1,9 @@
 import { isTerminal, rankOf, type TaskStatus } from '@apiary/api/model';
-import type { TaskRecord, Touched, View } from '@apiary/manager/core';
+import type { ServiceRecord, TaskRecord, Touched, View } from '@apiary/manager/core';
 import { demand } from '../raft/oracle.js';
 import { Availability } from './availability.js';
 import type { HollowContainer, HollowEngine } from './hollow-engine.js';
+import { checkAddresses, checkRunningAddresses } from './network-oracle.js';
 
 /** What is remembered of a task, also when the managers have long forgotten it. */
 interface KnownTask {
@@ -30,6 +31,8 @@ const PATIENCE_MS = 60_000;
  * node with more than it has, a task that ended though its container runs, an update that took too much away.
  */
 export class Oracle {
+  /** An entry was applied for the first time, and nothing was wrong with it. */
+  onApplied: (view: View, touched: Touched) => void = () => {};
   leaderships = 0;
   containers = 0;
   readonly #nowMs: () => number;
@@ -39,7 +42,11 @@ export class Oracle {
   readonly #awayAtMs = new Map<string, number>();
   readonly #away = new Set<string>();
   readonly #startFirst = new Set<string>();
+  /** By node, the tasks that it had when it was looked at last. */
+  readonly #assigned = new Map<string, ReadonlySet<string>>();
   readonly #availability: Availability;
+  /** As each service was when it was looked at last. */
+  readonly #services = new Map<string, ServiceRecord>();
   #view: View | undefined;
   #checkedIndex = 0;
 
@@ -67,12 +74,16 @@ export class Oracle {
     this.#checkedIndex = view.appliedIndex;
     this.#view = view;
     for (const id of touched.nodes) this.#noteAbsence(id, view.node(id)?.status.state === 'ready');
-    for (const id of touched.services) this.#noteOrder(view, id);
+    for (const id of touched.services) {
+      this.#noteOrder(view, id);
+      this.#checkNotUndone(view, id);
+    }
     for (const id of touched.tasks) this.#look(view, id);
     for (const id of touched.taskServices) this.#checkPlaces(view, id);
     for (const id of touched.assignments) this.#checkNode(view, id);
     if (touched.tasks.size > 0 || touched.services.size > 0) checkAddresses(view);
     this.#availability.applied(view, touched);
+    this.onApplied(view, touched);
   }
 
   /** A container's process runs from now on. */
@@ -83,10 +94,11 @@ export class Oracle {
     this.containers++;
     this.#checkRunningTogether(task);
     this.#checkRunningOn(engine, container.nodeId);
+    checkRunningAddresses(this.#engines, container, (taskId) => {
+      const other = this.#tasks.get(taskId);
+      return other === undefined || this.#isBeyondReach(other);
+    });
   }
-
-  /** A container's process has ended. */
-  ended(): void {}
 
   /** Also what merely goes on for too long is seen, when it is looked at now and then. */
   checkRunning(): void {
@@ -108,6 +120,26 @@ export class Oracle {
     const spec = view.service(serviceId)?.spec;
     const orders = [spec?.UpdateConfig?.Order, spec?.RollbackConfig?.Order];
     if (orders.includes('start-first')) this.#startFirst.add(serviceId);
+  }
+
+  /** What was asked for is not undone by what the managers made of the spec before it. */
+  #checkNotUndone(view: View, id: string): void {
+    const [before, after] = [this.#services.get(id), view.service(id)];
+    if (after === undefined) this.#services.delete(id);
+    else this.#services.set(id, after);
+    const [was, is] = [before?.update, after?.update];
+    if (before === undefined || after === undefined || is === undefined || was === undefined) return;
+    const name = after.spec.Name;
+    const isEnded = is.state !== was.state && is.state !== 'updating' && is.state !== 'rollback_started';
+    demand(
+      !isEnded || is.startedAtMs === was.startedAtMs,
+      `the end of an update of ${name} that was superseded is noted`,
+    );
+    const isGivenUp = was.state === 'updating' && is.state === 'rollback_started' && is.startedAtMs === was.startedAtMs;
+    demand(
+      !isGivenUp || JSON.stringify(after.spec) === JSON.stringify(before.previous?.spec),
+      `an update of ${name} is rolled back that was not the last one`,
+    );
   }
 
   #look(view: View, id: string): void {
@@ -138,7 +170,9 @@ export class Oracle {
       nodeId,
       nanoCpus: reserved?.NanoCPUs ?? 0,
       memoryBytes: reserved?.MemoryBytes ?? 0,
-      hostPorts: (spec.endpoint?.Ports ?? []).map(({ PublishedPort }) => String(PublishedPort)),
+      hostPorts: (spec.endpoint?.Ports ?? []).flatMap(({ PublishMode, PublishedPort }) =>
+        PublishMode === 'host' ? String(PublishedPort) : [],
+      ),
       most: this.#startFirst.has(serviceId) ? 2 : 1,
       toldToStopAtMs: isToStop ? (known?.toldToStopAtMs ?? this.#nowMs()) : undefined,
     };
@@ -173,18 +207,19 @@ export class Oracle {
     const has = node?.description?.Resources;
     if (has === undefined) return;
     const tasks = view.tasksOfNode(nodeId).filter(({ status }) => isHeld(status));
-    this.#checkSum(
-      `node ${nodeId}`,
-      has,
-      tasks.flatMap(({ id }) => this.#tasks.get(id) ?? []),
-    );
+    const known = tasks.flatMap(({ id }) => this.#tasks.get(id) ?? []);
+    const before = this.#assigned.get(nodeId);
+    this.#assigned.set(nodeId, new Set(known.map(({ id }) => id)));
+    // What a node was given before it shrank is there until it has ended; nothing comes to it meanwhile.
+    if (known.every(({ id }) => before?.has(id))) return;
+    this.#checkSum(`node ${nodeId}`, has, known);
   }
 
   #checkRunningOn(engine: HollowEngine, nodeId: string): void {
     const tasks = engine.running
       .filter((container) => container.nodeId === nodeId)
       .flatMap(({ taskId }) => this.#tasks.get(taskId) ?? []);
-    this.#checkSum(engine.host, engine.resources, tasks);
+    this.#checkSum(engine.host, engine.most, tasks);
   }
 
   #checkSum(where: string, has: { NanoCPUs?: number; MemoryBytes?: number }, tasks: readonly KnownTask[]): void {
@@ -219,27 +254,6 @@ export class Oracle {
     if (nowMs - toldToStopAtMs >= PATIENCE_MS) return true;
     return nowMs - (this.#awayAtMs.get(nodeId) ?? Number.NEGATIVE_INFINITY) < LINGER_MS;
   }
-}
-
-/** No address is two tasks', nor a task's and a service's. */
-function checkAddresses(view: View): void {
-  const holders = new Map<string, string>();
-  const hold = (
-    holder: string,
-    addresses: readonly { networkId: string; address: string; ipv6Address?: string }[],
-  ): void => {
-    for (const { networkId, address, ipv6Address = '' } of addresses) {
-      for (const each of [address, ipv6Address]) {
-        // On a network of the engine's, or of IPv4 alone.
-        if (each === '') continue;
-        const other = holders.get(`${networkId} ${each}`);
-        demand(other === undefined, `${holder} and ${other} both have ${each} of network ${networkId}`);
-        holders.set(`${networkId} ${each}`, holder);
-      }
-    }
-  };
-  for (const { spec, endpoint } of view.services()) hold(`service ${spec.Name}`, endpoint?.vips ?? []);
-  for (const { id, networks = [], status } of view.tasks()) if (!isTerminal(status.state)) hold(`task ${id}`, networks);
 }
 
 function isHeld(status: TaskStatus): boolean {

@@ -3,8 +3,9 @@ import type { Decision, Replica } from '@apiary/manager/io';
 import { ApiaryError, newId, type Rng } from '@apiary/std';
 import { Chance } from '../raft/chance.js';
 import { EventQueue } from '../raft/event-queue.js';
+import { demand } from '../raft/oracle.js';
 import type { Story } from '../raft/story.js';
-import { HollowEngine, type ImageBehaviour } from './hollow-engine.js';
+import { type HollowContainer, HollowEngine, type ImageBehaviour } from './hollow-engine.js';
 import { Host } from './host.js';
 import { HostNetwork } from './host-network.js';
 import { Oracle } from './oracle.js';
@@ -15,6 +16,8 @@ import type { SimulatedManager } from './simulated-manager.js';
 const TURNS = 3;
 /** A request of which nothing is heard for so long is given up by who asked. */
 const REQUEST_TIMEOUT_MS = 20_000;
+/** Sessions that were lost are begun anew by then. */
+const CALM_AFTER_MS = 20_000;
 
 export interface ClusterSettings {
   hosts: number;
@@ -42,6 +45,7 @@ export class SimulatedCluster {
   readonly #story: Story;
   readonly #settings: ClusterSettings;
   #failure: unknown;
+  #disturbedAtMs = 0;
   #events = 0;
 
   constructor(settings: ClusterSettings, rng: Rng, story: Story) {
@@ -96,6 +100,15 @@ export class SimulatedCluster {
         host.join(outcome.result, this.managerAddrs());
       },
     );
+  }
+
+  /** Nothing has failed or come back for a while: whatever was decided before is known wherever it has to be. */
+  get isCalm(): boolean {
+    return this.nowMs - this.#disturbedAtMs >= CALM_AFTER_MS;
+  }
+
+  disturbed(): void {
+    this.#disturbedAtMs = this.nowMs;
   }
 
   get events(): number {
@@ -204,7 +217,8 @@ export class SimulatedCluster {
     const { queue, chance, network, wires, images, oracle } = this;
     const watcher = {
       started: (...args: Parameters<Oracle['started']>) => this.guard(() => oracle.started(...args)),
-      ended: (...args: Parameters<Oracle['ended']>) => this.guard(() => oracle.ended(...args)),
+      stopping: (_: HollowEngine, container: HollowContainer) => this.guard(() => this.#stopping(name, container)),
+      ended: () => {},
     };
     const engine = new HollowEngine(name, { queue, chance, images, watcher });
     oracle.watch(engine);
@@ -213,6 +227,7 @@ export class SimulatedCluster {
       ...{ queue, chance, network, wires },
       tell: (words) => this.tell(words),
       fail: (error) => this.fail(error),
+      disturbed: () => this.disturbed(),
       onReplica: (at, replica) => this.#observe(at, replica),
       hostAt: (addr) => this.hosts.find(({ managerAddr }) => managerAddr === addr),
     });
@@ -220,9 +235,19 @@ export class SimulatedCluster {
     return host;
   }
 
+  /** Nobody is led to a task any more when it is told to end. */
+  #stopping(name: string, { taskId }: HollowContainer): void {
+    const host = this.hosts.find((each) => each.name === name);
+    demand(
+      !this.isCalm || host?.network?.leadsTo(taskId) !== true,
+      `${this.oracle.nameOf(taskId)} is stopped while ${name} still leads to it`,
+    );
+  }
+
   #observe(host: string, replica: Replica): void {
     replica.subscribe((touched) => this.guard(() => this.oracle.applied(replica.view, touched)));
     replica.onLeadership(({ role, term }) => {
+      this.disturbed();
       if (role === 'leader') {
         this.oracle.leaderships++;
         this.tell(`${host} leads in term ${term}`);

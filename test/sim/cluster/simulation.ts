@@ -82,7 +82,7 @@ async function disturb(cluster: SimulatedCluster, operator: Operator, faults: Fa
   const endMs = cluster.nowMs + FAULTY_MS;
   const leaderWatch = new LeaderWatch(cluster);
   const isOver = (): boolean => cluster.nowMs >= endMs;
-  for (let i = 0; i < 3; i++) operator.act();
+  operator.begin();
   repeat(cluster, chance.between(1_000, 8_000), isOver, () => operator.act());
   repeat(cluster, chance.between(2_000, 15_000), isOver, () => {
     const fault = chance.pick(chosen);

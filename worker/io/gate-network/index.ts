@@ -1,1 +1,2 @@
 export { GateNetwork, type GateNetworkOptions } from './gate-network.js';
+export { Withdrawals } from './withdrawals.js';
