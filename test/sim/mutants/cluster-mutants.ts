@@ -159,12 +159,6 @@ export const CLUSTER_MUTANTS: readonly Mutant[] = [
     to: '',
   },
   {
-    name: 'one pass gives an address twice',
-    file: 'manager/core/plan/allocation.ts',
-    from: 'pool.use.add(address);',
-    to: '',
-  },
-  {
     name: 'a service that has no address of its own any more keeps it',
     file: 'manager/core/plan/allocation.ts',
     from: "if (Mode === 'dnsrr') return [];",
