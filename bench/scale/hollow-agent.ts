@@ -9,7 +9,7 @@ import {
 } from '@apiary/api/rpc';
 import { AssignmentSet, isUrgent, StatusOutbox } from '@apiary/worker/core';
 import { issuerOf, managerCredentials, type NodeIdentity } from '@apiary/worker/io';
-import { HollowIdentity, type Turns } from './hollow-identity.js';
+import { HollowIdentity } from './hollow-identity.js';
 
 const DESCRIPTION = {
   Platform: { Architecture: 'x86_64', OS: 'linux' },
@@ -40,9 +40,9 @@ export class HollowAgent {
   #isFlushing = false;
   #heartbeat: NodeJS.Timeout | undefined;
 
-  constructor(manager: string, identity: NodeIdentity, turns: Turns, listener: AgentListener) {
+  constructor(manager: string, identity: NodeIdentity, listener: AgentListener) {
     this.#manager = manager;
-    this.#identity = new HollowIdentity(manager, identity, turns, () =>
+    this.#identity = new HollowIdentity(manager, identity, () =>
       this.#say({ $case: 'description', value: this.#description() }),
     );
     this.#listener = listener;

@@ -1,7 +1,6 @@
 import type { NodeIdentity } from '@apiary/worker/io';
 import { EndpointWatch } from './endpoint-watch.js';
 import { HollowAgent } from './hollow-agent.js';
-import { Turns } from './hollow-identity.js';
 
 export interface AgentsSettings {
   manager: string;
@@ -25,7 +24,6 @@ export function runHollowAgents(): void {
   process.once('message', ({ manager, identities }: AgentsSettings) => {
     const waiting = [...identities];
     const welcome = new Set<string>();
-    const turns = new Turns();
     let sessions = 0;
     const endpoints = new EndpointWatch();
     const say = (answer: AgentsAnswer) => process.send?.(answer);
@@ -36,7 +34,7 @@ export function runHollowAgents(): void {
     const openNext = (): void => {
       const identity = waiting.pop();
       if (identity === undefined) return;
-      new HollowAgent(manager, identity, turns, {
+      new HollowAgent(manager, identity, {
         onWelcome: () => {
           sessions++;
           if (welcome.has(identity.nodeId)) return;

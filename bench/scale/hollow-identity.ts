@@ -5,29 +5,21 @@ import { issuerOf, type NodeIdentity, nodeIdentityOf, renewIdentity } from '@api
 /** As swarmd's. */
 const RETRY_MS = 1_000;
 
-/**
- * How many of a process's nodes renew at a time: what 200 hosts compute at once, one process here does alone, and it must not
- * miss its heartbeats over that. The manager's work is all the same, and none of it waits for anything else.
- */
-const AT_ONCE = 16;
-
 type ToldTrust = Pick<SessionUpdate, 'trustPem' | 'issuerPem'>;
 
 /** What a hollow node shows: follows a change of the cluster's root as swarmd does, with real calls to the manager. */
 export class HollowIdentity {
   readonly #manager: string;
   readonly #onChanged: () => void;
-  readonly #turns: Turns;
   #shown: NodeIdentity;
   /** Who is known to have issued what is shown. */
   #issuerPem = '';
   #told: ToldTrust = { trustPem: '', issuerPem: '' };
   #underWay = Promise.resolve();
 
-  constructor(manager: string, identity: NodeIdentity, turns: Turns, onChanged: () => void) {
+  constructor(manager: string, identity: NodeIdentity, onChanged: () => void) {
     this.#manager = manager;
     this.#shown = identity;
-    this.#turns = turns;
     this.#onChanged = onChanged;
   }
 
@@ -37,7 +29,7 @@ export class HollowIdentity {
 
   follow(told: ToldTrust): void {
     this.#told = told;
-    this.#underWay = this.#underWay.then(() => this.#turns.take(() => this.#settle()));
+    this.#underWay = this.#underWay.then(() => this.#settle());
   }
 
   async #settle(): Promise<void> {
@@ -59,24 +51,6 @@ export class HollowIdentity {
     } catch (error) {
       process.stderr.write(`${this.#shown.nodeId}: ${error instanceof Error ? error.message : String(error)}\n`);
       setTimeout(() => this.follow(this.#told), RETRY_MS);
-    }
-  }
-}
-
-/** Lets so many renew at a time, in the order in which they came. */
-export class Turns {
-  #free = AT_ONCE;
-  readonly #waiting: (() => void)[] = [];
-
-  async take<T>(work: () => Promise<T>): Promise<T> {
-    if (this.#free === 0) await new Promise<void>((resolve) => this.#waiting.push(resolve));
-    else this.#free--;
-    try {
-      return await work();
-    } finally {
-      const next = this.#waiting.shift();
-      if (next === undefined) this.#free++;
-      else next();
     }
   }
 }

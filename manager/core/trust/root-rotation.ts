@@ -1,4 +1,4 @@
-import type { ClusterRecord, RootRotation } from '../store/records.js';
+import type { ClusterRecord, NodeRecord, RootRotation } from '../store/records.js';
 import type { View } from '../store/view.js';
 import { externalUrlsFor } from './external-ca.js';
 
@@ -34,15 +34,16 @@ export function signerOf({
   };
 }
 
-/** Nodes that do not say yet that they have a certificate of the new root and trust it. Down ones are among them. */
+/** Whether a node says that it has a certificate of the new root and trusts it. */
+export function isRotated({ description }: Pick<NodeRecord, 'description'>, rotation: RootRotation): boolean {
+  const { TrustRoot = '', CertIssuerPublicKey } = description?.TLSInfo ?? {};
+  return CertIssuerPublicKey === rotation.issuer.CertIssuerPublicKey && TrustRoot.includes(rotation.certificatePem);
+}
+
+/** Nodes that do not say so yet. Down ones are among them. */
 export function notRotated(view: View, rotation: RootRotation): string[] {
   return view
     .nodes()
-    .filter(({ description }) => {
-      const { TrustRoot = '', CertIssuerPublicKey } = description?.TLSInfo ?? {};
-      return (
-        CertIssuerPublicKey !== rotation.issuer.CertIssuerPublicKey || !TrustRoot.includes(rotation.certificatePem)
-      );
-    })
+    .filter((node) => !isRotated(node, rotation))
     .map(({ id }) => id);
 }

@@ -11,9 +11,7 @@ import {
 } from '@apiary/api/rpc';
 import { ApiaryError, type Clock, invariant, messageOf, type Timer } from '@apiary/std';
 import type { Logger } from 'pino';
-import { assignmentsFor } from '../../core/dispatch/assignments.js';
 import { heartbeatPeriodMs, MISSED_HEARTBEATS } from '../../core/dispatch/liveness.js';
-import { neededContents } from '../../core/dispatch/needed-contents.js';
 import { NetworkBook } from '../../core/dispatch/network-book.js';
 import type { Observation } from '../../core/dispatch/observation.js';
 import { roleOfNode } from '../../core/dispatch/told-role.js';
@@ -29,17 +27,11 @@ import { type AgentCall, AgentStream } from './agent-stream.js';
 import { callerOf } from './caller.js';
 import { ContentFeed } from './content-feed.js';
 import { HeartbeatWatch } from './heartbeat-watch.js';
-import {
-  assignmentsMessage,
-  bounded,
-  contentsMessage,
-  hostOf,
-  networkMessage,
-  readDescription,
-  readReport,
-} from './messages.js';
+import { bounded, hostOf, readDescription, readReport } from './messages.js';
 import { downObservation, noLeader } from './no-session.js';
 import { Recorder } from './recorder.js';
+import { RenewalTurns } from './renewal-turns.js';
+import { sendAssigned } from './sent-assignments.js';
 import type { RpcService } from './server.js';
 import { UnseenNodes } from './unseen-nodes.js';
 
@@ -72,6 +64,7 @@ export class Dispatcher {
   #networks: NetworkBook | undefined;
   readonly #heartbeats: HeartbeatWatch;
   readonly #unseen: UnseenNodes;
+  readonly #renewals: RenewalTurns;
   readonly #sessions = new Map<string, Session>();
   /** Streams on which no Hello was said yet. */
   readonly #silent = new Set<Session>();
@@ -95,6 +88,7 @@ export class Dispatcher {
     this.#clock = clock;
     this.#log = log;
     this.#unseen = new UnseenNodes({ replica, clock, log });
+    this.#renewals = new RenewalTurns({ view: replica.view, clock, onTurn: (nodeId) => this.#tellTrust(nodeId) });
     this.#heartbeats = new HeartbeatWatch({
       clock,
       periodMs: this.#update.heartbeatPeriodMs,
@@ -188,6 +182,7 @@ export class Dispatcher {
     this.#barrierRetry?.cancel();
     this.#heartbeats.clear();
     this.#unseen.clear();
+    this.#renewals.clear();
   }
 
   #endAll(why: string, leaderAddr?: string): void {
@@ -245,7 +240,9 @@ export class Dispatcher {
     session.engineTimer?.cancel();
     this.#silent.delete(session);
     this.#dirty.delete(session);
-    if (this.#sessions.get(session.nodeId) === session) this.#sessions.delete(session.nodeId);
+    if (this.#sessions.get(session.nodeId) !== session) return;
+    this.#sessions.delete(session.nodeId);
+    this.#renewals.forget(session.nodeId);
   }
 
   #onMessage(session: Session, { body }: AgentMessage): void {
@@ -405,6 +402,7 @@ export class Dispatcher {
   #onTouched(touched: Touched): void {
     if (this.#term === undefined) return;
     this.#unseen.watch(touched.nodes);
+    this.#renewals.onTouched(touched);
     for (const nodeId of touched.nodes) {
       if (this.#replica.view.node(nodeId) !== undefined) {
         const session = this.#sessions.get(nodeId);
@@ -450,7 +448,16 @@ export class Dispatcher {
     const node = this.#replica.view.node(session.nodeId);
     // For as long as the node's record lives, it is the same.
     const gatewaySubnet = node === undefined ? '' : subnetToTell(node);
-    return { ...this.#update, role: session.role ?? '', gatewaySubnet };
+    const trust = this.#renewals.toldTo(session.nodeId);
+    return { ...this.#update, ...trust, role: session.role ?? '', gatewaySubnet };
+  }
+
+  /** All is said again to a node whose turn to renew has come. */
+  #tellTrust(nodeId: string): void {
+    const session = this.#sessions.get(nodeId);
+    if (session === undefined) return;
+    session.update = undefined;
+    this.#markBehind(session);
   }
 
   #markBehind(session: Session): void {
@@ -479,21 +486,6 @@ export class Dispatcher {
     if (session.update !== this.#update || session.role !== roleOfNode(this.#replica.view, session.nodeId)) {
       session.stream.send({ $case: 'update', value: this.#updateFor(session) });
     }
-    const { view } = this.#replica;
-    const needed = neededContents(view, session.nodeId);
-    const { contents, isAll } = session.contents.next(needed);
-    if (contents.length > 0) session.stream.send(contentsMessage(contents));
-    // Tasks come after all that they need.
-    session.isBehind = !isAll;
-    if (session.isBehind) return;
-    const { assignments, sent } = assignmentsFor(view, session.nodeId, session.sent);
-    session.sent = sent;
-    const removedContentIds = session.contents.superfluous(needed);
-    if (assignments !== undefined || removedContentIds.length > 0) {
-      session.stream.send(assignmentsMessage(assignments, removedContentIds, view));
-    }
-    if (this.#networks === undefined) return;
-    const overlays = new Set([...sent.networks].filter((id) => view.network(id)?.kind === 'overlay'));
-    for (const update of session.networks.take(this.#networks, overlays)) session.stream.send(networkMessage(update));
+    sendAssigned(session, this.#replica.view, this.#networks);
   }
 }
