@@ -1,5 +1,20 @@
 import { ApiaryError, messageOf } from '@apiary/std';
-import { expandTemplate, type TemplateFunctions, type TemplateStruct } from './go-template.js';
+import {
+  CallError,
+  evaluateTemplate,
+  goFunctions,
+  goStruct,
+  parseTemplate,
+  requireText,
+  type Struct,
+  TemplateError,
+  type TemplateFunction,
+  type TemplateLimits,
+  type TemplateText,
+  TextMap,
+  typed,
+  variadic,
+} from './go-template/index.js';
 import type { ContainerSpec, Mount } from './service-spec.js';
 
 /** What a container's templates may ask of its task, and of the service and the node that the task belongs to. */
@@ -17,7 +32,7 @@ export interface TemplateFacts {
  * @throws ApiaryError `invalid-argument` in the words that Docker 20.10 has for the fault
  */
 export function expandContainerSpec(spec: ContainerSpec, facts: TemplateFacts): ContainerSpec {
-  const context = contextOf(facts);
+  const context = contextOf(facts, '*template.Context');
   const { Mounts, Env, Hostname } = spec;
   return {
     ...spec,
@@ -27,38 +42,88 @@ export function expandContainerSpec(spec: ContainerSpec, facts: TemplateFacts): 
   };
 }
 
+/** What a content's template may ask for beside its context. What they throw is told as Go tells it. */
+export interface ContentFunctions {
+  secret(target: string): string;
+  config(target: string): string;
+  env(name: string): string;
+}
+
+/** What one may do and make: nobody's configuration comes near. */
+const CONTENT_LIMITS = { steps: 1_000_000, characters: 4 * 1024 * 1024 };
+const FIELD_LIMITS = { steps: 100_000, characters: 1024 * 1024 };
+
 /**
  * Fills in the template that a secret or a config is.
  *
- * @param functions  `secret`, `config` and `env`
+ * @param bytes  each character stands for a byte, in what `functions` give and in what comes out too
  * @throws ApiaryError `invalid-argument` in Docker's words for the fault
  */
-export function expandContent(text: string, facts: TemplateFacts, functions: TemplateFunctions): string {
-  return expandTemplate(text, { ...contextOf(facts), goType: '*template.PayloadContext' }, functions);
+export function expandContent(bytes: string, facts: TemplateFacts, functions: ContentFunctions): string {
+  const given = Object.entries(functions).map(([name, call]): [string, TemplateFunction] => [
+    name,
+    typed(['string'], (value) => asCalled(() => call(requireText(value, 0)))),
+  ]);
+  const template = { name: NAME, source: bytes, isBytes: true, countsUp: false };
+  return expand(template, contextOf(facts, '*template.PayloadContext'), new Map(given), CONTENT_LIMITS);
 }
 
-function contextOf({ service, node, task }: TemplateFacts): TemplateStruct {
-  const platform = { goType: 'template.Platform', fields: { Architecture: node.architecture, OS: node.os } };
-  return {
-    goType: '*template.Context',
-    fields: {
-      Service: {
-        goType: 'struct { ID string; Name string; Labels map[string]string }',
-        fields: { ID: service.id, Name: service.name, Labels: new Map(Object.entries(service.labels)) },
-      },
-      Node: {
-        goType: 'struct { ID string; Hostname string; Platform template.Platform }',
-        fields: { ID: node.id, Hostname: node.hostname, Platform: platform },
-      },
-      Task: {
-        goType: 'struct { ID string; Name string; Slot string }',
-        fields: { ID: task.id, Name: task.name, Slot: task.slot > 0 ? String(task.slot) : node.id },
-      },
-    },
-  };
+function asCalled(call: () => string): string {
+  try {
+    return call();
+  } catch (error) {
+    throw new CallError(messageOf(error));
+  }
 }
 
-function expandMount(mount: Mount, context: TemplateStruct): Mount {
+/** What Docker calls every template. */
+const NAME = 'expansion';
+
+/** Docker's own: `{{join "," "a" "b"}}`. */
+const JOIN = variadic(0, (args) => {
+  const [separator, ...parts] = args.map(requireText);
+  if (separator === undefined) throw new CallError('runtime error: slice bounds out of range [1:0]');
+  return parts.join(separator);
+});
+
+function expand(
+  template: TemplateText,
+  context: Struct,
+  given: ReadonlyMap<string, TemplateFunction>,
+  limits: TemplateLimits,
+): string {
+  const functions = new Map([...goFunctions(template), ['join', JOIN] as const, ...given]);
+  try {
+    const nodes = parseTemplate(template, new Set(functions.keys()));
+    return evaluateTemplate(nodes, context, { template, functions, limits });
+  } catch (error) {
+    if (!(error instanceof TemplateError)) throw error;
+    throw new ApiaryError('invalid-argument', error.message, { cause: error });
+  }
+}
+
+function contextOf({ service, node, task }: TemplateFacts, typeName: string): Struct {
+  const Platform = goStruct('template.Platform', { Architecture: node.architecture, OS: node.os });
+  return goStruct(typeName, {
+    Service: goStruct('struct { ID string; Name string; Labels map[string]string }', {
+      ID: service.id,
+      Name: service.name,
+      Labels: new TextMap(service.labels),
+    }),
+    Node: goStruct('struct { ID string; Hostname string; Platform template.Platform }', {
+      ID: node.id,
+      Hostname: node.hostname,
+      Platform,
+    }),
+    Task: goStruct('struct { ID string; Name string; Slot string }', {
+      ID: task.id,
+      Name: task.name,
+      Slot: task.slot > 0 ? String(task.slot) : node.id,
+    }),
+  });
+}
+
+function expandMount(mount: Mount, context: Struct): Mount {
   const { Source, Target, VolumeOptions } = mount;
   const failing = (what: string) => `expanding mounts failed: expanding ${what}`;
   const result = { ...mount };
@@ -80,11 +145,7 @@ function expandMount(mount: Mount, context: TemplateStruct): Mount {
 }
 
 /** Only values are templates, not the keys. */
-function expandEntries(
-  entries: Record<string, string>,
-  context: TemplateStruct,
-  failing: string,
-): Record<string, string> {
+function expandEntries(entries: Record<string, string>, context: Struct, failing: string): Record<string, string> {
   const expandEntry = ([key, value]: [string, string]): [string, string] => {
     const entry = `${JSON.stringify(key)}=${JSON.stringify(value)}`;
     return [key, expanded(value, context, `${failing}: expanding map entry ${entry}`)];
@@ -93,7 +154,7 @@ function expandEntries(
 }
 
 /** Only the value of a variable is a template, not its name. */
-function expandEnv(entry: string, context: TemplateStruct): string {
+function expandEnv(entry: string, context: Struct): string {
   const equals = entry.indexOf('=');
   if (equals < 0) return entry;
   const failing = `expanding env failed: expanding env ${JSON.stringify(entry)}`;
@@ -101,10 +162,11 @@ function expandEnv(entry: string, context: TemplateStruct): string {
 }
 
 /** @param failing  what is being done, for the message of a fault */
-function expanded(text: string, context: TemplateStruct, failing: string): string {
+function expanded(text: string, context: Struct, failing: string): string {
   if (!text.includes('{{')) return text;
   try {
-    return expandTemplate(text, context);
+    const template = { name: NAME, source: text, isBytes: false, countsUp: false };
+    return expand(template, context, new Map(), FIELD_LIMITS);
   } catch (error) {
     throw new ApiaryError('invalid-argument', `${failing}: ${messageOf(error)}`, { cause: error });
   }

@@ -10,7 +10,7 @@ export * from './content-spec.js';
 export * from './der.js';
 export * from './engine-api.js';
 export * from './generic-resources.js';
-export * from './go-template.js';
+export * from './go-template/index.js';
 export * from './host-port.js';
 export * from './issue-mark.js';
 export * from './join-token.js';

@@ -3,6 +3,8 @@ import {
   checkUnlockKey,
   DER_TAG,
   der,
+  expandContainerSpec,
+  expandContent,
   formatJoinToken,
   parseHostPort,
   parseJoinToken,
@@ -144,6 +146,29 @@ function checkReplicas({ Mode }: ServiceSpec): void {
   invariant(replicas === undefined || (Number.isInteger(replicas) && replicas >= 0), 'a number of replicas');
 }
 
+const TEMPLATES = [
+  '{{if eq .Service.Name "web"}}{{range $k, $v := .Service.Labels}}{{$k}}={{$v | printf "%q"}};{{else}}-{{end}}{{end}}',
+  '{{with $x := index .Service.Labels "a"}}{{len $x}}{{- /* c */ -}} {{slice $x 0 1}}{{else}}{{.Node.Platform.OS}}{{end}}',
+  '{{secret "s"}} {{config "c" | html}} {{join "," (env "A") .Task.Name}} {{printf "%5d|%x|%.2f" 3 "h" 1.5}}',
+  '{{range .Service.Labels}}'.repeat(12),
+  '('.repeat(3_000),
+];
+const FACTS = {
+  service: { id: 's1', name: 'web', labels: { a: 'one', b: 'two', c: '' } },
+  node: { id: 'n1', hostname: 'h1', architecture: 'x86_64', os: 'linux' },
+  task: { id: 't1', name: 'web.1.t1', slot: 1 },
+};
+const template = reader('template', 100, damagedText(...TEMPLATES), (text) =>
+  refusal(() => {
+    const bytes = Buffer.from(text).toString('latin1');
+    const expanded = expandContent(bytes, FACTS, { secret: (of) => of, config: (of) => of, env: (of) => of });
+    invariant(expanded.length <= 4 * 1024 * 1024, 'no more than a task is given');
+    invariant(text.includes('{{') || expanded === bytes, 'what is no template stays as it is');
+    const { Hostname } = expandContainerSpec({ Hostname: text }, FACTS);
+    invariant(text === '' || typeof Hostname === 'string', 'a text');
+  }),
+);
+
 const json = fc.json({ maxDepth: 6 });
 const SPEC = JSON.stringify({
   Name: 'web',
@@ -173,5 +198,6 @@ export const TEXT_TARGETS: readonly Target[] = [
   certificateRequest,
   certificatePem,
   stackFile,
+  template,
   serviceSpec,
 ];

@@ -269,6 +269,8 @@ t.test('templates expand as Docker expands them', async (t) => {
     ],
     ['a {{- "}}" -}} b{{/* a comment */}}{{(.Node).Platform.OS}}', 'a}}blinux'],
     ['no template } {', 'no template } {'],
+    ['{{range $k, $v := .Service.Labels}}{{$k}}={{$v}};{{end}}', 'b=c;sl=v;'],
+    ['{{if eq .Node.Platform.OS "linux"}}{{join "-" .Service.Name .Task.Slot}}{{else}}n{{end}}', 'web-2'],
     ['{{.Service.Name|}}', 'web'],
   ] as const;
   for (const [text, result] of expansions) t.equal(env(text), result, text);
@@ -287,7 +289,8 @@ t.test('a template that fails says so in the words of Docker', async (t) => {
     ['{{}}', '1: missing value for command'],
     ['{{.Foo}}{{.Service', '1: unclosed action'],
     ['{{(.Service.Name}}', '1: unclosed left paren'],
-    ['{{if .Service.Name}}y{{end}}', '1: {{if}} is not supported here'],
+    ['{{range .Service.Labels}}{{.}}', '1: unexpected EOF'],
+    ['{{secret "x"}}', '1: function "secret" not defined'],
   ] as const;
   for (const [text, fault] of faults) {
     const message = `expanding env failed: expanding env ${JSON.stringify(`A=${text}`)}: template: expansion:${fault}`;

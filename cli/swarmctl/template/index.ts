@@ -2,12 +2,13 @@
  * Docker's `--format` templates: the subset of Go's text/template that its documentation names, with its functions.
  * A template's text comes in; a function from a value (JSON, or a struct with known fields) to text goes out.
  */
-import { evaluate } from './evaluator.js';
+import { evaluateTemplate, parseTemplate } from '@apiary/api/model';
 import { FUNCTIONS, HEADING_FUNCTIONS } from './functions.js';
-import { parseTemplate } from './parser.js';
 
-export { TemplateError } from './lexer.js';
-export { jsonOf, type Struct, structOf } from './value.js';
+export { jsonOf, type Struct, structOf, TemplateError } from '@apiary/api/model';
+
+/** Whoever writes a format runs it on their own machine. */
+const LIMITS = { steps: Number.POSITIVE_INFINITY, characters: Number.POSITIVE_INFINITY };
 
 export interface Template {
   /** @throws TemplateError that says where and why */
@@ -18,9 +19,12 @@ export interface Template {
 
 /** @throws TemplateError when the template is malformed or calls what there is not */
 export function compileTemplate(source: string): Template {
-  const nodes = parseTemplate(source, new Set([...FUNCTIONS.keys(), 'and', 'or']));
+  const text = { name: '', source, isBytes: false, countsUp: true };
+  const nodes = parseTemplate(text, new Set(FUNCTIONS.keys()));
+  const over = (data: unknown, functions: typeof FUNCTIONS) =>
+    evaluateTemplate(nodes, data, { template: text, functions, limits: LIMITS });
   return {
-    render: (data) => evaluate(nodes, data, FUNCTIONS, source),
-    renderHeadings: (headings) => evaluate(nodes, headings, HEADING_FUNCTIONS, source),
+    render: (data) => over(data, FUNCTIONS),
+    renderHeadings: (headings) => over(headings, HEADING_FUNCTIONS),
   };
 }

@@ -84,7 +84,7 @@ const GOLDEN: [string, unknown, string][] = [
   ['{{$x}}', row, '! template: :1: undefined variable "$x"'],
   ['{{with $x := .Name}}{{end}}{{$x}}', row, '! template: :1: undefined variable "$x"'],
   ['{{break}}', row, '! template: :1: {{break}} outside {{range}}'],
-  ['{{template "x"}}', row, '! template: :1: {{template}} is not supported: a format has no templates of its own'],
+  ['{{template "x"}}', row, '! template: :1: {{template}} is not supported: there are no templates within templates'],
   ['{{/* open', row, '! template: :1: unclosed comment'],
   ['{{1 | 2}}', row, '! template: :1: non executable command in pipeline stage 2'],
   ['{{nil}}', row, '! template: :1:2: executing "" at <nil>: nil is not a command'],

@@ -1,7 +1,7 @@
 import { ArgumentError, CallError, type TemplateFunction } from './functions.js';
-import { TemplateError } from './lexer.js';
+import { TemplateError, type TemplateText } from './lexer.js';
 import type { Command, Node, Operand, Pipeline } from './parser.js';
-import { isMap, isStruct, isTrue, printed, typeNameOf } from './value.js';
+import { isMap, isStruct, isTrue, printed, TextMap, typeNameOf, utf8Length } from './value.js';
 
 /** What ends a pass of `range` early. */
 type Signal = 'break' | 'continue' | undefined;
@@ -9,19 +9,26 @@ type Signal = 'break' | 'continue' | undefined;
 /** Stands for "no argument came down the pipeline", which nil is not. */
 const NONE = Symbol('none');
 
+const CHARACTERS_OF_A_STEP = 64;
+
+/** What one template may do and write, in nodes that are evaluated and in characters: ranges in ranges never end. */
+export interface TemplateLimits {
+  steps: number;
+  characters: number;
+}
+
 /**
  * Executes a parsed template over `data`.
  *
- * @param source  the template's text, to place errors in
- * @throws TemplateError `template: :LINE:COLUMN: executing "" at <WHAT>: WHY`
+ * @param given.template  to place errors in
+ * @throws TemplateError `template: NAME:LINE:COLUMN: executing "NAME" at <WHAT>: WHY`
  */
-export function evaluate(
+export function evaluateTemplate(
   nodes: readonly Node[],
   data: unknown,
-  functions: ReadonlyMap<string, TemplateFunction>,
-  source: string,
+  given: { template: TemplateText; functions: ReadonlyMap<string, TemplateFunction>; limits: TemplateLimits },
 ): string {
-  const evaluator = new Evaluator(data, functions, source);
+  const evaluator = new Evaluator(data, given);
   evaluator.walk(nodes, data);
   return evaluator.output;
 }
@@ -29,12 +36,15 @@ export function evaluate(
 class Evaluator {
   output = '';
   readonly #variables: { name: string; value: unknown }[];
+  #steps = 0;
+  readonly functions: ReadonlyMap<string, TemplateFunction>;
+  readonly template: TemplateText;
+  readonly limits: TemplateLimits;
 
-  constructor(
-    data: unknown,
-    readonly functions: ReadonlyMap<string, TemplateFunction>,
-    readonly source: string,
-  ) {
+  constructor(data: unknown, { template, functions, limits }: Parameters<typeof evaluateTemplate>[2]) {
+    this.functions = functions;
+    this.template = template;
+    this.limits = limits;
     this.#variables = [{ name: '$', value: data }];
   }
 
@@ -49,11 +59,12 @@ class Evaluator {
   #node(node: Node, dot: unknown): Signal {
     switch (node.kind) {
       case 'text':
-        this.output += node.text;
+        this.#step();
+        this.#write(node.text);
         return undefined;
       case 'action': {
         const value = this.#pipeline(node.pipeline, dot);
-        if (node.pipeline.variables.length === 0) this.output += printed(value);
+        if (node.pipeline.variables.length === 0) this.#write(printed(value));
         return undefined;
       }
       case 'break':
@@ -62,6 +73,23 @@ class Evaluator {
       default:
         return this.#branch(node, dot);
     }
+  }
+
+  #write(text: string): void {
+    this.output += text;
+    if (this.output.length > this.limits.characters)
+      this.#exceed(`it expands to more than ${this.limits.characters} bytes`);
+  }
+
+  /** @param characters  that were made on the way: work as well */
+  #step(characters = 0): void {
+    this.#steps += 1 + Math.floor(characters / CHARACTERS_OF_A_STEP);
+    if (this.#steps > this.limits.steps) this.#exceed(`it takes more than ${this.limits.steps} steps`);
+  }
+
+  #exceed(why: string): never {
+    const { name } = this.template;
+    throw new TemplateError(`template: ${name}: executing "${name}": ${why}`);
   }
 
   #branch(node: Extract<Node, { pipeline: Pipeline; body: Node[] }>, dot: unknown): Signal {
@@ -82,6 +110,7 @@ class Evaluator {
     const entries = this.#entries(value, pipeline);
     const scope = this.#variables.length;
     for (const [key, item] of entries) {
+      this.#step();
       const [first, second] = pipeline.variables;
       if (first !== undefined) this.#set(first, second === undefined ? item : key, pipeline.assigns);
       if (second !== undefined) this.#set(second, item, pipeline.assigns);
@@ -95,13 +124,15 @@ class Evaluator {
   #entries(value: unknown, pipeline: Pipeline): [unknown, unknown][] {
     if (Array.isArray(value)) return [...value.entries()];
     if (value === undefined || value === null) return [];
+    if (value instanceof TextMap) return [...value.entries];
     if (isMap(value) && !isStruct(value)) {
       return Object.keys(value)
         .sort()
         .map((key) => [key, value[key]]);
     }
-    if (Number.isInteger(value)) return Array.from({ length: Number(value) }, (_, i) => [i, i]);
-    return this.#fail(pipeline, `range can't iterate over ${printed(value)}`);
+    if (this.template.countsUp && Number.isInteger(value))
+      return Array.from({ length: Number(value) }, (_, i) => [i, i]);
+    return this.#fail(pipeline.commands.at(-1)?.operands[0] ?? pipeline, `range can't iterate over ${printed(value)}`);
   }
 
   /** A pipeline's value, set to its variable if it has one. */
@@ -124,6 +155,7 @@ class Evaluator {
   }
 
   #command(command: Command, dot: unknown, final: unknown): unknown {
+    this.#step();
     const [first, ...rest] = command.operands;
     if (first === undefined) return undefined;
     if (first.kind === 'function') return this.#call(first, rest, dot, final, command);
@@ -159,7 +191,9 @@ class Evaluator {
     const args = operands.map((operand) => this.#operand(operand, dot));
     if (final !== NONE) args.push(final);
     try {
-      return called.call(args);
+      const result = called.call(args);
+      if (typeof result === 'string') this.#step(result.length);
+      return result;
     } catch (error) {
       if (error instanceof CallError) return this.#fail(whole, `error calling ${name}: ${error.message}`);
       if (error instanceof ArgumentError) return this.#wrongArgument(error, operands[error.index], callee);
@@ -216,6 +250,10 @@ class Evaluator {
         if (!value.has(name)) this.#fail(operand, `can't evaluate field ${name} in type ${value.typeName}`);
         value = value.get(name);
         typeName = `*${name}`;
+      } else if (value instanceof TextMap) {
+        const text: string | undefined = value.entries.get(name);
+        if (text === undefined) this.#fail(operand, `map has no entry for key ${JSON.stringify(name)}`);
+        value = text;
       } else if (isMap(value)) {
         value = Object.hasOwn(value, name) ? value[name] : undefined;
       } else {
@@ -226,9 +264,11 @@ class Evaluator {
   }
 
   #fail(where: { at: number; text: string }, message: string): never {
-    const before = this.source.slice(0, where.at);
+    const { name, source, isBytes } = this.template;
+    const before = source.slice(0, where.at);
     const line = before.split('\n').length;
-    const column = Buffer.byteLength(before.slice(before.lastIndexOf('\n') + 1));
-    throw new TemplateError(`template: :${line}:${column}: executing "" at <${where.text}>: ${message}`);
+    const inLine = before.slice(before.lastIndexOf('\n') + 1);
+    const place = `${name}:${line}:${isBytes ? inLine.length : utf8Length(inLine)}`;
+    throw new TemplateError(`template: ${place}: executing "${name}" at <${where.text}>: ${message}`);
   }
 }

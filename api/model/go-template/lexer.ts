@@ -3,6 +3,16 @@ export class TemplateError extends Error {
   override readonly name = 'TemplateError';
 }
 
+/** A template, and what it is called in messages. */
+export interface TemplateText {
+  name: string;
+  source: string;
+  /** Each character stands for one byte: texts that need not be UTF-8 are expanded as they are. */
+  isBytes: boolean;
+  /** `range 3` goes from 0 to 2, as newer versions of Go have it. */
+  countsUp: boolean;
+}
+
 export type TokenKind =
   | 'text'
   | 'open'
@@ -52,10 +62,12 @@ const PATTERNS: [RegExp, TokenKind][] = [
   [/[|,()]/y, 'pipe'],
 ];
 
-/** Where an error of parsing is: `template: :LINE: message`. */
-export function parseError(source: string, at: number, message: string): TemplateError {
+const CLOSE = /(?:[ \t\r\n]+-)?\}\}/y;
+
+/** Where an error of parsing is: `template: NAME:LINE: message`. */
+export function parseError({ name, source }: TemplateText, at: number, message: string): TemplateError {
   const line = source.slice(0, at).split('\n').length;
-  return new TemplateError(`template: :${line}: ${message}`);
+  return new TemplateError(`template: ${name}:${line}: ${message}`);
 }
 
 /**
@@ -63,7 +75,8 @@ export function parseError(source: string, at: number, message: string): Templat
  *
  * @throws TemplateError for what no token can start with, and for an action or a string that does not end
  */
-export function tokenize(source: string): Token[] {
+export function tokenize(template: TemplateText): Token[] {
+  const { source } = template;
   const tokens: Token[] = [];
   let at = 0;
   let trimNext = false;
@@ -78,8 +91,8 @@ export function tokenize(source: string): Token[] {
     if (open === -1) break;
     const inside = open + 2 + (trimEnd ? 2 : 0);
     const action = source.startsWith('/*', inside)
-      ? skipComment(source, inside)
-      : tokenizeAction(source, open, inside, tokens);
+      ? skipComment(template, inside)
+      : tokenizeAction(template, open, inside, tokens);
     at = action.at;
     trimNext = action.trimNext;
   }
@@ -87,25 +100,30 @@ export function tokenize(source: string): Token[] {
   return tokens;
 }
 
-function skipComment(source: string, at: number): { at: number; trimNext: boolean } {
+function skipComment(template: TemplateText, at: number): { at: number; trimNext: boolean } {
+  const { source } = template;
   const end = source.indexOf('*/', at);
-  if (end === -1) throw parseError(source, at, 'unclosed comment');
-  const close = /^(?:[ \t\r\n]-)?\}\}/.exec(source.slice(end + 2));
-  if (close === null) throw parseError(source, at, 'comment ends before closing delimiter');
+  if (end === -1) throw parseError(template, at, 'unclosed comment');
+  const close = /^(?:[ \t\r\n]-)?\}\}/.exec(source.slice(end + 2, end + 6));
+  if (close === null) throw parseError(template, at, 'comment ends before closing delimiter');
   return { at: end + 2 + close[0].length, trimNext: close[0].length > 2 };
 }
 
 /** Appends an action's tokens, its delimiters with them, and returns where the text goes on. */
-function tokenizeAction(source: string, open: number, inside: number, tokens: Token[]) {
+function tokenizeAction(template: TemplateText, open: number, inside: number, tokens: Token[]) {
+  const { source } = template;
   let at = inside;
+  let parens = 0;
   tokens.push({ kind: 'open', text: '{{', at: open });
   for (;;) {
-    const close = /^(?:[ \t\r\n]+-)?\}\}/.exec(source.slice(at));
+    CLOSE.lastIndex = at;
+    const close = CLOSE.exec(source);
     if (close !== null) {
+      if (parens > 0) throw parseError(template, at, 'unclosed left paren');
       tokens.push({ kind: 'close', text: '}}', at });
       return { at: at + close[0].length, trimNext: close[0].length > 2 };
     }
-    const token = tokenAt(source, at);
+    const token = tokenAt(template, at);
     const last = tokens.at(-1);
     // A number directly after a value is no token of its own, but the value's bad end: `.ID5` is a field, `$x5` a name.
     if (
@@ -114,26 +132,31 @@ function tokenizeAction(source: string, open: number, inside: number, tokens: To
       last.kind === 'number' &&
       last.at + last.text.length === at
     ) {
-      throw parseError(source, at, `bad number syntax: "${last.text}${token.text}"`);
+      throw parseError(template, at, `bad number syntax: "${last.text}${token.text}"`);
+    }
+    if (token.kind === 'left-paren') parens++;
+    if (token.kind === 'right-paren' && --parens < 0) {
+      throw parseError(template, at, "unexpected right paren U+0029 ')'");
     }
     tokens.push(token);
     at += token.text.length;
   }
 }
 
-function tokenAt(source: string, at: number): Token {
+function tokenAt(template: TemplateText, at: number): Token {
+  const { source } = template;
   for (const [pattern, kind] of PATTERNS) {
     pattern.lastIndex = at;
     const text = pattern.exec(source)?.[0];
     if (text !== undefined) return { kind: kindOf(kind, text), text, at };
   }
   const character = String.fromCodePoint(source.codePointAt(at) ?? 0);
-  if (at >= source.length) throw parseError(source, at, 'unclosed action');
-  if (character === '"') throw parseError(source, at, 'unterminated quoted string');
-  if (character === '`') throw parseError(source, at, 'unterminated raw quoted string');
+  if (at >= source.length) throw parseError(template, at, 'unclosed action');
+  if (character === '"') throw parseError(template, at, 'unterminated quoted string');
+  if (character === '`') throw parseError(template, at, 'unterminated raw quoted string');
   const hex = (character.codePointAt(0) ?? 0).toString(16).toUpperCase().padStart(4, '0');
-  if (character === '}') throw parseError(source, at, `unexpected "}" in operand`);
-  throw parseError(source, at, `unrecognized character in action: U+${hex} '${character}'`);
+  if (character === '}') throw parseError(template, at, `unexpected "}" in operand`);
+  throw parseError(template, at, `unrecognized character in action: U+${hex} '${character}'`);
 }
 
 function kindOf(kind: TokenKind, text: string): TokenKind {

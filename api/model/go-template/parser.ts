@@ -1,4 +1,5 @@
-import { parseError, type Token, type TokenKind, tokenize } from './lexer.js';
+import { parseError, type TemplateText, type Token, type TokenKind, tokenize } from './lexer.js';
+import { utf8AsBytes } from './value.js';
 
 /** The tree of a template. `at` is an offset in its source, `text` how Go would print the node in an error. */
 export type Node =
@@ -34,15 +35,17 @@ export type Operand = (
   | { kind: 'chain'; of: Pipeline; path: string[] }
 ) & { at: number; text: string };
 
+/** So deep may parentheses and blocks be in one another: whoever writes more of them is no person. */
+const DEEPEST = 100;
+
 /**
- * Parses a template of the subset that Docker documents for `--format`: everything of Go's text/template but
- * `define`, `template` and `block`.
+ * Parses a template: everything of Go's text/template but `define`, `template` and `block`.
  *
- * @param functions  the names of the functions there are
+ * @param functions  the names of the functions there are, beside `and` and `or`
  * @throws TemplateError that names the line
  */
-export function parseTemplate(source: string, functions: ReadonlySet<string>): Node[] {
-  return new Parser(source, functions).template();
+export function parseTemplate(template: TemplateText, functions: ReadonlySet<string>): Node[] {
+  return new Parser(template, functions).template();
 }
 
 class Parser {
@@ -51,12 +54,13 @@ class Parser {
   /** Variables in scope, innermost last. */
   #variables = ['$'];
   #rangeDepth = 0;
+  #depth = 0;
 
   constructor(
-    readonly source: string,
+    readonly text: TemplateText,
     readonly functions: ReadonlySet<string>,
   ) {
-    this.#tokens = tokenize(source);
+    this.#tokens = tokenize(text);
   }
 
   template(): Node[] {
@@ -96,10 +100,11 @@ class Parser {
       this.#close(`{{${word}}}`);
       return { kind: word };
     }
-    return this.#fail(`{{${word}}} is not supported: a format has no templates of its own`);
+    return this.#fail(`{{${word}}} is not supported: there are no templates within templates`);
   }
 
   #branch(kind: 'if' | 'with' | 'range', at: number): Node {
+    this.#deeper();
     const scope = this.#variables.length;
     const pipeline = this.#pipeline(kind, 'close');
     if (kind === 'range') this.#rangeDepth++;
@@ -107,7 +112,12 @@ class Parser {
     if (kind === 'range') this.#rangeDepth--;
     const otherwise = this.#otherwise(kind, stop);
     this.#variables.length = scope;
+    this.#depth--;
     return { kind, pipeline, body, otherwise, at };
+  }
+
+  #deeper(): void {
+    if (++this.#depth > DEEPEST) this.#fail(`more than ${DEEPEST} levels deep`);
   }
 
   /** What follows a branch's body: nothing but `{{end}}`, or `{{else}}`, or `{{else if}}` and `{{else with}}`. */
@@ -209,7 +219,8 @@ class Parser {
     const base = { at: token.at, text: token.text };
     switch (token.kind) {
       case 'identifier':
-        if (!this.functions.has(token.text)) this.#fail(`function "${token.text}" not defined`);
+        if (token.text !== 'and' && token.text !== 'or' && !this.functions.has(token.text))
+          this.#fail(`function "${token.text}" not defined`);
         return { kind: 'function', name: token.text, ...base };
       case 'dot':
         return { kind: 'dot', ...base };
@@ -227,7 +238,9 @@ class Parser {
         this.#known(token.text);
         return { kind: 'variable', name: token.text, ...this.#path([], base) };
       case 'left-paren': {
+        this.#deeper();
         const of = this.#pipeline('parenthesized pipeline', 'right-paren');
+        this.#depth--;
         return { kind: 'chain', of, ...this.#path([], { at: token.at, text: `(${of.text})` }) };
       }
       default:
@@ -250,11 +263,17 @@ class Parser {
   #unquote(token: Token): string {
     if (token.text.startsWith('`')) return token.text.slice(1, -1);
     const escapes: Record<string, string> = { n: '\n', t: '\t', r: '\r', a: '\x07', b: '\b', f: '\f', v: '\v' };
-    return token.text.slice(1, -1).replace(/\\(x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|[0-7]{3}|.)/g, (_, code: string) => {
-      if (/^[xu]./.test(code)) return String.fromCharCode(Number.parseInt(code.slice(1), 16));
-      if (/^[0-7]{3}$/.test(code)) return String.fromCharCode(Number.parseInt(code, 8));
-      return escapes[code] ?? code;
-    });
+    return token.text
+      .slice(1, -1)
+      .replace(/\\(x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|[0-7]{3}|.)/gs, (_, code: string) => {
+        if (/^[uU]./.test(code)) {
+          const text = String.fromCodePoint(Math.min(Number.parseInt(code.slice(1), 16), 0x10ffff));
+          return this.text.isBytes ? utf8AsBytes(text) : text;
+        }
+        if (/^x./.test(code)) return String.fromCharCode(Number.parseInt(code.slice(1), 16));
+        if (/^[0-7]{3}$/.test(code)) return String.fromCharCode(Number.parseInt(code, 8) & 0xff);
+        return escapes[code] ?? code;
+      });
   }
 
   #known(name: string): void {
@@ -268,7 +287,7 @@ class Parser {
   }
 
   #peek(): Token {
-    return this.#tokens[this.#next] ?? { kind: 'end-of-input', text: '', at: this.source.length };
+    return this.#tokens[this.#next] ?? { kind: 'end-of-input', text: '', at: this.text.source.length };
   }
 
   #take(): Token {
@@ -296,6 +315,6 @@ class Parser {
 
   #fail(message: string): never {
     const token = this.#tokens[Math.max(0, this.#next - 1)];
-    throw parseError(this.source, token?.at ?? 0, message);
+    throw parseError(this.text, token?.at ?? 0, message);
   }
 }
