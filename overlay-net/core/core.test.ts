@@ -159,18 +159,20 @@ t.test(
       ['-N DOCKER-USER', ...rules.map((each) => `-A DOCKER-USER ${each}`)].join('\n');
     fc.assert(
       fc.property(fc.array(rule, { maxLength: 6 }), (before) => {
-        const after = missingAccepts(listing(before), 'gw').reduce(called, before);
+        const after = missingAccepts(listing(before), ['gw', 'gwx']).reduce(called, before);
         const end = after.indexOf('-j RETURN');
         const reached = end < 0 ? after : after.slice(0, end);
-        t.ok(reached.includes('-i gw -j ACCEPT'));
-        t.ok(reached.includes('-o gw -m conntrack --ctstate RELATED,ESTABLISHED,DNAT -j ACCEPT'));
-        t.same(missingAccepts(listing(after), 'gw'), [], 'once is enough');
-        const theirs = (rules: string[]) => rules.filter((each) => !/^-[io] gw /.test(each));
+        for (const link of ['gw', 'gwx']) {
+          t.ok(reached.includes(`-i ${link} -j ACCEPT`));
+          t.ok(reached.includes(`-o ${link} -m conntrack --ctstate RELATED,ESTABLISHED,DNAT -j ACCEPT`));
+        }
+        t.same(missingAccepts(listing(after), ['gw', 'gwx']), [], 'once is enough');
+        const theirs = (rules: string[]) => rules.filter((each) => !/^-[io] gwx? /.test(each));
         t.same(theirs(after), theirs(before));
-        t.same(presentAccepts(listing(after), 'gw').reduce(called, after), theirs(before));
+        t.same(presentAccepts(listing(after), ['gw', 'gwx']).reduce(called, after), theirs(before));
       }),
     );
-    t.same(missingAccepts('-N DOCKER-USER\n-A DOCKER-USER -j RETURN', 'gw')[0], [
+    t.same(missingAccepts('-N DOCKER-USER\n-A DOCKER-USER -j RETURN', ['gw', 'gwx'])[0], [
       '-I',
       'DOCKER-USER',
       '1',

@@ -5,8 +5,11 @@ export const DOCKER_USER = 'DOCKER-USER';
 export type IptablesCall = string[];
 
 /** What comes in by the links, answers, and what is published. What is not to pass nevertheless is dropped in a table of ours. */
-function accepts(links: string): string[] {
-  return [`-i ${links} -j ACCEPT`, `-o ${links} -m conntrack --ctstate RELATED,ESTABLISHED,DNAT -j ACCEPT`];
+function accepts(links: readonly string[]): string[] {
+  return links.flatMap((link) => [
+    `-i ${link} -j ACCEPT`,
+    `-o ${link} -m conntrack --ctstate RELATED,ESTABLISHED,DNAT -j ACCEPT`,
+  ]);
 }
 
 /**
@@ -14,9 +17,9 @@ function accepts(links: string): string[] {
  * closing RETURN, and so after what the host's administrator wrote there.
  *
  * @param listing  of `iptables -S DOCKER-USER`
- * @param links    as iptables names them: `apiary_gw+` for all that begin so
+ * @param links    as iptables names them: `apgw+` for all that begin so
  */
-export function missingAccepts(listing: string, links: string): IptablesCall[] {
+export function missingAccepts(listing: string, links: readonly string[]): IptablesCall[] {
   const rules = rulesOf(listing);
   const end = rules.indexOf('-j RETURN');
   const place = end < 0 ? rules.length : end;
@@ -26,7 +29,7 @@ export function missingAccepts(listing: string, links: string): IptablesCall[] {
 }
 
 /** The calls that take them out of the chain again, as often as each is there. */
-export function presentAccepts(listing: string, links: string): IptablesCall[] {
+export function presentAccepts(listing: string, links: readonly string[]): IptablesCall[] {
   const wanted = accepts(links);
   return rulesOf(listing)
     .filter((rule) => wanted.includes(rule))

@@ -8,9 +8,6 @@ export const ENTRY_MARK = 0x61000000;
 /** The bits that tell such a mark from others'. */
 export const ENTRY_MARK_MASK = 0xff000000;
 
-/** Of packets from one task of this host to another: no subnet has that number. */
-export const HAIRPIN_MARK = ENTRY_MARK + 1;
-
 /** Another node, as the gateway networks of two hosts know each other. */
 export interface GatewayPeer {
   nodeId: string;

@@ -1,45 +1,42 @@
-import { ENTRY_MARK, ENTRY_MARK_MASK, entryAddresses, type GatewayPeer, HAIRPIN_MARK } from './gateway-peers.js';
+import { ENTRY_MARK, ENTRY_MARK_MASK, entryAddresses, type GatewayPeer } from './gateway-peers.js';
 import type { GatewaySubnet } from './gateway-subnet.js';
 import { type PortRow, portRowKey } from './published-ports.js';
 
 /** The one nftables table that is ours. */
 export const TABLE = 'inet apiary';
 
-/** What the table is made for. */
-export interface GatewayLinks {
-  /** That tasks are on. */
-  bridge: string;
-  /** To other hosts' tasks. */
-  tunnel: string;
-  /** Two ends of one link: what leaves by the first comes in by the second. */
-  hairpin: { out: string; in: string };
-  subnet: GatewaySubnet;
-}
+/**
+ * The groups (`ip link show group 9701`) of what the rules are about: the host's ends of its tasks' links, and the tunnel to
+ * other hosts. A packet's group is compared as a number, where its link's name would be copied first, and compared as text.
+ */
+export const LINK_GROUPS = { tasks: 9701, tunnel: 9702 } as const;
 
 /** What changes of the table while it is there. */
 export interface GatewayFilter {
   peers: readonly GatewayPeer[];
+  /** UDP, that hosts send each other the packets of tasks to. */
+  dataPathPort: number;
   ports: readonly PortRow[];
   /** Addresses of the tasks that have no way out. */
   confined: readonly string[];
 }
 
-export const NO_FILTER: GatewayFilter = { peers: [], ports: [], confined: [] };
+export const NO_FILTER: GatewayFilter = { peers: [], dataPathPort: 0, ports: [], confined: [] };
 
 /**
  * What makes the table as it should be, in one transaction, whatever it was before; connections go on.
  *
  * Published ports lead to tasks without the client's address being changed; replies to what came in by way of another host
  * are marked for the way back. What tasks send leaves the host under the host's address. They reach each other only by what
- * is published: not over the bridge, whose ports are isolated, and not by way of their hosts.
+ * is published.
  */
-export function gatewayRules(links: GatewayLinks, filter: GatewayFilter): string {
+export function gatewayRules(subnet: GatewaySubnet, filter: GatewayFilter): string {
   return [
     `table ${TABLE}`,
     `delete table ${TABLE}`,
     `table ${TABLE} {`,
     ...SETS.flatMap(({ kind, name, type }) => [`  ${kind} ${name} {`, `    type ${type}`, '  }']),
-    ...chains(links).map((line) => `  ${line}`),
+    ...chains(subnet).map((line) => `  ${line}`),
     '}',
     ...SETS.flatMap((set) => setElements(set, filter)),
     ...filter.ports.flatMap(addPort),
@@ -81,6 +78,12 @@ interface NamedSet {
 
 const SETS: readonly NamedSet[] = [
   { kind: 'set', name: 'entries', type: 'ipv4_addr', elements: ({ peers }) => entryAddresses(peers) },
+  {
+    kind: 'set',
+    name: 'data_path',
+    type: 'inet_service',
+    elements: ({ dataPathPort }) => (dataPathPort === 0 ? [] : [`${dataPathPort}`]),
+  },
   { kind: 'set', name: 'peers', type: 'ether_addr', elements: ({ peers }) => peers.map(({ mac }) => mac) },
   {
     kind: 'map',
@@ -101,7 +104,8 @@ const PORT_MAPS = [
   '}',
 ];
 
-function chains({ bridge, tunnel, hairpin, subnet: { subnet, gateway } }: GatewayLinks): string[] {
+function chains({ subnet, gateway }: GatewaySubnet): string[] {
+  const { tasks, tunnel } = LINK_GROUPS;
   const entryMark = `& ${ENTRY_MARK_MASK} == ${ENTRY_MARK}`;
   return [
     ...PORT_MAPS,
@@ -114,7 +118,7 @@ function chains({ bridge, tunnel, hairpin, subnet: { subnet, gateway } }: Gatewa
     'chain arriving {',
     '  type nat hook prerouting priority dstnat; policy accept;',
     // Tasks ask their host for names, whatever is published.
-    `  iifname "${bridge}" ip daddr ${gateway} meta l4proto { tcp, udp } th dport 53 accept`,
+    `  iifgroup ${tasks} ip daddr ${gateway} meta l4proto { tcp, udp } th dport 53 accept`,
     '  fib daddr type local jump published',
     '  ip daddr @entries jump published',
     '}',
@@ -124,49 +128,66 @@ function chains({ bridge, tunnel, hairpin, subnet: { subnet, gateway } }: Gatewa
     '  ip daddr @entries jump published',
     '}',
     // The links take in what has addresses of loopback, for connections of this host's own; from outside nothing has.
+    'chain no_loopback {',
+    '  ip daddr 127.0.0.0/8 drop',
+    '  ip saddr 127.0.0.0/8 drop',
+    '}',
+    'chain from_host {',
+    '  ether saddr != @peers drop',
+    '  jump no_loopback',
+    '}',
+    // Each packet between tasks is known to conntrack by itself; the one around it would be once more, and cannot be a reply.
     'chain untracked {',
     '  type filter hook prerouting priority raw; policy accept;',
-    `  iifname { "${bridge}", "${tunnel}" } ip daddr 127.0.0.0/8 drop`,
-    `  iifname { "${bridge}", "${tunnel}" } ip saddr 127.0.0.0/8 drop`,
-    `  iifname "${tunnel}" ether saddr != @peers drop`,
-    // It is what has been translated already, on its way to where that says.
-    `  iifname "${hairpin.in}" notrack`,
+    `  iifgroup vmap { ${tasks} : goto no_loopback, ${tunnel} : goto from_host }`,
+    '  udp dport @data_path ip saddr @entries notrack',
+    '}',
+    'chain own_untracked {',
+    '  type filter hook output priority raw; policy accept;',
+    '  udp dport @data_path ip daddr @entries notrack',
+    '}',
+    'chain mark_task {',
+    `  ct direction reply ct mark ${entryMark} meta mark set ct mark`,
+    '}',
+    'chain mark_host {',
+    '  ct direction reply return',
+    '  ct mark set ether saddr map @entry_marks',
+    '  meta mark set ct mark',
     '}',
     'chain marking {',
     '  type filter hook prerouting priority mangle; policy accept;',
-    `  iifname "${tunnel}" ct direction original ct mark set ether saddr map @entry_marks`,
-    `  iifname "${tunnel}" ct direction original meta mark set ct mark`,
-    `  iifname "${bridge}" ct direction reply ct mark ${entryMark} meta mark set ct mark`,
+    `  iifgroup vmap { ${tasks} : goto mark_task, ${tunnel} : goto mark_host }`,
     '}',
-    // After the translation, which says whether it is for another task of this host.
-    'chain turning {',
-    '  type filter hook prerouting priority -90; policy accept;',
-    `  iifname "${bridge}" ip daddr ${subnet} ct direction original ct status dnat ct mark set ${HAIRPIN_MARK}`,
-    `  iifname "${bridge}" ct mark ${HAIRPIN_MARK} meta mark set ct mark`,
+    'chain forward_task {',
+    '  ct state invalid drop',
+    `  oifgroup { ${tasks}, ${tunnel} } drop`,
+    '  ip saddr @confined reject with icmp type net-unreachable',
+    '}',
+    'chain forward_host {',
+    `  oifgroup != ${tasks} drop`,
     '}',
     'chain forward {',
     '  type filter hook forward priority filter; policy accept;',
-    `  iifname "${hairpin.in}" accept`,
     '  ct direction reply accept',
     '  ct status dnat accept',
-    `  iifname "${bridge}" ct state invalid drop`,
-    `  iifname "${bridge}" oifname { "${bridge}", "${tunnel}" } drop`,
-    `  iifname "${bridge}" ip saddr @confined reject with icmp type net-unreachable`,
-    `  iifname "${tunnel}" oifname != "${bridge}" drop`,
-    `  iifname != "${tunnel}" oifname "${bridge}" drop`,
-    `  oifname "${tunnel}" drop`,
+    `  iifgroup vmap { ${tasks} : goto forward_task, ${tunnel} : goto forward_host }`,
+    `  oifgroup { ${tasks}, ${tunnel} } drop`,
+    '}',
+    'chain to_host {',
+    '  tcp flags syn tcp option maxseg size set rt mtu',
+    // The packet around it must not go the way of the mark.
+    `  meta mark ${entryMark} meta mark set 0`,
     '}',
     'chain leaving {',
     '  type filter hook postrouting priority mangle; policy accept;',
-    `  oifname "${tunnel}" tcp flags syn tcp option maxseg size set rt mtu`,
-    // The packet around it must not go the way of the mark.
-    `  oifname { "${tunnel}", "${hairpin.out}" } meta mark ${entryMark} meta mark set 0`,
+    `  oifgroup ${tunnel} goto to_host`,
     '}',
     'chain postrouting {',
     '  type nat hook postrouting priority srcnat; policy accept;',
-    `  ip saddr 127.0.0.0/8 oifname { "${bridge}", "${tunnel}" } snat ip to ${gateway}`,
-    `  ip saddr ${subnet} oifname "${hairpin.out}" snat ip to ${gateway}`,
-    `  ip saddr ${subnet} oifname != "${bridge}" masquerade`,
+    `  ip saddr 127.0.0.0/8 oifgroup { ${tasks}, ${tunnel} } snat ip to ${gateway}`,
+    // A task of this host, to whose own address it would not answer by way of the host, or to itself.
+    `  ip saddr ${subnet} oifgroup ${tasks} snat ip to ${gateway}`,
+    `  ip saddr ${subnet} oifgroup != ${tasks} masquerade`,
     '}',
   ];
 }

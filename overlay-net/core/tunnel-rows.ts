@@ -1,4 +1,4 @@
-import { ENTRY_MARK, ENTRY_MARK_MASK, type GatewayPeer, HAIRPIN_MARK } from './gateway-peers.js';
+import { ENTRY_MARK, ENTRY_MARK_MASK, type GatewayPeer } from './gateway-peers.js';
 
 /**
  * What the kernel has of the ways of gateway networks, beside the devices themselves. Each row is known by a key; rows of
@@ -9,32 +9,29 @@ export type TunnelRow =
   | { kind: 'fdb'; mac: string; destination: string }
   /** `source`: what this host sends by itself comes from there. */
   | { kind: 'route'; destination: string; gateway: string; table: number; source: string }
-  /** What tasks send to tasks of their own host by what is published. */
-  | { kind: 'hairpin'; destination: string; table: number }
-  /** Replies to what came in by way of another host: from the bridge of the tasks, with its mark. */
+  /** Replies to what came in by way of another host: they have its mark. */
   | { kind: 'rule'; priority: number; mark: number; table: number }
   /** What has no such mark need not be compared with each node's. */
   | { kind: 'pass'; priority: number }
+  /** What comes in from other hosts is on its way to a task; the mark is for the check of its source. */
+  | { kind: 'inbound'; priority: number }
   | { kind: 'landing'; priority: number };
 
 export const MAIN_TABLE = 254;
 /** Before whatever an administrator is likely to have: a packet with such a mark is nobody else's. */
-export const RULE_PRIORITY = { pass: 96, rule: 97, landing: 98 } as const;
+export const RULE_PRIORITY = { pass: 95, inbound: 96, rule: 97, landing: 98 } as const;
 
 /**
  * Other hosts' tasks are reached through their gateways, and replies to connections that came in at a host go back to it,
- * whatever the client's address. What goes from one task of this host to another leaves it and comes in again: a bridge
- * whose frames pass the packet filter would otherwise send a translated packet straight to the other port, from which
- * the sender's is isolated.
+ * whatever the client's address.
  *
  * @param gateway  this host's own address on its gateway network
  */
 export function tunnelRows(peers: readonly GatewayPeer[], gateway: string): TunnelRow[] {
   const rows: TunnelRow[] = [
     { kind: 'pass', priority: RULE_PRIORITY.pass },
+    { kind: 'inbound', priority: RULE_PRIORITY.inbound },
     { kind: 'landing', priority: RULE_PRIORITY.landing },
-    { kind: 'rule', priority: RULE_PRIORITY.rule, mark: HAIRPIN_MARK, table: HAIRPIN_MARK },
-    { kind: 'hairpin', destination: 'default', table: HAIRPIN_MARK },
   ];
   for (const { underlay, subnet, gateway: hop, mac, mark } of peers) {
     rows.push(
@@ -56,11 +53,11 @@ export function tunnelRowKey(row: TunnelRow): string {
     case 'fdb':
       return `fdb ${row.mac}`;
     case 'route':
-    case 'hairpin':
       return `route ${row.table} ${row.destination}`;
     case 'rule':
       return `rule ${row.mark}`;
     case 'pass':
+    case 'inbound':
     case 'landing':
       return row.kind;
   }

@@ -16,7 +16,6 @@ import {
   type GatewaySubnet,
   gatewayPeers,
   type HostPort,
-  hexadecimal,
   isTunnelMac,
   macOf,
   type NetworkState,
@@ -27,22 +26,18 @@ import {
   type TunnelEnd,
   tunnelEnd,
 } from '../core/index.js';
-import { GATEWAY_HAIRPIN, GATEWAY_PROTOCOL, GATEWAY_TUNNEL, GatewayTunnel } from './gateway-tunnel.js';
-import { linksInUse } from './link-carrier.js';
+import { GATEWAY_PROTOCOL, GatewayPorts, PORT_PREFIX } from './gateway-ports.js';
+import { GATEWAY_TUNNEL, GatewayTunnel } from './gateway-tunnel.js';
 import { PacketFilter, removeRules } from './packet-filter.js';
 import { StrayFlows } from './stray-flows.js';
 import { Upkeep } from './upkeep.js';
 
-/** The bridge that is every task's gateway. */
-export const GATEWAY_BRIDGE = 'apiary_gw';
+/** The link that has every task's gateway address: a bridge without ports, since not every kernel has dummies. */
+export const GATEWAY_LINK = 'apiary_gw';
 const NO_IPV6 = { 'net.ipv6.conf.all.disable_ipv6': 1 };
 /** What is made from then on has none, until that is said of it. */
 const IPV6_FOR_OTHERS = { 'net.ipv6.conf.all.disable_ipv6': 0, 'net.ipv6.conf.default.disable_ipv6': 1 };
-const OWN_LINKS: readonly string[] = [GATEWAY_BRIDGE, GATEWAY_TUNNEL, ...Object.values(GATEWAY_HAIRPIN)];
-/** With an address in hexadecimal: the host's end of a task's link. */
-const PORT_PREFIX = 'apgw';
-/** The task's end. */
-const TASK_LINK = 'eth0';
+const OWN_LINKS: readonly string[] = [GATEWAY_LINK, GATEWAY_TUNNEL];
 const LONGEST_MTU = 1_500;
 
 /** What is taken away is heard of at once; this is for what is only changed. */
@@ -64,8 +59,8 @@ export interface GatewayNetworkOptions {
 }
 
 /**
- * This host's gateway network: a bridge with the subnet's first address, its ports isolated from one another, so that each
- * task reaches its host, and through it the world under the host's address, but no other task.
+ * This host's gateway network: a link to each task, and the subnet's first address, so that each task reaches its host,
+ * and through it the world under the host's address, but no other task.
  *
  * What it is made of is looked at again and again, and put right when somebody took it away or changed it. It stays when
  * it is closed: tasks go on, and the next one that is opened takes it over.
@@ -74,6 +69,7 @@ export class GatewayNetwork {
   readonly subnet: GatewaySubnet;
   readonly #netlink: Netlink;
   readonly #filter: PacketFilter;
+  readonly #ports: GatewayPorts;
   readonly #tunnel: GatewayTunnel;
   readonly #flows: StrayFlows;
   readonly #logger: GatewayLogger;
@@ -116,13 +112,9 @@ export class GatewayNetwork {
     this.subnet = subnet;
     this.#netlink = netlink;
     this.#logger = logger;
-    this.#filter = new PacketFilter({
-      bridge: GATEWAY_BRIDGE,
-      tunnel: GATEWAY_TUNNEL,
-      hairpin: GATEWAY_HAIRPIN,
-      subnet,
-    });
-    this.#tunnel = new GatewayTunnel(netlink, GATEWAY_BRIDGE, subnet.gateway);
+    this.#filter = new PacketFilter(subnet);
+    this.#ports = new GatewayPorts(netlink, subnet);
+    this.#tunnel = new GatewayTunnel(netlink, subnet.gateway);
     this.#flows = new StrayFlows(netlink);
     const onFailure = (reason: string) => logger.warn({ reason }, 'cannot look after the gateway network');
     const upkeep = (periodMs: number, work: () => Promise<string[]>) =>
@@ -163,34 +155,24 @@ export class GatewayNetwork {
    * @throws KernelError, after which nothing of it is left
    */
   async attach(namespace: NamespaceRef, address: string, { hasWayOut = true, hasIpv6 = false } = {}): Promise<void> {
-    const port = portName(address);
-    const route = { destination: 'default', gateway: this.subnet.gateway, link: TASK_LINK };
-    const changes: Change[] = [
-      ...this.#attachment(namespace, address, port),
-      ...(hasWayOut ? [{ in: namespace, do: 'add-route', route } as const] : []),
-    ];
     await writeSysctls(hasIpv6 ? IPV6_FOR_OTHERS : NO_IPV6, namespace).catch((error: unknown) => {
       // A kernel without IPv6 has none to turn off.
       if (systemCodeOf(error) !== 'ENOENT') throw error;
     });
-    const made = await this.#netlink.apply(changes).catch((error: unknown) => error);
-    if (made !== undefined) {
-      await deleteLink(this.#netlink, port);
-      const code = systemCodeOf(made);
-      // The bridge was just taken away; or there is the link of an earlier namespace, whose end the kernel has not come to.
-      if (code === 'ENODEV') await this.#linkUpkeep.now();
-      else if (code !== 'EEXIST') throw made;
-      await this.#netlink.apply(changes).catch(async (again: unknown) => {
-        await deleteLink(this.#netlink, port);
-        throw again;
-      });
-    }
-    await linksInUse(this.#netlink, [port, GATEWAY_BRIDGE]);
+    const add = () => this.#ports.add(namespace, address, { mtu: this.#mtu, hasWayOut });
+    await add().catch(async (error: unknown) => {
+      const code = systemCodeOf(error);
+      // The gateway's address was just taken away; or there is the link of an earlier namespace, whose end the kernel has
+      // not come to.
+      if (code === 'EINVAL') await this.#linkUpkeep.now();
+      else if (code !== 'EEXIST') throw error;
+      await add();
+    });
   }
 
   /** Whether the link of a task with this address is there. */
   async isAttached(address: string): Promise<boolean> {
-    return (await this.#netlink.link(portName(address))) !== undefined;
+    return await this.#ports.has(address);
   }
 
   /** Looks after it no more; it stays as it is. */
@@ -211,7 +193,12 @@ export class GatewayNetwork {
       const rows = portRows({ selfId, publishedPorts }, peers, this.#hostPorts);
       const wanted = {
         ways: { end: tunnelEnd(this.#state), peers },
-        filter: { peers, ports: rows, confined: confinedTasks(this.#state) },
+        filter: {
+          peers,
+          dataPathPort: tunnelEnd(this.#state)?.port ?? 0,
+          ports: rows,
+          confined: confinedTasks(this.#state),
+        },
       };
       const before = this.#wanted;
       this.#wanted = wanted;
@@ -240,80 +227,63 @@ export class GatewayNetwork {
     return repaired;
   }
 
-  #attachment(namespace: NamespaceRef, address: string, port: string): Change[] {
-    const peer = { name: TASK_LINK, namespace, address: macOf(address), mtu: this.#mtu };
-    return [
-      { do: 'add-link', link: { kind: 'veth', name: port, master: GATEWAY_BRIDGE, mtu: this.#mtu, peer } },
-      { do: 'set-link', link: port, to: { ipv6AddressGeneration: 'none', port: { isolated: true } } },
-      { do: 'set-link', link: port, to: { isUp: true } },
-      { in: namespace, do: 'set-link', link: 'lo', to: { isUp: true } },
-      { in: namespace, do: 'add-address', address: { link: TASK_LINK, address: `${address}/${this.subnet.length}` } },
-      { in: namespace, do: 'set-link', link: TASK_LINK, to: { isUp: true } },
-    ];
-  }
-
   /** @returns what was put right, in words */
   async #ensureLinks(): Promise<string[]> {
-    const bridge = await this.#netlink.link(GATEWAY_BRIDGE);
-    const repaired = bridge === undefined ? await this.#makeBridge() : await this.#ensureBridge(bridge);
-    const index = bridge?.index ?? (await this.#netlink.link(GATEWAY_BRIDGE))?.index;
-    for (const port of await portsOf(this.#netlink)) {
-      if (port.master === index && port.port?.isolated === true && port.isUp) continue;
-      repaired.push(port.name);
-      const changes: Change[] = [
-        { do: 'set-link', link: port.name, to: { master: GATEWAY_BRIDGE } },
-        { do: 'set-link', link: port.name, to: { port: { isolated: true } } },
-        { do: 'set-link', link: port.name, to: { isUp: true } },
-      ];
-      await this.#netlink.apply(changes).catch((error: unknown) => {
-        // Its task has ended meanwhile.
-        if (systemCodeOf(error) !== 'ENODEV') throw error;
-      });
-    }
-    return repaired;
+    const link = await this.#netlink.link(GATEWAY_LINK);
+    const repaired = link === undefined ? await this.#makeLink() : await this.#ensureLink(link);
+    return [...repaired, ...(await this.#ports.ensure())];
   }
 
-  async #makeBridge(): Promise<string[]> {
-    const { gateway, length } = this.subnet;
+  async #makeLink(): Promise<string[]> {
+    const name = GATEWAY_LINK;
     await this.#netlink.apply([
-      {
-        do: 'add-link',
-        link: {
-          kind: 'bridge',
-          name: GATEWAY_BRIDGE,
-          // Fixed: without one it changes as ports come and go, and tasks would know the gateway by an old one.
-          address: macOf(gateway),
-          mtu: this.#mtu,
-          bridge: { stp: 0, multicastSnooping: false },
-        },
-      },
-      { do: 'set-link', link: GATEWAY_BRIDGE, to: { ipv6AddressGeneration: 'none' } },
-      { do: 'add-address', address: { link: GATEWAY_BRIDGE, address: `${gateway}/${length}` } },
-      { do: 'set-link', link: GATEWAY_BRIDGE, to: { isUp: true } },
+      { do: 'add-link', link: { kind: 'bridge', name, address: macOf(this.subnet.gateway), mtu: this.#mtu } },
+      { do: 'set-link', link: name, to: { ipv6AddressGeneration: 'none' } },
+      { do: 'add-address', address: { link: name, address: `${this.subnet.gateway}/32` } },
+      { do: 'set-link', link: name, to: { isUp: true } },
+      this.#nowhere('add'),
     ]);
-    return [GATEWAY_BRIDGE];
+    return [name];
   }
 
-  async #ensureBridge({ index, kind, isUp }: Link): Promise<string[]> {
+  async #ensureLink({ index, kind, isUp }: Link): Promise<string[]> {
     if (kind !== 'bridge') {
-      throw new ApiaryError('failed-precondition', `link ${GATEWAY_BRIDGE} is no bridge: remove it`);
+      throw new ApiaryError('failed-precondition', `link ${GATEWAY_LINK} is no bridge: remove it`);
     }
     const changes: Change[] = [];
-    const own = `${this.subnet.gateway}/${this.subnet.length}`;
+    const own = `${this.subnet.gateway}/32`;
     const held = (await this.#netlink.addresses({ family: 'ipv4', link: index })).map(({ address }) => address);
     const others = held.filter((address) => address !== own);
-    if (others.length > 0 && (await portsOf(this.#netlink)).some(({ master }) => master === index)) {
-      const message = `${GATEWAY_BRIDGE} is in use with address ${others[0]}: by another swarmd on this host?`;
+    if (others.length > 0 && (await this.#ports.all()).some(({ address }) => !this.#isOwn(address))) {
+      const message = `${GATEWAY_LINK} is in use with address ${others[0]}: by another swarmd on this host?`;
       throw new ApiaryError('failed-precondition', message);
     }
     for (const address of others) changes.push({ do: 'delete-address', address: { link: index, address } });
     if (!held.includes(own)) changes.push({ do: 'add-address', address: { link: index, address: own } });
     if (!isUp) changes.push({ do: 'set-link', link: index, to: { isUp: true } });
+    const routes = await this.#netlink.routes({ family: 'ipv4', table: 'main' });
+    const isNowhere = routes.some(
+      ({ type, destination }) => type === 'unreachable' && destination === this.subnet.subnet,
+    );
+    if (!isNowhere) changes.push(this.#nowhere('add'));
     await this.#netlink.apply(changes);
-    return changes.length === 0 ? [] : [`address of ${GATEWAY_BRIDGE}`];
+    return changes.length === 0 ? [] : [`address of ${GATEWAY_LINK}`];
   }
 
-  /** What is sent to the host's own network would go to the bridge. */
+  /** What is sent to a task that is gone does not leave the host by its default route. */
+  #nowhere(how: 'add' | 'delete'): Change {
+    const route = { destination: this.subnet.subnet, type: 'unreachable' as const };
+    return {
+      do: `${how}-route`,
+      route: { ...route, protocol: GATEWAY_PROTOCOL, ...(how === 'add' && { ifExists: 'replace' as const }) },
+    };
+  }
+
+  #isOwn(address: string): boolean {
+    return overlap(parseIpv4Prefix(this.subnet.subnet), parseIpv4Prefix(`${address}/32`));
+  }
+
+  /** What is sent to the host's own network would go to tasks. */
   async #refuseOverlap(): Promise<void> {
     const own = parseIpv4Prefix(this.subnet.subnet);
     for (const { link, address } of await this.#netlink.addresses({ family: 'ipv4' })) {
@@ -364,9 +334,17 @@ export class GatewayNetwork {
 export async function removeGatewayNetwork(): Promise<void> {
   const netlink = await Netlink.open();
   try {
-    for (const { name } of await portsOf(netlink)) await deleteLink(netlink, name);
-    await new GatewayTunnel(netlink, GATEWAY_BRIDGE, '').remove();
-    await deleteLink(netlink, GATEWAY_BRIDGE);
+    const links = (await netlink.links({ kind: 'veth' })).filter(({ name }) => name.startsWith(PORT_PREFIX));
+    const routes = (await netlink.routes({ family: 'ipv4', table: 'main' })).filter(
+      ({ type, protocol }) => type === 'unreachable' && protocol === `${GATEWAY_PROTOCOL}`,
+    );
+    await new GatewayTunnel(netlink, '').remove();
+    const refused = await netlink.tryAll([
+      ...[...links.map(({ name }) => name), GATEWAY_LINK].map((link): Change => ({ do: 'delete-link', link })),
+      ...routes.map(({ destination }): Change => ({ do: 'delete-route', route: { destination, type: 'unreachable' } })),
+    ]);
+    const error = refused.find((each) => each !== undefined && !['ENODEV', 'ESRCH'].includes(each.code));
+    if (error !== undefined) throw error;
     await removeRules();
   } finally {
     await netlink.close();
@@ -390,20 +368,6 @@ function isLoss(event: NetworkEvent): boolean {
     case 'address':
       return false;
   }
-}
-
-async function portsOf(netlink: Netlink): Promise<Link[]> {
-  return (await netlink.links({ kind: 'veth' })).filter(({ name }) => name.startsWith(PORT_PREFIX));
-}
-
-async function deleteLink(netlink: Netlink, name: string): Promise<void> {
-  await netlink.apply([{ do: 'delete-link', link: name }]).catch((error: unknown) => {
-    if (systemCodeOf(error) !== 'ENODEV') throw error;
-  });
-}
-
-function portName(address: string): string {
-  return `${PORT_PREFIX}${hexadecimal(address)}`;
 }
 
 function isSame(a: unknown, b: unknown): boolean {

@@ -5,26 +5,22 @@ import {
   ENTRY_MARK_MASK,
   type GatewayPeer,
   isEntryTable,
+  LINK_GROUPS,
   MAIN_TABLE,
+  RULE_PRIORITY,
   type TunnelEnd,
   type TunnelRow,
   tunnelChanges,
   tunnelMac,
   tunnelRows,
 } from '../core/index.js';
+import { GATEWAY_PROTOCOL } from './gateway-ports.js';
 
 /** The device to other hosts' tasks. */
 export const GATEWAY_TUNNEL = 'apiary_gwx';
-/** Two ends of one link of the host with itself: out of the first, in by the second. */
-export const GATEWAY_HAIRPIN = { out: 'apiary_gwo', in: 'apiary_gwi' } as const;
 /** Its network on the wire: one number for all hosts, that no user's network has. */
 const VNI = 97;
-/** Who made a route or a rule (rtm_protocol): a number that nobody else is known to use. */
-export const GATEWAY_PROTOCOL = 97;
 const ENCAPSULATION_BYTES = { ipv4: 50, ipv6: 70 } as const;
-
-/** Of both ends: without ARP one sends to its own address, and so to the other's. */
-const HAIRPIN_MAC = '02:63:00:00:00:01';
 
 /**
  * What comes in may have any source: a client of another host, or one on this very host that took the way by another.
@@ -35,18 +31,16 @@ const ANY_SOURCE = { rp_filter: '2', accept_local: '1', src_valid_mark: '1' } as
 const TO_LOOPBACK = { route_localnet: '1' } as const;
 
 /**
- * The ways of a gateway network: to the hosts, over a routed VXLAN device whose neighbours are all known, so that nothing is
- * asked for, flooded or learned; and from one task of this host to another.
+ * The ways of a gateway network to the other hosts, over a routed VXLAN device whose neighbours are all known, so that nothing is
+ * asked for, flooded or learned.
  */
 export class GatewayTunnel {
   readonly #netlink: Netlink;
-  readonly #bridge: string;
   readonly #gateway: string;
 
   /** @param gateway  this host's address on its gateway network */
-  constructor(netlink: Netlink, bridge: string, gateway: string) {
+  constructor(netlink: Netlink, gateway: string) {
     this.#netlink = netlink;
-    this.#bridge = bridge;
     this.#gateway = gateway;
   }
 
@@ -57,7 +51,7 @@ export class GatewayTunnel {
    */
   async ensure(end: TunnelEnd | undefined, peers: readonly GatewayPeer[]): Promise<string[]> {
     const reached = end === undefined ? [] : peers;
-    const repaired = [...(await this.#ensureHairpin()), ...(await this.#ensureTunnel(end, reached))];
+    const repaired = await this.#ensureTunnel(end, reached);
     const wanted = tunnelRows(reached, this.#gateway);
     const { remove, add } = tunnelChanges(wanted, await this.#rows());
     const refused = await this.#netlink.tryAll(remove.map((row) => this.#change('delete', row)));
@@ -65,49 +59,16 @@ export class GatewayTunnel {
     if (error !== undefined) throw error;
     await this.#netlink.apply(add.map((row) => this.#change('add', row)));
     if (remove.length + add.length > 0) repaired.push(`routes to ${reached.length} hosts`);
-    if (await ensureSysctls(this.#bridge, TO_LOOPBACK)) repaired.push(`settings of ${this.#bridge}`);
     return repaired;
   }
 
   /** Takes it away, made by whichever process. */
   async remove(): Promise<void> {
     const rules = (await this.#rules()).map((row) => this.#change('delete', row));
-    // Routes and neighbours go with the devices.
-    const links = [GATEWAY_TUNNEL, GATEWAY_HAIRPIN.in];
-    const refused = await this.#netlink.tryAll([
-      ...rules,
-      ...links.map((link): Change => ({ do: 'delete-link', link })),
-    ]);
+    // Routes and neighbours go with the device.
+    const refused = await this.#netlink.tryAll([...rules, { do: 'delete-link', link: GATEWAY_TUNNEL }]);
     const error = refused.find((each) => each !== undefined && !['ENOENT', 'ENODEV'].includes(each.code));
     if (error !== undefined) throw error;
-  }
-
-  async #ensureHairpin(): Promise<string[]> {
-    const ends = await Promise.all(Object.values(GATEWAY_HAIRPIN).map((name) => this.#netlink.link(name)));
-    const repaired = new Set<string>();
-    if (!ends.every((link) => link?.isUp === true && link.kind === 'veth')) {
-      const [out, back] = [GATEWAY_HAIRPIN.out, GATEWAY_HAIRPIN.in];
-      await this.#netlink.tryAll([{ do: 'delete-link', link: out }]);
-      await this.#netlink.apply([
-        {
-          do: 'add-link',
-          link: {
-            kind: 'veth',
-            name: out,
-            address: HAIRPIN_MAC,
-            isArpOff: true,
-            peer: { name: back, address: HAIRPIN_MAC },
-          },
-        },
-        ...[out, back].map((link): Change => ({ do: 'set-link', link, to: { ipv6AddressGeneration: 'none' } })),
-        // Without an address of its own a link takes in nothing from anywhere.
-        { do: 'add-address', address: { link: back, address: `${this.#gateway}/32` } },
-        ...[out, back].map((link): Change => ({ do: 'set-link', link, to: { isUp: true } })),
-      ]);
-      repaired.add(back);
-    }
-    if (await ensureSysctls(GATEWAY_HAIRPIN.in, ANY_SOURCE)) repaired.add(GATEWAY_HAIRPIN.in);
-    return [...repaired];
   }
 
   async #ensureTunnel(end: TunnelEnd | undefined, peers: readonly GatewayPeer[]): Promise<string[]> {
@@ -144,6 +105,7 @@ export class GatewayTunnel {
           name: GATEWAY_TUNNEL,
           address: tunnelMac(this.#gateway),
           mtu,
+          group: LINK_GROUPS.tunnel,
           vxlan: { vni: VNI, local, port, learning: false },
         },
       },
@@ -153,7 +115,7 @@ export class GatewayTunnel {
     ]);
   }
 
-  async #linkChanges({ index, isUp, address }: Link): Promise<Change[]> {
+  async #linkChanges({ index, isUp, address, group }: Link): Promise<Change[]> {
     const own = `${this.#gateway}/32`;
     const mac = tunnelMac(this.#gateway);
     const held = (await this.#netlink.addresses({ family: 'ipv4', link: index })).map((each) => each.address);
@@ -161,7 +123,9 @@ export class GatewayTunnel {
     return [
       ...others.map((each): Change => ({ do: 'delete-address', address: { link: index, address: each } })),
       ...(held.includes(own) ? [] : [{ do: 'add-address', address: { link: index, address: own } } as const]),
-      ...(isUp && address === mac ? [] : [{ do: 'set-link', link: index, to: { isUp: true, address: mac } } as const]),
+      ...(isUp && address === mac && group === LINK_GROUPS.tunnel
+        ? []
+        : [{ do: 'set-link', link: index, to: { isUp: true, address: mac, group: LINK_GROUPS.tunnel } } as const]),
     ];
   }
 
@@ -174,14 +138,8 @@ export class GatewayTunnel {
 
   /** What there is of rows that could be ours. */
   async #rows(): Promise<TunnelRow[]> {
-    const [tunnel, out] = await Promise.all(
-      [GATEWAY_TUNNEL, GATEWAY_HAIRPIN.out].map((name) => this.#netlink.link(name)),
-    );
+    const tunnel = await this.#netlink.link(GATEWAY_TUNNEL);
     const rows = await this.#rules();
-    if (out !== undefined) {
-      for (const { destination, table } of await this.#routes(out.index))
-        rows.push({ kind: 'hairpin', destination, table });
-    }
     if (tunnel === undefined) return rows;
     for (const { address, mac = '', state } of await this.#netlink.neighbours({ family: 'ipv4', link: tunnel.index })) {
       rows.push({ kind: 'neighbour', address, mac: state === 'permanent' ? mac : '' });
@@ -204,7 +162,8 @@ export class GatewayTunnel {
     const rules = (await this.#netlink.rules({ family: 'ipv4' })).filter(
       ({ protocol }) => protocol === GATEWAY_PROTOCOL,
     );
-    return rules.map(({ action, priority = 0, mark = 0, table }): TunnelRow => {
+    return rules.map(({ action, inputLink, priority = 0, mark = 0, table }): TunnelRow => {
+      if (action === 'goto' && inputLink !== undefined) return { kind: 'inbound', priority };
       if (action === 'goto') return { kind: 'pass', priority };
       if (action === 'nop') return { kind: 'landing', priority };
       return { kind: 'rule', priority, mark, table };
@@ -231,11 +190,6 @@ export class GatewayTunnel {
         const from = source === '' ? {} : { source };
         return { do: 'add-route', route: { ...route, gateway, isOnLink: true, protocol: GATEWAY_PROTOCOL, ...from } };
       }
-      case 'hairpin': {
-        const { destination, table } = row;
-        const route = { destination, family: 'ipv4', table, link: GATEWAY_HAIRPIN.out } as const;
-        return { do: `${how}-route`, route: how === 'delete' ? route : { ...route, protocol: GATEWAY_PROTOCOL } };
-      }
       case 'rule': {
         const { priority, mark, table } = row;
         const rule = {
@@ -243,7 +197,6 @@ export class GatewayTunnel {
           priority,
           mark,
           table,
-          inputLink: this.#bridge,
           protocol: GATEWAY_PROTOCOL,
         } as const;
         return { do: `${how}-rule`, rule };
@@ -258,7 +211,19 @@ export class GatewayTunnel {
             mark: ENTRY_MARK,
             markMask: ENTRY_MARK_MASK,
             action: 'goto',
-            gotoPriority: row.priority + 2,
+            gotoPriority: RULE_PRIORITY.landing,
+            protocol: GATEWAY_PROTOCOL,
+          },
+        };
+      case 'inbound':
+        return {
+          do: `${how}-rule`,
+          rule: {
+            family: 'ipv4',
+            priority: row.priority,
+            inputLink: GATEWAY_TUNNEL,
+            action: 'goto',
+            gotoPriority: RULE_PRIORITY.landing,
             protocol: GATEWAY_PROTOCOL,
           },
         };

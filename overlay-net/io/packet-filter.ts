@@ -2,7 +2,7 @@ import { messageOf } from '@apiary/std';
 import {
   DOCKER_USER,
   type GatewayFilter,
-  type GatewayLinks,
+  type GatewaySubnet,
   gatewayRules,
   gatewayRulesUpdate,
   type IptablesCall,
@@ -13,22 +13,24 @@ import {
   withoutGatewayRules,
 } from '../core/index.js';
 import { done, tried } from './command.js';
+import { PORT_PREFIX } from './gateway-ports.js';
+import { GATEWAY_TUNNEL } from './gateway-tunnel.js';
 
 /** For another that changes the rules at the same time to let go of the lock. */
 const WAIT = ['-w', '10'];
 
 /** Every link of a gateway network, as iptables names them. */
-const LINKS = 'apiary_gw+';
+const LINKS = [`${PORT_PREFIX}+`, GATEWAY_TUNNEL];
 
 /** The rules of a gateway network: a table of ours, and accepts in Docker's chain where there is one. */
 export class PacketFilter {
-  readonly #links: GatewayLinks;
+  readonly #subnet: GatewaySubnet;
   #wanted: GatewayFilter | undefined;
   /** What is in the table, as we made it, and how nft tells it. */
   #made: { filter: GatewayFilter | undefined; text: string | undefined } | undefined;
 
-  constructor(links: GatewayLinks) {
-    this.#links = links;
+  constructor(subnet: GatewaySubnet) {
+    this.#subnet = subnet;
   }
 
   /** Until it is told, what an earlier process left of the same network stays as it is: it works. */
@@ -49,7 +51,7 @@ export class PacketFilter {
   async #ensureTable(): Promise<string[]> {
     const present = await listTable();
     const made = this.#made;
-    if (made === undefined && this.#wanted === undefined && present?.includes(this.#links.subnet.subnet) === true) {
+    if (made === undefined && this.#wanted === undefined && present?.includes(this.#subnet.subnet) === true) {
       this.#made = { filter: undefined, text: present };
       return [];
     }
@@ -59,7 +61,7 @@ export class PacketFilter {
     const update = isAsMade && made.filter !== undefined ? gatewayRulesUpdate(made.filter, wanted) : undefined;
     // Whatever becomes of it, what is there is not known until it is over.
     this.#made = { filter: undefined, text: undefined };
-    if (update !== '') await done('nft', ['-f', '-'], update ?? gatewayRules(this.#links, wanted));
+    if (update !== '') await done('nft', ['-f', '-'], update ?? gatewayRules(this.#subnet, wanted));
     this.#made = { filter: wanted, text: update === '' ? present : await listTable() };
     return isAsMade ? [] : [`nftables table "${TABLE}"`];
   }
