@@ -21,7 +21,10 @@ interface Rate {
   errors: number;
 }
 
-/** Each way in turn: a port of h1 whose task is on h2, and plain routes to an address of the task, from a third host. */
+/**
+ * Each way in turn, from a third host: a port of h1 whose task is on h2, and plain routes to an address of the task, by way of
+ * h1 both ways as the port's packets go, and straight to h2, which has two hops less of what all share here: one machine's cores.
+ */
 export async function measureIngress({ runs, seconds, clients }: IngressOptions): Promise<string> {
   answerOfProgram(['wrk', '--version'], 'wrk');
   const cluster = await BenchCluster.up(2, 1);
@@ -35,28 +38,42 @@ export async function measureIngress({ runs, seconds, clients }: IngressOptions)
     });
     if (task === undefined) throw new Error('no task');
     await routePlainly(entry, home, task);
-    const direct = { name: 'plain route to its host', through: home, url: `http://${PLAIN}:${PORT}/` };
-    const around = { name: 'plain route by way of the other host', through: entry, url: `http://${PLAIN}:${PORT}/` };
-    const port = { name: "the other host's port", through: entry, url: `http://${entry.address}:${PUBLISHED}/` };
-    const ways = [direct, around, port].map((way) => ({ ...way, rates: [] as number[], errors: 0 }));
+    const way = (name: string, through: Host, url: string) => ({
+      name,
+      through,
+      url,
+      rates: [] as number[],
+      errors: 0,
+    });
+    const around = way('plain route by way of h1', entry, `http://${PLAIN}:${PORT}/`);
+    const port = way('port of h1', entry, `http://${entry.address}:${PUBLISHED}/`);
+    const direct = way('plain route straight to h2', home, `http://${PLAIN}:${PORT}/`);
+    const own = way('port of h2', home, `http://${home.address}:${PUBLISHED}/`);
+    const ways = [around, port, direct, own];
     for (const { through, url } of ways) {
-      await leadBy(outside, through);
+      await leadBy(outside, through, home);
       await until(`an answer by ${url}`, () => must(outside, `curl -sfm2 ${url}`));
     }
     for (let round = -1; round < runs; round++) {
       for (const way of round % 2 === 0 ? ways : ways.toReversed()) {
-        await leadBy(outside, way.through);
+        await leadBy(outside, way.through, home);
         const { perSecond, errors } = await wrk(outside, way.url, { clients, seconds });
         process.stderr.write(`${way.name}: ${perSecond.toFixed(0)} a second, ${errors} errors\n`);
         way.errors += errors;
         if (round >= 0) way.rates.push(perSecond); // the one before is for warming up
       }
     }
-    const [reference] = ways;
-    const beside = (rates: number[]) => rates.map((rate, i) => rate / (reference?.rates[i] ?? Number.NaN));
+    const beside = (rates: number[], reference: { rates: number[] }) =>
+      spread(rates.map((rate, i) => rate / (reference.rates[i] ?? Number.NaN)));
     return table([
-      [`${clients} clients`, 'requests/s', 'ratio', 'errors'],
-      ...ways.map(({ name, rates, errors }) => [name, spread(rates, 0), spread(beside(rates)), `${errors}`]),
+      [`${clients} clients`, 'requests/s', 'beside the route by h1', 'beside the one to h2', 'errors'],
+      ...ways.map(({ name, rates, errors }) => [
+        name,
+        spread(rates, 0),
+        beside(rates, around),
+        beside(rates, direct),
+        `${errors}`,
+      ]),
     ]);
   } finally {
     await cluster.down();
@@ -83,7 +100,12 @@ async function routePlainly(entry: Host, home: Host, task: Running): Promise<voi
   }
 }
 
-const leadBy = (outside: Host, through: Host) => must(outside, `ip route replace ${PLAIN_NET} via ${through.address}`);
+/** Both ways: replies to a neighbour would go straight. */
+async function leadBy(outside: Host, through: Host, home: Host): Promise<void> {
+  await must(outside, `ip route replace ${PLAIN_NET} via ${through.address}`);
+  const next = through === home ? '' : `via ${through.address}`;
+  await must(home, `ip route replace ${outside.address}/32 ${next} dev eth0`);
+}
 
 async function wrk(host: Host, url: string, { clients, seconds }: { clients: number; seconds: number }): Promise<Rate> {
   const said = await must(host, `wrk --threads 1 --connections ${clients} --duration ${seconds}s --timeout 5s ${url}`);
