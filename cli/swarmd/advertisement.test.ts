@@ -31,7 +31,7 @@ t.test('a host whose address changed is reached at the new one', async (t) => {
     docker0: '172.17.0.1',
     docker_gwbridge: '172.18.0.1',
     apiary_gw: '10.224.0.1',
-    apiary_gwi: '10.224.0.1',
+    apiary_gwx: '10.224.0.1',
   };
   const moved = interfacesWith({ eth0: '10.0.0.9', ...made });
   for (const AdvertiseAddr of ['', 'eth0', '10.0.0.1', '10.0.0.1:2377', 'eth0:2377']) {
