@@ -4,6 +4,7 @@ import type { Logger } from 'pino';
 import { type ClusterInit, initCluster, raftSettingsOf } from '../core/requests/index.js';
 import { renewal } from '../core/trust/index.js';
 import { LeaderLoop } from './leader-loop.js';
+import { LogKeySchedule } from './log-key-schedule.js';
 import { ClusterLogs, LogBroker } from './logs/index.js';
 import { MembershipLoop } from './membership-loop.js';
 import type { Logs, Replica } from './ports.js';
@@ -111,6 +112,8 @@ export async function startManager(options: ManagerOptions): Promise<Manager> {
     const members = logger.child({ part: 'members' });
     const membership = new MembershipLoop({ replica, selfId: identity.nodeId, clock, logger: members, onFatal });
     closers.push(followSettings(log, replica));
+    const logKeys = new LogKeySchedule({ log, clock, rng, logger: logger.child({ part: 'log' }) });
+    closers.push(() => logKeys.stop());
     const loop = new LeaderLoop({ replica, clock, rng, logger: logger.child({ part: 'planner' }), onFatal });
     closers.push(() => loop.close());
     closers.push(() => membership.close());

@@ -458,15 +458,17 @@ t.test('a running log changes its key under load, and leaves nothing of the old 
       identity,
       start: 'bootstrap',
       transport: noPeers(),
-      clock: new VirtualClock(),
+      clock,
       rng: new SeededRng(1),
       keys: {},
     });
+  let clock = new VirtualClock(1_000_000);
   const keyIds = () => JSON.parse(readFileSync(join(directory, 'keys.json'), 'utf8')).keys.map(({ id = '' }) => id);
   const log = newLog();
   await t.rejects(log.rotateKey(), /the log is not open/);
   await log.open(new Ledger());
   const [first] = keyIds();
+  t.equal(log.keyMadeAtMs, 1_000_000);
   const writing = Array.from({ length: 200 }, (_, i) => log.propose(Buffer.from(`entry ${i}`)));
   const second = await log.rotateKey();
   await Promise.all(writing);
@@ -477,8 +479,12 @@ t.test('a running log changes its key under load, and leaves nothing of the old 
   t.same(keyIds(), [fourth]);
   await log.close();
   const ledger = new Ledger();
+  clock = new VirtualClock(2_000_000);
   const again = newLog();
   await again.open(ledger);
   t.equal(ledger.entries.length, 200);
+  t.equal(again.keyMadeAtMs, 1_000_000, 'how old a key is outlives a restart');
+  await again.rotateKey();
+  t.equal(again.keyMadeAtMs, 2_000_000);
   await again.close();
 });

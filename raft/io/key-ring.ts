@@ -15,6 +15,8 @@ export interface KeyRingOptions {
   /** By what the operator unlocks a manager with. Undefined: the key file is in clear, for the owner alone. */
   sealing?: Sealing | undefined;
   random?: RandomBytes;
+  /** Milliseconds since the epoch: when a key is made. Undefined: the system's time. */
+  now?: () => number;
 }
 
 /** The current key first, then former ones that files on disk still need. */
@@ -23,6 +25,8 @@ type Keys = [Key, ...Key[]];
 interface Key {
   id: string;
   key: Uint8Array;
+  /** Undefined of one that an earlier version made. */
+  madeAtMs: number | undefined;
 }
 
 /** What stands in `keys.json`. */
@@ -32,6 +36,7 @@ type KeyFile = Identity & { version: number } & ({ keys: KeyText[]; sealed?: und
 interface KeyText {
   id: string;
   key: string;
+  madeAtMs?: number | undefined;
 }
 
 const NAME = 'keys.json';
@@ -69,7 +74,7 @@ export class KeyRing {
    *   is sealed and cannot be opened, or somebody else's
    */
   static async open(options: KeyRingOptions, isNeeded: boolean): Promise<KeyRing> {
-    const { directory, files, random = randomBytes } = options;
+    const { directory, files, random = randomBytes, now = Date.now } = options;
     await files.makeDirectory(directory);
     const path = join(directory, NAME);
     const names = files.list(directory);
@@ -81,13 +86,18 @@ export class KeyRing {
       return ring;
     }
     if (isNeeded) throw new DamagedFileError(path, 'is missing, and without it nothing beside it can be read');
-    const ring = new KeyRing(options, random, [newKey(random)]);
+    const ring = new KeyRing(options, random, [newKey(random, now())]);
     await ring.#write(ring.#keys, ring.#sealing);
     return ring;
   }
 
   get currentId(): string {
     return this.#keys[0].id;
+  }
+
+  /** When the current key was made; undefined when an earlier version made it. */
+  get currentMadeAtMs(): number | undefined {
+    return this.#keys[0].madeAtMs;
   }
 
   get formerIds(): string[] {
@@ -106,7 +116,8 @@ export class KeyRing {
         `${this.path} has ${this.#keys.length} keys, as files of them all are left: wait for a snapshot, then try again`,
       );
     }
-    const key = newKey(this.#random);
+    const { now = Date.now } = this.#options;
+    const key = newKey(this.#random, now());
     await this.#change((keys, sealing) => ({ keys: [key, ...keys], sealing }));
     return key.id;
   }
@@ -161,7 +172,11 @@ export class KeyRing {
 
   async #write(keys: Keys, sealing: Sealing | undefined): Promise<void> {
     const { files, directory, identity } = this.#options;
-    const texts: KeyText[] = keys.map(({ id, key }) => ({ id, key: Buffer.from(key).toString('base64') }));
+    const texts: KeyText[] = keys.map(({ id, key, madeAtMs }) => ({
+      id,
+      key: Buffer.from(key).toString('base64'),
+      madeAtMs,
+    }));
     const content =
       sealing === undefined
         ? { keys: texts }
@@ -199,9 +214,9 @@ export function cipherOf(
   return undefined;
 }
 
-function newKey(random: RandomBytes): Key {
+function newKey(random: RandomBytes, madeAtMs: number): Key {
   const key = random(KEY_BYTES);
-  return { id: idOf(key), key };
+  return { id: idOf(key), key, madeAtMs };
 }
 
 /** 64 bits of a digest tell nothing of a key of 256 random ones. */
@@ -214,10 +229,10 @@ function readKeys(path: string, { files, identity, sealing }: KeyRingOptions): K
   const foreign = identityFault(identity, keyFile);
   if (foreign !== undefined) throw new ApiaryError('failed-precondition', `${path} ${foreign}. ${FOREIGN_ADVICE}`);
   const texts = keyFile.sealed === undefined ? keyFile.keys : opened(path, keyFile.sealed, sealing);
-  const [current, ...former] = texts.map(({ id, key: text }): Key => {
+  const [current, ...former] = texts.map(({ id, key: text, madeAtMs }): Key => {
     const key = new Uint8Array(Buffer.from(text, 'base64'));
     if (key.length !== KEY_BYTES || idOf(key) !== id) throw damaged(path, `key ${id} is not what it was`);
-    return { id, key };
+    return { id, key, madeAtMs };
   });
   if (current === undefined) throw damaged(path, 'it holds no key');
   return [current, ...former];
@@ -268,7 +283,12 @@ function keyFileOf(path: string, value: unknown): KeyFile {
 function isKeyTexts(value: unknown): value is KeyText[] {
   return (
     Array.isArray(value) &&
-    value.every((each) => typeof field(each, 'id') === 'string' && typeof field(each, 'key') === 'string')
+    value.every(
+      (each) =>
+        typeof field(each, 'id') === 'string' &&
+        typeof field(each, 'key') === 'string' &&
+        ['number', 'undefined'].includes(typeof field(each, 'madeAtMs')),
+    )
   );
 }
 

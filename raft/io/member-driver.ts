@@ -112,6 +112,11 @@ export class MemberDriver {
     return id;
   }
 
+  /** As `MemberStorage.keyMadeAtMs`. */
+  get keyMadeAtMs(): number | undefined {
+    return this.#storage.keyMadeAtMs;
+  }
+
   /** As `MemberStorage.sealKeys`. */
   sealKeys(sealing: Sealing | undefined): Promise<void> {
     return this.#storage.sealKeys(sealing);

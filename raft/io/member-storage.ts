@@ -31,7 +31,7 @@ export interface MemberStorageOptions {
   bootstrap?: Membership;
   segmentBytes?: number;
   /** Encrypts all files, with a key of this member that `keys.json` in the directory holds; undefined: in clear. */
-  keys?: Pick<KeyRingOptions, 'sealing' | 'random'> | undefined;
+  keys?: Pick<KeyRingOptions, 'sealing' | 'random' | 'now'> | undefined;
   files?: FileSystem;
   logger?: Logger;
 }
@@ -212,6 +212,11 @@ export class MemberStorage {
     await this.#ring().reseal(sealing);
   }
 
+  /** As `KeyRing.currentMadeAtMs`; undefined in clear, too. */
+  get keyMadeAtMs(): number | undefined {
+    return this.#keys?.currentMadeAtMs;
+  }
+
   /** The ids of the keys that are kept, the current one first. */
   get keyIds(): string[] {
     return this.#keys === undefined ? [] : [this.#keys.currentId, ...this.#keys.formerIds];
@@ -295,7 +300,7 @@ function* afterFirst(pieces: Iterable<Uint8Array>): Generator<Uint8Array> {
 
 /** A new key is made only where nothing is encrypted yet. */
 async function openKeys(
-  given: Pick<KeyRingOptions, 'sealing' | 'random'>,
+  given: Pick<KeyRingOptions, 'sealing' | 'random' | 'now'>,
   { directory, identity, files }: Pick<KeyRingOptions, 'directory' | 'identity' | 'files'>,
 ): Promise<KeyRing> {
   let isNeeded = false;

@@ -132,7 +132,8 @@ export class ReplicatedLog implements Log {
     this.#isOpened = true;
     const { directory, identity, start, keys, files, logger, segmentBytes } = this.#options;
     checkStart(files, directory, start);
-    const storage: MemberStorageOptions = { directory, identity, keys, files, logger, segmentBytes };
+    const timed = keys && { now: () => this.#options.clock.now(), ...keys };
+    const storage: MemberStorageOptions = { directory, identity, keys: timed, files, logger, segmentBytes };
     if (start === 'bootstrap') storage.bootstrap = { voters: [identity.memberId], learners: [] };
     const opened = await MemberStorage.open(storage);
     try {
@@ -205,6 +206,11 @@ export class ReplicatedLog implements Log {
   rotateKey(): Promise<string> {
     if (!this.#isAccepting || this.#running === undefined) return Promise.reject(this.#refusal);
     return this.#running.driver.rotateKey();
+  }
+
+  /** When the key was made that is written with now, milliseconds since the epoch; undefined when that is not known. */
+  get keyMadeAtMs(): number | undefined {
+    return this.#running?.driver.keyMadeAtMs;
   }
 
   /** Seals this member's key file in another way from now on, or writes it in clear. @throws as `rotateKey` does */
