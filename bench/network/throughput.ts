@@ -127,11 +127,17 @@ async function waysOf(cluster: BenchCluster): Promise<[Way, Way, number][]> {
   return ways;
 }
 
+/**
+ * The two ends have a core each: where the scheduler puts them together, or apart, makes more of a difference than any network.
+ */
+const CLIENTS_CORE = ['taskset', '-c', '0'];
+const SERVERS_CORE = ['taskset', '-c', '1'];
+
 /** Starts the other ends, which end with the host. */
 async function serve(host: Host, before: readonly [string, ...string[]]): Promise<void> {
   const [program, ...args] = before;
-  await host.spawn(program, [...args, 'iperf3', '--server'], '/dev/null');
-  await host.spawn(program, [...args, 'python3', '-c', ECHO], '/dev/null');
+  await host.spawn(program, [...args, ...SERVERS_CORE, 'iperf3', '--server'], '/dev/null');
+  await host.spawn(program, [...args, ...SERVERS_CORE, 'python3', '-c', ECHO], '/dev/null');
 }
 
 async function throughput(way: Way, seconds: number): Promise<number> {
@@ -144,7 +150,7 @@ async function latency(way: Way, seconds: number): Promise<number> {
 }
 
 async function asked(way: Way, command: readonly string[]): Promise<string> {
-  const { code, stdout, stderr } = await way.run(command);
+  const { code, stdout, stderr } = await way.run([...CLIENTS_CORE, ...command]);
   if (code !== 0) throw new Error(`${way.name}: ${stdout}${stderr}`);
   return stdout;
 }
