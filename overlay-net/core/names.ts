@@ -40,31 +40,32 @@ const NOBODY: NamedAddresses = { ipv4: [], ipv6: [] };
 export class NetworkNames {
   readonly network: string;
   /** By name in lower case. */
-  readonly #addresses = new Map<string, NamedAddresses>();
+  readonly #addresses: ReadonlyMap<string, NamedAddresses>;
   readonly #names = new Map<string, string>();
 
   /** @param hasVips  whether this host's tasks reach services by their virtual addresses; else it is by those of tasks */
   constructor({ name }: Pick<AssignedNetwork, 'name'>, set: EndpointSet, { hasVips }: { hasVips: boolean }) {
     this.network = name.toLowerCase();
-    const ofService = new Map<string, NamedAddresses>();
+    const ofTasks = new Map<string, Gathered>();
+    const ofService = new Map<string, Gathered>();
     for (const { serviceId, address, ipv6Address = '', taskName, aliases, live } of set.endpoints.values()) {
       const addresses = live ? named(address, ipv6Address) : NOBODY;
-      for (const each of [taskName, ...aliases]) add(this.#addresses, each.toLowerCase(), addresses);
+      for (const each of [taskName, ...aliases]) add(ofTasks, each, addresses);
       add(ofService, serviceId, addresses);
       for (const each of [address, ipv6Address]) if (each !== '') this.#names.set(each, `${taskName}.${name}`);
     }
-    const ofServices = new Map<string, NamedAddresses>();
+    const ofServices = new Map<string, Gathered>();
     for (const { serviceId, name: service, vip, ipv6Vip = '', aliases } of set.services.values()) {
-      const tasks = ofService.get(serviceId) ?? NOBODY;
+      const tasks = listed(ofService.get(serviceId));
       const reached = vip !== '' && hasVips && tasks.ipv4.length > 0 ? named(vip, ipv6Vip) : tasks;
       for (const each of [service, ...aliases]) {
-        add(ofServices, each.toLowerCase(), reached);
-        add(ofServices, `${TASKS_PREFIX}${each}`.toLowerCase(), tasks);
+        add(ofServices, each, reached);
+        add(ofServices, `${TASKS_PREFIX}${each}`, tasks);
       }
       for (const each of [vip, ipv6Vip]) if (each !== '') this.#names.set(each, `${service}.${name}`);
     }
     // A service stands before tasks that share an alias with it.
-    for (const [each, addresses] of ofServices) this.#addresses.set(each, addresses);
+    this.#addresses = new Map([...ofTasks, ...ofServices].map(([each, gathered]) => [each, listed(gathered)]));
   }
 
   /** @param name  in lower case. Undefined for one that nobody on the network has */
@@ -81,13 +82,25 @@ function named(address: string, ipv6Address: string): NamedAddresses {
   return { ipv4: address === '' ? [] : [address], ipv6: ipv6Address === '' ? [] : [ipv6Address] };
 }
 
-function add(to: Map<string, NamedAddresses>, key: string, { ipv4, ipv6 }: NamedAddresses): void {
-  const { ipv4: before, ipv6: before6 } = to.get(key) ?? NOBODY;
-  to.set(key, { ipv4: union(before, ipv4), ipv6: union(before6, ipv6) });
+/** Addresses of a name, while more are found. */
+interface Gathered {
+  ipv4: Set<string>;
+  ipv6: Set<string>;
 }
 
-function union(a: readonly string[], b: readonly string[]): readonly string[] {
-  return b.length === 0 ? a : a.length === 0 ? b : [...new Set([...a, ...b])];
+function add(to: Map<string, Gathered>, name: string, { ipv4, ipv6 }: NamedAddresses): void {
+  const key = name.toLowerCase();
+  let gathered = to.get(key);
+  if (gathered === undefined) {
+    gathered = { ipv4: new Set(), ipv6: new Set() };
+    to.set(key, gathered);
+  }
+  for (const address of ipv4) gathered.ipv4.add(address);
+  for (const address of ipv6) gathered.ipv6.add(address);
+}
+
+function listed(gathered: Gathered | undefined): NamedAddresses {
+  return gathered === undefined ? NOBODY : { ipv4: [...gathered.ipv4], ipv6: [...gathered.ipv6] };
 }
 
 /**
@@ -97,17 +110,18 @@ function union(a: readonly string[], b: readonly string[]): readonly string[] {
 export function answerName({ name, type }: Question, networks: readonly NetworkNames[]): NameAnswer {
   const asked = name.toLowerCase();
   if (type === 'PTR') return answerReverse(asked, networks);
-  const found = lookUp(asked, networks);
-  if (found.length === 0) return { kind: 'elsewhere' };
-  const ofFamily = type === 'AAAA' ? found.map(({ ipv6 }) => ipv6) : found.map(({ ipv4 }) => ipv4);
-  const addresses = ofFamily.find((each) => each.length > 0);
-  if (addresses !== undefined && type !== 'other') return { kind: 'addresses', addresses };
-  return { kind: found.some(({ ipv4 }) => ipv4.length > 0) ? 'empty' : 'nobody' };
-}
-
-/** What the name stands for on each network that knows it. */
-function lookUp(name: string, networks: readonly NetworkNames[]): NamedAddresses[] {
-  return networks.flatMap((each) => each.addressesOf(name) ?? qualified(name, each) ?? []);
+  let isKnown = false;
+  let isSomebody = false;
+  for (const each of networks) {
+    const found = each.addressesOf(asked) ?? qualified(asked, each);
+    if (found === undefined) continue;
+    const addresses = type === 'AAAA' ? found.ipv6 : found.ipv4;
+    if (addresses.length > 0 && type !== 'other') return { kind: 'addresses', addresses };
+    isKnown = true;
+    isSomebody ||= found.ipv4.length > 0;
+  }
+  if (!isKnown) return { kind: 'elsewhere' };
+  return { kind: isSomebody ? 'empty' : 'nobody' };
 }
 
 function qualified(name: string, names: NetworkNames): NamedAddresses | undefined {
