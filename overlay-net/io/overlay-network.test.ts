@@ -430,7 +430,7 @@ t.test('what cannot be attached says why, and leaves nothing', { skip }, async (
 
 t.test('an encrypted network goes by WireGuard, and by nothing else whatever fails', { skip }, async (t) => {
   const cluster = await Cluster.up(t, 2);
-  cluster.network('secret', 4097, { encrypted: true });
+  cluster.network('secret', 4097, { encrypted: true, ipv6Subnet: 'fd00:97::/64' });
   const one = await cluster.task('secret', 1, 2);
   const two = await cluster.task('secret', 2, 3);
   const { names, path } = cluster.host(1);
@@ -442,6 +442,7 @@ t.test('an encrypted network goes by WireGuard, and by nothing else whatever fai
       Number(each[1]),
     );
   t.ok(reaches(one.namespace, two.address));
+  t.ok(reaches(one.namespace, two.ipv6Address));
   t.match(sh('ip link show eth1', one.namespace), /mtu 1370/);
   t.ok(reaches(one.namespace, two.address, 1370 - 28), 'a packet as large as the MTU');
   t.equal(counts(2)[0], 0, 'nothing in the clear');
@@ -455,6 +456,7 @@ t.test('an encrypted network goes by WireGuard, and by nothing else whatever fai
 
   sh('ip link del apwg1', `${names}/apiary-tunnel`);
   t.notOk(answers(one.namespace, two.address), 'nothing without the tunnel');
+  t.notOk(answers(one.namespace, two.ipv6Address));
   t.equal(counts(2)[0], 0);
   await cluster.look(1);
   await reached(one.namespace, two.address);
