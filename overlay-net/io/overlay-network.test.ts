@@ -54,6 +54,8 @@ class Cluster {
   readonly networks = new Map<string, AssignedNetwork>();
   readonly tasks = new Map<string, TestTask[]>();
   port = 4789;
+  /** By which hosts know one another, but for the last digit. */
+  underlay = '192.0.2.';
   readonly warnings: string[] = [];
 
   static async up(t: Test, count: number): Promise<Cluster> {
@@ -171,7 +173,7 @@ class Cluster {
       nodes: new Map(
         this.hosts.map(({ overlay: { wireguardKey } }, i) => [
           `n${i + 1}`,
-          { nodeId: `n${i + 1}`, addr: `192.0.2.${i + 1}`, gatewaySubnet: '', wireguardKey },
+          { nodeId: `n${i + 1}`, addr: `${this.underlay}${i + 1}`, gatewaySubnet: '', wireguardKey },
         ]),
       ),
       publishedPorts: new Map(),
@@ -287,6 +289,18 @@ t.test('tasks of a network of IPv6 reach one another by it at once, and nobody f
   t.ok(reaches(one.namespace, two.ipv6Address), 'an interface that was lost comes back with both');
   await cluster.end(two);
   t.notMatch(sh('ip -6 neigh show dev apv4097', inside), /fd00:97::4/);
+});
+
+t.test('hosts that know one another by IPv6 carry networks of both families', { skip }, async (t) => {
+  const cluster = await Cluster.up(t, 2);
+  for (const [i, { path }] of cluster.hosts.entries()) sh(`ip addr add 2001:db8::${i + 1}/64 dev uplink nodad`, path);
+  cluster.underlay = '2001:db8::';
+  cluster.network('dual', 4097, { ipv6Subnet: 'fd00:97::/64' });
+  const one = await cluster.task('dual', 1, 2);
+  const two = await cluster.task('dual', 2, 3);
+  t.ok(reaches(one.namespace, two.address, 1430 - 28));
+  t.ok(reaches(one.namespace, two.ipv6Address, 1430 - 48));
+  t.same(await cluster.look(1), []);
 });
 
 t.test('a task whose links are too small for its IPv6 address is refused', { skip }, async (t) => {
