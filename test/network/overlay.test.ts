@@ -184,3 +184,30 @@ t.test('overlay networks', { skip: skipWithoutHosts }, async (t) => {
     }
   });
 });
+
+t.test('hosts that know one another by IPv6 alone', { skip: skipWithoutHosts }, async (t) => {
+  const cluster = await Cluster.hosts(t, 2);
+  const [first, second] = [1, 2].map((n) => cluster.hosts.host(n)) as [Host, Host];
+  for (const host of cluster.hosts) {
+    await on(host, `ip addr add fd00:aa::${host.number}/64 dev eth0 nodad`);
+    await host.startSwarmd();
+  }
+  const listening = { ListenAddr: '[::]:2377' };
+  await cluster.manager.swarmInit({ AdvertiseAddr: '[fd00:aa::1]', ...listening });
+  const request = await cluster.joinRequest(2, 'Worker');
+  await cluster.client(2).swarmJoin({ ...request, AdvertiseAddr: '[fd00:aa::2]', ...listening });
+  for (const { number } of cluster.hosts) await cluster.nodeIs(number, 'ready');
+  const bed = new NetworkBed(cluster);
+  await bed.network(t, 'dual', { EnableIPv6: true });
+  const serve = 'while :; do echo $(hostname) | nc -l -p 80; done';
+  const endpoint = { Ports: [{ TargetPort: 80, PublishedPort: 8080 }] };
+  const one = await bed.one(t, 'one', { host: 1, networks: ['dual'] });
+  const web = await bed.one(t, 'web', { host: 2, networks: ['dual'], script: serve, endpoint });
+  t.match(await on(first, 'ip netns exec apiary bridge fdb'), /dst fd00:aa::2 /);
+  t.ok(await reaches(one, addressOf(web)));
+  t.ok(await reaches(one, ipv6AddressOf(web)));
+  t.match(await inside(one, 'nc -w2 web 80 </dev/null'), web.Id.slice(0, 12));
+  for (const { address } of [first, second]) {
+    t.match(await on(first, `busybox nc -w2 ${address} 8080 </dev/null`), web.Id.slice(0, 12), 'a published port');
+  }
+});
