@@ -1,10 +1,13 @@
 import { invariant } from '@apiary/std';
 import * as fc from 'fast-check';
+import { AGENT_TARGET } from './agent-target.js';
+import { DOOR_TARGETS } from './door-target.js';
 import { HTTP_TARGET } from './http-target.js';
 import { LOG_STREAM_TARGET } from './log-stream-target.js';
 import { LOG_TARGETS } from './log-targets.js';
 import { NAME_SERVER_TARGETS } from './name-server-target.js';
 import { RPC_TARGET } from './rpc-target.js';
+import { SNAPSHOT_TARGET } from './snapshot-target.js';
 import type { Target, Verdict } from './target.js';
 import { TEXT_TARGETS } from './text-targets.js';
 
@@ -12,10 +15,13 @@ import { TEXT_TARGETS } from './text-targets.js';
 export const TARGETS: readonly Target[] = [
   ...TEXT_TARGETS,
   ...LOG_TARGETS,
+  SNAPSHOT_TARGET,
   ...NAME_SERVER_TARGETS,
+  AGENT_TARGET,
   RPC_TARGET,
   LOG_STREAM_TARGET,
   HTTP_TARGET,
+  ...DOOR_TARGETS,
 ];
 
 /** Longer than this for one input is a hang, on a machine that does other things besides. */

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import * as http from 'node:http';
 import { join } from 'node:path';
-import { createHttpApi, Issuer, type LocalNode } from '@apiary/manager/io';
+import { createHttpApi, Issuer, type LocalNode, type Replica } from '@apiary/manager/io';
 import { invariant } from '@apiary/std';
 import * as fc from 'fast-check';
 import { openManager, SELF } from './cluster.js';
@@ -176,8 +176,13 @@ async function ask(socketPath: string, verb: string, target: string, sent?: Uint
   return answer;
 }
 
-/** The API of a manager, over its real socket. What was made is removed again, so that there is always room for more. */
-async function openApi(): Promise<OpenTarget> {
+/** The API of a manager, on a real socket. */
+export async function openHttpApi(): Promise<{
+  api: Awaited<ReturnType<typeof createHttpApi>>;
+  replica: Replica;
+  socketPath: string;
+  close(): Promise<void>;
+}> {
   const manager = await openManager();
   const { replica, clock, directory } = manager;
   const remoteManagers = [{ nodeId: SELF, addr: '10.0.0.1:2377' }];
@@ -201,10 +206,19 @@ async function openApi(): Promise<OpenTarget> {
   };
   const logger = { info: () => {}, error: () => {} };
   const engineSocketPath = join(directory, 'no-engine.sock');
-  const api = await createHttpApi({ node, clock, engineSocketPath, logger, version: '0' });
+  const api = await createHttpApi({ node, clock, engineSocketPath, logger, version: '0', names: ['127.0.0.1'] });
   const socketPath = join(directory, 'swarmd.sock');
   await api.listen({ socketPath });
+  const close = async () => {
+    await api.close();
+    await manager.close();
+  };
+  return { api, replica, socketPath, close };
+}
 
+/** What was made is removed again, so that there is always room for more. */
+async function openApi(): Promise<OpenTarget> {
+  const { replica, socketPath, close } = await openHttpApi();
   const judge = async (verb: string, target: string, sent: Uint8Array): Promise<Verdict> => {
     const { status, code, text } = await ask(socketPath, verb, target, verb === 'POST' ? sent : undefined);
     const said = () =>
@@ -230,10 +244,6 @@ async function openApi(): Promise<OpenTarget> {
       () =>
         judge(verb, asked === '' ? target : `${target}?${asked}`, sent),
   );
-  const close = async () => {
-    await api.close();
-    await manager.close();
-  };
   return { property, close };
 }
 

@@ -7,10 +7,11 @@ import {
   readMessage,
   writeMessage,
 } from '@apiary/raft/core';
-import { type FileSystem, MemberStorage, type OpenFile } from '@apiary/raft/io';
+import { type FileSystem, MemberStorage } from '@apiary/raft/io';
 import { ApiaryError, invariant } from '@apiary/std';
 import * as fc from 'fast-check';
 import { damaged } from './damage.js';
+import { MemoryFiles } from './memory-files.js';
 import { type OpenTarget, reader, refusal, type Target, type Verdict } from './target.js';
 
 /** What managers read of each other, and of their disks. */
@@ -85,72 +86,6 @@ const frames = reader(
       invariant(bytes <= given, 'no more comes out than went in');
     }),
 );
-
-/** A folder in memory: fast, and every input begins with the same one. */
-class MemoryFiles implements FileSystem {
-  /** By path; what is open keeps its content under another name. */
-  readonly #files: Map<string, { bytes: Uint8Array }>;
-
-  constructor(files: ReadonlyMap<string, Uint8Array> = new Map()) {
-    this.#files = new Map([...files].map(([path, bytes]) => [path, { bytes }]));
-  }
-
-  get files(): ReadonlyMap<string, Uint8Array> {
-    return new Map([...this.#files].map(([path, { bytes }]) => [path, bytes]));
-  }
-
-  async makeDirectory(): Promise<void> {}
-
-  list(directory: string): string[] {
-    const prefix = `${directory}/`;
-    const names = [...this.#files.keys()].flatMap((path) => {
-      const name = path.slice(prefix.length);
-      return path.startsWith(prefix) && !name.includes('/') ? name : [];
-    });
-    return names.sort();
-  }
-
-  open(path: string): OpenFile {
-    const file = this.#files.get(path);
-    if (file === undefined) throw Object.assign(new Error(`no such file: ${path}`), { code: 'ENOENT' });
-    return {
-      size: () => file.bytes.length,
-      read: (target, position) => {
-        const bytes = file.bytes.subarray(position, position + target.length);
-        target.set(bytes);
-        return bytes.length;
-      },
-      write: async (bytes, position) => {
-        const whole = new Uint8Array(Math.max(file.bytes.length, position + bytes.length));
-        whole.set(file.bytes);
-        whole.set(bytes, position);
-        file.bytes = whole;
-      },
-      truncate: async (length) => {
-        file.bytes = file.bytes.slice(0, length);
-      },
-      sync: async () => {},
-      close: async () => {},
-    };
-  }
-
-  async create(path: string): Promise<OpenFile> {
-    this.#files.set(path, { bytes: new Uint8Array() });
-    return this.open(path);
-  }
-
-  async rename(from: string, to: string): Promise<void> {
-    const file = this.#files.get(from);
-    if (file !== undefined) this.#files.set(to, file);
-    this.#files.delete(from);
-  }
-
-  async remove(path: string): Promise<void> {
-    this.#files.delete(path);
-  }
-
-  async syncDirectory(): Promise<void> {}
-}
 
 const STORAGE = { directory: '/raft', identity: { clusterId: 'c1', memberId: 'm1' }, segmentBytes: 700 };
 const LAST_INDEX = 12;
