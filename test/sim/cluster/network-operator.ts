@@ -2,7 +2,7 @@ import type { ServiceSpec } from '@apiary/api/model';
 import { createNetwork, removeNetwork } from '@apiary/manager/core';
 import type { SimulatedCluster } from './simulated-cluster.js';
 
-/** By name, the subnet: one that the cluster chooses, one that is large enough for all, and one that is not. */
+/** By name, the subnet: one that the cluster chooses, one that is large enough for all (and is of IPv6 too), and one that is not. */
 const SUBNETS = { front: undefined, back: '10.200.0.0/24', tiny: '10.201.0.0/29' } as const;
 const NAMES = Object.keys(SUBNETS) as (keyof typeof SUBNETS)[];
 
@@ -27,7 +27,8 @@ export class NetworkOperator {
 
   create(name: keyof typeof SUBNETS): void {
     const Subnet = SUBNETS[name];
-    const spec = { Name: name, Driver: 'overlay', ...(Subnet !== undefined && { IPAM: { Config: [{ Subnet }] } }) };
+    const ipam = Subnet !== undefined && { IPAM: { Config: [{ Subnet }] } };
+    const spec = { Name: name, Driver: 'overlay', EnableIPv6: name === 'back', ...ipam };
     this.#cluster.request(
       (view, { rng }) => createNetwork(view, spec, rng),
       ({ type }) => this.#cluster.tell(`create network ${name}: ${type}`),
