@@ -95,8 +95,11 @@ async function abroad(t: Test): Promise<{ path: string }> {
 }
 
 /** Tried again: what is asked for while a link is being made anew is asked for again by the kernel a second later. */
-const reaches = ({ path }: { path: string }, address: string): boolean =>
-  [1, 2].some(() => spawnSync('nsenter', [`--net=${path}`, 'busybox', 'ping', '-c1', '-W1', address]).status === 0);
+function reaches({ path }: { path: string }, address: string, source?: string): boolean {
+  const from = source === undefined ? [] : ['-I', source];
+  const args = [`--net=${path}`, 'busybox', 'ping', '-c1', '-W1', ...from, address];
+  return [1, 2].some(() => spawnSync('nsenter', args).status === 0);
+}
 
 t.test('a task reaches its host, and the world under its host’s address, but no other task', { skip }, async (t) => {
   await abroad(t);
@@ -116,6 +119,11 @@ t.test('a task reaches its host, and the world under its host’s address, but n
   const mac = link(GATEWAY_LINK).address;
   sh(`nsenter --net=${one.path} ip neigh replace 10.224.3.3 lladdr ${mac} dev eth0`);
   t.notOk(reaches(one, '10.224.3.3'), 'nor by way of the host');
+  sh(`nsenter --net=${one.path} ip addr replace 10.224.3.9/32 dev eth0`);
+  const refused = () => Number(sh('nstat -asz TcpExtIPReversePathFilter').match(/IPReversePathFilter +(\d+)/)?.[1]);
+  const before = refused();
+  t.notOk(reaches(one, ABROAD, '10.224.3.9'));
+  t.ok(refused() > before, 'nor is it let send under an address that is not its own');
 });
 
 t.test('with Docker’s rules, which drop what they do not know', { skip }, async (t) => {
