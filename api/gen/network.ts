@@ -121,6 +121,8 @@ export interface PublishedPort {
   serviceId: string;
   /** Those that take new connections. */
   backends: PortBackend[];
+  /** At which address of a node; empty: at all. */
+  hostAddress: string;
 }
 
 export interface PortBackend {
@@ -992,7 +994,7 @@ export const PortKey: MessageFns<PortKey> = {
 };
 
 function createBasePublishedPort(): PublishedPort {
-  return { protocol: "", publishedPort: 0, targetPort: 0, serviceId: "", backends: [] };
+  return { protocol: "", publishedPort: 0, targetPort: 0, serviceId: "", backends: [], hostAddress: "" };
 }
 
 export const PublishedPort: MessageFns<PublishedPort> = {
@@ -1011,6 +1013,9 @@ export const PublishedPort: MessageFns<PublishedPort> = {
     }
     for (const v of message.backends) {
       PortBackend.encode(v!, writer.uint32(42).fork()).join();
+    }
+    if (message.hostAddress !== "") {
+      writer.uint32(50).string(message.hostAddress);
     }
     return writer;
   },
@@ -1066,6 +1071,14 @@ export const PublishedPort: MessageFns<PublishedPort> = {
             }
 
             message.backends.push(PortBackend.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.hostAddress = reader.string();
             continue;
           }
         }

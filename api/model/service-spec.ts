@@ -162,6 +162,8 @@ const PortConfig = v.strictObject({
   TargetPort: opt(uint),
   PublishedPort: opt(uint),
   PublishMode: opt(text),
+  /** Ours: at which address of a host, by default at all. Docker's has no such field, and leaves it out where it rewrites a spec. */
+  HostIP: opt(text),
 });
 
 const EndpointSpec = v.strictObject({ Mode: opt(text), Ports: opt(v.array(PortConfig)) });

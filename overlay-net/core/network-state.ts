@@ -56,6 +56,8 @@ export interface PublishedPort {
   targetPort: number;
   serviceId: string;
   backends: PortBackend[];
+  /** At which address of a host; empty: at all. */
+  hostAddress?: string;
 }
 
 export interface PortBackend {

@@ -39,11 +39,11 @@ export function portRows(
 ): PortRow[] {
   const reachable = new Set([selfId, ...peers.map(({ nodeId }) => nodeId)]);
   const rows = new Map<string, PortRow>();
-  for (const { protocol, publishedPort: port, targetPort, backends } of publishedPorts.values()) {
+  for (const { protocol, publishedPort: port, targetPort, backends, hostAddress = '' } of publishedPorts.values()) {
     const targets = backends
       .filter(({ nodeId, gatewayAddress }) => reachable.has(nodeId) && gatewayAddress !== '')
       .map(({ gatewayAddress }) => ({ address: gatewayAddress, port: targetPort }));
-    const row = { protocol, hostAddress: '', port, targets: inOrder(targets) };
+    const row = { protocol, hostAddress, port, targets: inOrder(targets) };
     if (targets.length > 0) rows.set(portRowKey(row), row);
   }
   for (const { protocol, hostAddress, publishedPort: port, targetPort, gatewayAddress } of hostPorts) {

@@ -1,8 +1,12 @@
+import { createSocket } from 'node:dgram';
+import { readFileSync } from 'node:fs';
 import { get } from 'node:http';
+import { connect } from 'node:net';
 import type { EndpointSpec, NetworkSpec, PortConfig } from '@apiary/api/model';
 import t, { type Test } from 'tap';
 import { Cluster, type PlacedContainer, serviceSpec, skipWithoutHosts } from '../cluster/cluster.js';
 import { type Host, until } from '../hosts/index.js';
+import { inside, NetworkBed, on, pidsOf } from './network-bed.js';
 
 /** A task that says on port 80, as a web page, who it is and who asks. */
 /** Once it is told to end, it answers what it has begun with: on a machine that is busy, that takes its time. */
@@ -20,17 +24,19 @@ interface Asked {
   networks?: string[];
   mode?: EndpointSpec['Mode'];
   script?: string;
+  stopSignal?: string;
 }
 
 t.setTimeout(400_000);
 t.test('published ports and VIPs', { skip: skipWithoutHosts }, async (t) => {
   const cluster = await Cluster.up(t, 3);
+  const bed = new NetworkBed(cluster);
   const hosts = [1, 2, 3].map((n) => cluster.hosts.host(n)) as [Host, Host, Host];
   const [first, , third] = hosts;
   /** The machine's own, on the hosts' link. */
   const outside = first.address.replace(/\.\d+$/, '.254');
 
-  function specOf(name: string, { replicas = 1, host, ports, networks = [], mode, script = WHO }: Asked) {
+  function specOf(name: string, { replicas = 1, host, ports, networks = [], mode, script = WHO, stopSignal }: Asked) {
     const plain = serviceSpec(name, { replicas, restartDelayMs: 0 });
     const { TaskTemplate } = plain;
     return {
@@ -40,7 +46,8 @@ t.test('published ports and VIPs', { skip: skipWithoutHosts }, async (t) => {
         ContainerSpec: {
           ...TaskTemplate.ContainerSpec,
           Command: ['sh', '-c', script],
-          StopGracePeriod: 2e9,
+          StopGracePeriod: stopSignal === undefined ? 2e9 : 10e9,
+          ...(stopSignal && { StopSignal: stopSignal }),
           ...(script === WHO && { Healthcheck: HEALTHY }),
         },
         Networks: networks.map((Target) => ({ Target })),
@@ -62,18 +69,6 @@ t.test('published ports and VIPs', { skip: skipWithoutHosts }, async (t) => {
   async function network(t: Test, name: string, spec: Partial<NetworkSpec> = {}): Promise<void> {
     t.teardown(() => cluster.manager.removeNetwork(name));
     await cluster.manager.createNetwork({ Name: name, Driver: 'overlay', ...spec });
-  }
-
-  async function on(host: Host, command: string): Promise<string> {
-    const { code, stdout, stderr } = await host.exec('sh', ['-c', command]);
-    if (code !== 0) throw new Error(`${command} on ${host.name}: ${stdout}${stderr}`);
-    return stdout.trim();
-  }
-
-  async function inside({ Id, host }: PlacedContainer, command: string): Promise<string> {
-    const { code, stdout, stderr } = await host.engineDocker('exec', Id, 'sh', '-c', command);
-    if (code !== 0) throw new Error(`${command} in ${Id.slice(0, 8)}: ${stdout}${stderr}`);
-    return stdout.trim();
   }
 
   /** A request from this machine. @returns  who answered, and whom it saw */
@@ -182,6 +177,155 @@ t.test('published ports and VIPs', { skip: skipWithoutHosts }, async (t) => {
     await Promise.all(clients);
     t.same(failures, [], `of ${answered}`);
     t.ok(answered > 100, `${answered} were answered`);
+  });
+
+  /** An echo of TCP and UDP in the network of a task, which says first who it is; it is gone with the task. */
+  async function echo(t: Test, { host, Id }: PlacedContainer, port: number): Promise<void> {
+    const [pid = ''] = await pidsOf(host, [Id]);
+    const name = Id.slice(0, 12);
+    const script = `
+      const listening = [];
+      const tcp = require('net').createServer((socket) => {
+        socket.write('${name}\\n');
+        socket.on('data', (data) => socket.write('${name} ' + data)).on('error', () => {});
+      });
+      tcp.listen(${port}, () => console.log('tcp'));
+      const udp = require('dgram').createSocket('udp4');
+      udp.on('message', (data, { address, port }) => udp.send('${name} ' + address, port, address));
+      udp.bind(${port}, () => console.log('udp'));`;
+    const log = `${host.directory}/echo-${name}.log`;
+    const server = await host.spawn('nsenter', ['-t', pid, '--net', process.execPath, '-e', script], log);
+    t.teardown(async () => {
+      server.kill('SIGKILL');
+      await server.exited;
+    });
+    const isListening = () => ['tcp', 'udp'].every((each) => readFileSync(log, 'utf8').includes(each));
+    await until('the echo', isListening, { log });
+  }
+
+  /** Datagrams of one flow, from this machine. */
+  function flowTo(t: Test, host: Host, port: number) {
+    const socket = createSocket('udp4');
+    const heard: string[] = [];
+    socket.on('message', (message) => heard.push(String(message)));
+    const asking = setInterval(() => socket.send('x', port, host.address), 10);
+    t.teardown(() => {
+      clearInterval(asking);
+      socket.close();
+    });
+    return heard;
+  }
+
+  await t.test('of UDP: a flow to a task that has died goes on with another at once', async (t) => {
+    const udp: PortConfig = { Protocol: 'udp', TargetPort: 5353, PublishedPort: 5300 };
+    const tasks = await run(t, 'names', { replicas: 3, ports: [udp], script: 'sleep 1d' });
+    for (const task of tasks) await echo(t, task, 5353);
+    const heard = flowTo(t, first, 5300);
+    await until('an answer', () => heard.length > 3);
+    t.equal(new Set(heard).size, 1, 'one flow is with one task');
+    const [said = ''] = heard;
+    t.equal(said.split(' ')[1], outside, 'which sees its client');
+    const answering = tasks.find((task) => said.startsWith(nameOf(task)));
+    await answering?.host.engineDocker('kill', answering.Id);
+    const killedAt = performance.now();
+    await until('another', () => heard.at(-1) !== said);
+    const tookMs = performance.now() - killedAt;
+    t.ok(tookMs < 1_000, `${tookMs.toFixed(0)} ms`);
+    t.ok(tasks.some((task) => task !== answering && heard.at(-1)?.startsWith(nameOf(task))));
+  });
+
+  await t.test('a task that is to stop keeps its connections, and gets no new ones', async (t) => {
+    const tasks = await run(t, 'web', {
+      replicas: 2,
+      ports: [{ Protocol: 'tcp', TargetPort: 7, PublishedPort: 8007 }],
+      script: 'trap "sleep 2; exit 0" TERM; sleep 1d & wait',
+      stopSignal: 'SIGTERM',
+    });
+    for (const task of tasks) await echo(t, task, 7);
+    const connections: { name: string; heard: string[]; say: (text: string) => void }[] = [];
+    /** @returns who answers */
+    const dial = () =>
+      new Promise<string>((resolve, reject) => {
+        const socket = connect(8007, first.address).setEncoding('utf8');
+        t.teardown(() => void socket.destroy());
+        const heard: string[] = [];
+        socket.on('error', reject).once('data', (name: string) => {
+          connections.push({ name: name.trim(), heard, say: (text) => void socket.write(text) });
+          socket.on('data', (text: string) => void heard.push(text));
+          resolve(name.trim());
+        });
+      });
+    const dialled = async (times: number) => new Set(await Promise.all(Array.from({ length: times }, dial)));
+    await until('both to answer', async () => (await dialled(4)).size === 2);
+    await bed.scale('web', 1);
+    await until('one to answer alone', async () => (await dialled(4)).size === 1);
+    const running = (await cluster.containers('web')).filter(({ State }) => State === 'running');
+    t.equal(running.length, 2, 'the other has not ended yet');
+    for (const connection of connections) connection.say('still there?');
+    await until('each to say so', () =>
+      connections.every(({ name, heard }) => heard.join('').endsWith(`${name} still there?`)),
+    );
+    const [left] = await cluster.settled('web', 1);
+    t.same([...(await dialled(6))], [nameOf(left as PlacedContainer)]);
+  });
+
+  await t.test('at one address of hosts, in ranges, in both modes, by localhost too', async (t) => {
+    const [task] = await run(t, 'web', {
+      host: 1,
+      ports: [
+        { ...tcp(8081), PublishMode: 'host', HostIP: '127.0.0.1' },
+        { ...tcp(8082), HostIP: first.address },
+        { ...tcp(8083), PublishMode: 'host' },
+        ...[8090, 8091, 8092].map(tcp),
+        { Protocol: 'udp', TargetPort: 5353, PublishedPort: 5300 },
+        { Protocol: 'udp', TargetPort: 5353, PublishedPort: 5301, PublishMode: 'host', HostIP: first.address },
+      ],
+    });
+    await echo(t, task as PlacedContainer, 5353);
+    const name = nameOf(task as PlacedContainer);
+    const byTcp = async (host: Host, address: string, port: number) => {
+      const said = await from(host, address, port).catch(() => 'refused');
+      return said.startsWith(name) ? said.slice(name.length + 1) : said;
+    };
+    const byUdp = async (host: Host, address: string, port: number) => {
+      const script = `const socket = require('dgram').createSocket('udp4');
+        socket.on('message', (said) => { console.log(String(said)); process.exit(); });
+        socket.on('error', () => process.exit());
+        socket.connect(${port}, '${address}', () => socket.send('x'));
+        setTimeout(() => process.exit(), 1000);`;
+      const { stdout } = await host.exec(process.execPath, ['-e', script]);
+      return stdout === '' ? 'refused' : stdout.trim().slice(name.length + 1);
+    };
+    await until('an answer', async () => (await byTcp(first, first.address, 8083)) !== 'refused');
+    const localhost = /^10\.224\.\d+\.1$/;
+    t.match(await byTcp(first, '127.0.0.1', 8081), localhost);
+    t.equal(await byTcp(first, first.address, 8081), 'refused');
+    t.equal(await byTcp(third, first.address, 8081), 'refused');
+    t.equal(await byTcp(third, first.address, 8082), third.address);
+    t.equal(await byTcp(first, first.address, 8082), first.address);
+    t.equal(await byTcp(first, '127.0.0.1', 8082), 'refused');
+    t.equal(await byTcp(third, third.address, 8082), 'refused');
+    t.match(await byTcp(first, '127.0.0.1', 8083), localhost);
+    t.equal(await byTcp(third, third.address, 8083), 'refused', 'of one host alone');
+    for (const port of [8090, 8091, 8092]) t.equal(await byTcp(third, first.address, port), third.address);
+    t.equal(await byUdp(third, first.address, 5300), third.address);
+    t.equal(await byUdp(third, third.address, 5300), third.address);
+    t.match(await byUdp(third, '127.0.0.1', 5300), localhost);
+    t.equal(await byUdp(third, first.address, 5301), third.address);
+    t.equal(await byUdp(first, '127.0.0.1', 5301), 'refused');
+    await cluster.remove('web');
+    // Whoever has the port next must be able to.
+    const listens =
+      "process.on('uncaughtException', () => process.exit(1)); require('net').createServer().listen(8083, () => process.exit(0))";
+    await until('the port to be free', () => on(first, `${process.execPath} -e "${listens}" && echo free`));
+    await cluster.manager.createService(
+      specOf('nowhere', { host: 1, ports: [{ ...tcp(8084), PublishMode: 'host', HostIP: '192.0.2.77' }] }),
+    );
+    t.teardown(() => cluster.remove('nowhere'));
+    const failed = await until('the task to fail', async () => {
+      return (await cluster.tasks('nowhere')).find(({ Status }) => Status.Err !== undefined);
+    });
+    t.match(failed.Status.Err, /listen tcp4 192\.0\.2\.77:8084: bind: cannot assign requested address/);
   });
 
   await t.test('leave a host as it was found', async (t) => {

@@ -52,10 +52,11 @@ export function containerConfigOf(task: AssignedTask, node: NodeFacts): Containe
   };
   const spec = expandContainerSpec(given, facts);
   const files = contentFiles(given, task.contentIds);
-  const ports = hostPortsOf(task.endpoint).map(({ protocol, targetPort, publishedPort }) => ({
+  const ports = hostPortsOf(task.endpoint).map(({ protocol, targetPort, publishedPort, hostAddress }) => ({
     key: `${targetPort}/${protocol}`,
     // Empty: the engine picks one.
     hostPort: publishedPort > 0 ? String(publishedPort) : '',
+    hostAddress,
   }));
   const body = {
     ...only({
@@ -142,12 +143,15 @@ function contentFiles(spec: ContainerSpec, contentIds: Readonly<Record<string, s
 function hostConfig(
   template: TaskTemplate,
   spec: ContainerSpec,
-  ports: { key: string; hostPort: string }[],
+  ports: { key: string; hostPort: string; hostAddress: string | undefined }[],
 ): Record<string, unknown> {
   const { Limits = {} } = template.Resources ?? {};
   // No restart policy: whether a task runs again is for the managers to say, on whatever node.
   const bindings: Record<string, { HostPort: string }[]> = {};
-  for (const { key, hostPort } of ports) bindings[key] = [...(bindings[key] ?? []), { HostPort: hostPort }];
+  for (const { key, hostPort, hostAddress } of ports) {
+    const binding = { HostPort: hostPort, ...(hostAddress !== undefined && { HostIp: hostAddress }) };
+    bindings[key] = [...(bindings[key] ?? []), binding];
+  }
   return {
     ...only({
       Init: spec.Init,

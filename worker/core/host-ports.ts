@@ -6,29 +6,38 @@ export interface TaskPort {
   targetPort: number;
   /** 0: any that is free. */
   publishedPort: number;
+  /** At which address of the host; by default at all. */
+  hostAddress?: string;
 }
+
+const EVERYWHERE = '0.0.0.0';
 
 /** The ports that a service wants on the hosts of its tasks. */
 export function hostPortsOf(endpoint: EndpointSpec | undefined): TaskPort[] {
   return (endpoint?.Ports ?? [])
     .filter((port) => port.PublishMode === 'host')
-    .map(({ TargetPort = 0, PublishedPort = 0, Protocol }) => ({
+    .map(({ TargetPort = 0, PublishedPort = 0, Protocol, HostIP }) => ({
       protocol: Protocol || 'tcp',
       targetPort: TargetPort,
       publishedPort: PublishedPort,
+      ...(HostIP && HostIP !== EVERYWHERE && { hostAddress: HostIP }),
     }));
 }
 
-/** For a container's label, so that its ports are known as long as it is: `tcp/8080:80,udp/53:5353`. */
+/** For a container's label, so that its ports are known as long as it is: `tcp/8080:80,udp/53:5353@192.0.2.1`. */
 export function writePortsLabel(ports: readonly TaskPort[]): string {
-  return ports.map(({ protocol, publishedPort, targetPort }) => `${protocol}/${publishedPort}:${targetPort}`).join();
+  const text = ({ protocol, publishedPort, targetPort, hostAddress }: TaskPort) =>
+    `${protocol}/${publishedPort}:${targetPort}${hostAddress === undefined ? '' : `@${hostAddress}`}`;
+  return ports.map(text).join();
 }
 
 /** What cannot be read is passed over: anybody can put a label on a container. */
 export function readPortsLabel(label: string): TaskPort[] {
   return label.split(',').flatMap((text) => {
-    const [, protocol, published, target] = /^(tcp|udp|sctp)\/(\d{1,5}):(\d{1,5})$/.exec(text) ?? [];
+    const [, protocol, published, target, hostAddress] =
+      /^(tcp|udp|sctp)\/(\d{1,5}):(\d{1,5})(?:@([\d.]+))?$/.exec(text) ?? [];
     if (protocol === undefined) return [];
-    return [{ protocol, publishedPort: Number(published), targetPort: Number(target) }];
+    const port = { protocol, publishedPort: Number(published), targetPort: Number(target) };
+    return [hostAddress === undefined ? port : { ...port, hostAddress }];
   });
 }

@@ -1,3 +1,4 @@
+import { isIPv4 } from 'node:net';
 import type { PortConfig } from '@apiary/api/model';
 import { FlagValueError } from '../command-line/index.js';
 import { cut, splitCsv } from './words.js';
@@ -5,7 +6,8 @@ import { cut, splitCsv } from './words.js';
 const PROTOCOLS = ['tcp', 'udp', 'sctp'];
 
 /**
- * Reads a published port: `8080:80`, `8080-8089:80-89/udp`, or `published=8080,target=80,protocol=tcp,mode=host`.
+ * Reads a published port: `8080:80`, `8080-8089:80-89/udp`, or `published=8080,target=80,protocol=tcp,mode=host`; the
+ * latter also at one address of hosts, `host_ip=127.0.0.1`.
  *
  * @returns one entry a port, those of a range in order
  * @throws FlagValueError in Docker's words
@@ -27,6 +29,8 @@ function parseLongForm(text: string): PortConfig {
         throw new FlagValueError(`invalid publish mode value (${value}): must be either 'ingress' or 'host'`);
       }
       port.PublishMode = value;
+    } else if (key === 'host_ip') {
+      port.HostIP = hostAddress(value);
     } else if (key === 'target') {
       port.TargetPort = portNumber('target', value);
     } else if (key === 'published') {
@@ -39,6 +43,11 @@ function parseLongForm(text: string): PortConfig {
     throw new FlagValueError("missing mandatory field 'target'");
   }
   return { Protocol: 'tcp', PublishMode: 'ingress', ...port };
+}
+
+function hostAddress(text: string): string {
+  if (isIPv4(text)) return text;
+  throw new FlagValueError(`invalid host address ${text}: an IPv4 address of hosts is expected`);
 }
 
 function portNumber(what: string, text: string): number {
@@ -57,6 +66,7 @@ function parseShortForm(text: string): PortConfig[] {
   const host = published === '' ? undefined : rangeOf(published);
   if (published !== '' && host === undefined) throw new FlagValueError(`invalid hostPort: ${published}`);
   if (!PROTOCOLS.includes(protocol.toLowerCase())) throw new FlagValueError(`invalid proto: ${protocol}`);
+
   if (address !== '') throw new FlagValueError('hostip is not supported');
 
   const entry = (targetPort: number, publishedPort: number | undefined): PortConfig => ({
@@ -94,5 +104,5 @@ function numbers({ first, last }: Range): number[] {
 
 /** The form in which two entries are compared, and sorted by. */
 export function portKey(port: PortConfig): string {
-  return `${port.PublishedPort ?? 0}:${port.TargetPort ?? 0}/${port.Protocol ?? ''}/${port.PublishMode ?? ''}`;
+  return `${port.HostIP ?? ''}:${port.PublishedPort ?? 0}:${port.TargetPort ?? 0}/${port.Protocol ?? ''}/${port.PublishMode ?? ''}`;
 }

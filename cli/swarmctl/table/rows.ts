@@ -60,14 +60,16 @@ function portRanges(ports: readonly PortConfig[]): string {
       protocol: port.Protocol ?? 'tcp',
       published: port.PublishedPort ?? 0,
       target: port.TargetPort ?? 0,
+      address: port.HostIP ?? '*',
     }))
     .sort((a, b) => (a.protocol === b.protocol ? a.published - b.published : a.protocol < b.protocol ? -1 : 1));
-  const ranges: { protocol: string; published: [number, number]; target: [number, number] }[] = [];
-  for (const { protocol, published, target } of sorted) {
+  const ranges: { address: string; protocol: string; published: [number, number]; target: [number, number] }[] = [];
+  for (const { address, protocol, published, target } of sorted) {
     const last = ranges.at(-1);
     const continues =
       last !== undefined &&
       last.protocol === protocol &&
+      last.address === address &&
       published - last.published[1] <= 1 &&
       target >= last.target[1] &&
       target - last.target[1] <= 1 &&
@@ -76,13 +78,13 @@ function portRanges(ports: readonly PortConfig[]): string {
       last.published[1] = published;
       last.target[1] = target;
     } else {
-      ranges.push({ protocol, published: [published, published], target: [target, target] });
+      ranges.push({ address, protocol, published: [published, published], target: [target, target] });
     }
   }
   const text = ([first, last]: [number, number]) => (last > first ? `${first}-${last}` : `${first}`);
   return ranges
     .filter(({ published }) => published[0] > 0)
-    .map(({ protocol, published, target }) => `*:${text(published)}->${text(target)}/${protocol}`)
+    .map(({ address, protocol, published, target }) => `${address}:${text(published)}->${text(target)}/${protocol}`)
     .join(', ');
 }
 

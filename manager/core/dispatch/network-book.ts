@@ -44,7 +44,7 @@ export interface NetworkNews {
 export class NetworkBook {
   readonly nodes = new Ledger<NetworkNode>();
   /** By `tcp/8080`. */
-  readonly ports = new Ledger<PublishedPort>();
+  readonly ports = new Ledger<Required<PublishedPort>>();
   readonly #sets = new Map<string, EndpointLedger>();
   readonly #networksOfTask = new Map<string, readonly string[]>();
   readonly #networksOfService = new Map<string, readonly string[]>();
@@ -165,12 +165,13 @@ export class NetworkBook {
       a.taskId < b.taskId ? -1 : 1,
     );
     const ports = ingressPorts(service).map(
-      ({ Protocol: protocol = 'tcp', PublishedPort: publishedPort = 0, TargetPort: targetPort = 0 }) => ({
+      ({ Protocol: protocol = 'tcp', PublishedPort: publishedPort = 0, TargetPort: targetPort = 0, HostIP = '' }) => ({
         protocol,
         publishedPort,
         targetPort,
         serviceId,
         backends,
+        hostAddress: atAddress(HostIP),
       }),
     );
     const keys = ports.map(({ protocol, publishedPort }) => `${protocol}/${publishedPort}`);
@@ -214,6 +215,11 @@ function ingressPorts(service: ServiceRecord | undefined): PortConfig[] {
   return (service?.endpoint?.ports ?? []).filter(
     ({ PublishMode = 'ingress', PublishedPort = 0 }) => PublishMode === 'ingress' && PublishedPort !== 0,
   );
+}
+
+/** Empty: at all of them. */
+function atAddress(hostIp: string): string {
+  return hostIp === '0.0.0.0' ? '' : hostIp;
 }
 
 function backendOf(task: TaskRecord): PortBackend | undefined {

@@ -17,7 +17,7 @@ export type NetworkUpdate =
   | {
       type: 'ports';
       complete: boolean;
-      ports: PublishedPort[];
+      ports: Required<PublishedPort>[];
       removed: { protocol: string; publishedPort: number }[];
     };
 

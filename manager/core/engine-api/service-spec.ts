@@ -104,6 +104,7 @@ export function portObject(port: PortConfig): PortConfig {
     TargetPort: filled(port.TargetPort),
     PublishedPort: filled(port.PublishedPort),
     PublishMode: filled(port.PublishMode) ?? 'ingress',
+    HostIP: filled(port.HostIP),
   };
 }
 

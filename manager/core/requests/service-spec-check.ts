@@ -1,4 +1,5 @@
 import type { EndpointSpec, Resources, RestartPolicy, ServiceSpec, UpdateConfig } from '@apiary/api/model';
+import { parseIpv4 } from '@apiary/overlay-net/core';
 import { checkContainerSpec } from './container-spec-check.js';
 import { checkReferenceForm, checkReferenceTargets } from './content-references.js';
 import { invalid, quoted } from './refusal.js';
@@ -123,7 +124,8 @@ function checkEndpoint({ Mode, Ports = [] }: EndpointSpec = {}): void {
     if (PublishedPort !== 0 && published.has(port)) throw invalid('EndpointSpec: duplicate published ports provided');
     published.add(port);
   }
-  for (const [i, { PublishMode = 'ingress', PublishedPort = 0, TargetPort = 0, Protocol = 'tcp' }] of Ports.entries()) {
+  for (const [i, port] of Ports.entries()) {
+    const { PublishMode = 'ingress', PublishedPort = 0, TargetPort = 0, Protocol = 'tcp', HostIP = '' } = port;
     const path = `EndpointSpec.Ports[${i}]`;
     if (TargetPort < 1 || TargetPort > MAX_PORT) {
       throw invalid(`${path}.TargetPort: expected 1 to ${MAX_PORT}, got ${TargetPort}`);
@@ -136,6 +138,9 @@ function checkEndpoint({ Mode, Ports = [] }: EndpointSpec = {}): void {
     }
     if (!['ingress', 'host'].includes(PublishMode)) {
       throw invalid(`${path}.PublishMode: expected ingress or host, got ${quoted(PublishMode)}`);
+    }
+    if (HostIP !== '' && parseIpv4(HostIP) === undefined) {
+      throw invalid(`${path}.HostIP: expected an IPv4 address of hosts, got ${quoted(HostIP)}`);
     }
   }
 }

@@ -23,6 +23,9 @@ const filePath: Form = (node, _path, { directory }) =>
     ? { ...node, value: resolvePath(directory, node.value) }
     : node;
 
+/** What stands for all addresses of a host. Docker takes any other for these, too, and says so. */
+const EVERYWHERE = ['', '0.0.0.0', '[::]'];
+
 const ports = each((node, path, { diagnostics }) => {
   if (node.kind === 'map') return longPort(node, path, { diagnostics, directory: '', home: '' });
   const parsed = parsePort(textOf(node));
@@ -31,8 +34,9 @@ const ports = each((node, path, { diagnostics }) => {
     return undefined;
   }
   const { hostIp = '' } = parsed[0] ?? {};
-  if (hostIp !== '' && hostIp !== '0.0.0.0' && hostIp !== '[::]') {
-    diagnostics.warn(`a service listens on all addresses of a host, not on ${hostIp} alone`, path, node.place);
+  if (!EVERYWHERE.includes(hostIp)) {
+    const message = `the port is published at all addresses of hosts, not at ${hostIp} alone: that takes the long form, with host_ip`;
+    diagnostics.warn(message, path, node.place);
   }
   return parsed
     .sort((a, b) => (sortText(a.target, a.protocol) < sortText(b.target, b.protocol) ? -1 : 1))

@@ -154,14 +154,12 @@ export function convertEndpoint(service: Fields): EndpointSpec {
         if (!Number.isInteger(value) || value < 0 || value > 65_535)
           port.error(`${value} is no port: at most 65535`, key);
       }
-      if (port.has('host_ip')) {
-        port.warn('a service listens on all addresses of a host: the address is not honoured');
-      }
       return given({
         Protocol: port.text('protocol'),
         TargetPort: target,
         PublishedPort: published || undefined,
         PublishMode: port.text('mode'),
+        HostIP: port.text('host_ip') || undefined,
       });
     })
     .sort((a, b) => (a.PublishedPort ?? 0) - (b.PublishedPort ?? 0));

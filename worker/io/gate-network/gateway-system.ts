@@ -40,7 +40,7 @@ export interface GatewaySystem {
   /** By which BPF programs know the network namespace of a process; undefined where the kernel does not tell. */
   cookieOf(pid: number): Promise<bigint | undefined>;
   /** Keeps a port of this host from others. @throws Error with the code `EADDRINUSE` when somebody has it */
-  reserve(protocol: string, port: number): Promise<Reservation>;
+  reserve(protocol: string, port: number, address: string): Promise<Reservation>;
   /** The name servers of this host's own /etc/resolv.conf. */
   resolvers(): Promise<string[]>;
 }

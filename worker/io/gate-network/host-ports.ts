@@ -8,12 +8,19 @@ import type { TaskPort } from '../../core/index.js';
 /** Where ports are looked for that a service does not care to name: Docker Swarm's, from its end, since managers begin at the other. */
 const DYNAMIC = { first: 30_000, last: 32_767 } as const;
 
+/** Why a port cannot be had, as Docker says it. */
+const REFUSALS = new Map([
+  ['EADDRINUSE', 'address already in use'],
+  ['EADDRNOTAVAIL', 'cannot assign requested address'],
+]);
+
 /** A port that nobody else on this host can have meanwhile. */
 export interface Reservation {
   release(): void;
 }
 
-type Reserve = (protocol: string, port: number) => Promise<Reservation>;
+/** At which address of the host; empty: at all. */
+type Reserve = (protocol: string, port: number, address: string) => Promise<Reservation>;
 
 interface Held extends TaskPort {
   reservation: Reservation | undefined;
@@ -42,10 +49,10 @@ export class HostPorts {
   /** What the packet filter is to make of it. */
   get rows(): HostPort[] {
     return Array.from(this.#tasks, ([taskId, { gatewayAddress, held }]) =>
-      held.map(({ protocol, publishedPort, targetPort }) => ({
+      held.map(({ protocol, publishedPort, targetPort, hostAddress = '' }) => ({
         taskId,
         protocol,
-        hostAddress: '',
+        hostAddress,
         publishedPort,
         targetPort,
         gatewayAddress,
@@ -75,7 +82,7 @@ export class HostPorts {
     } finally {
       for (const each of before?.held ?? []) if (!held.includes(each)) each.reservation?.release();
     }
-    return held.map(({ protocol, targetPort, publishedPort }) => ({ protocol, targetPort, publishedPort }));
+    return held.map(({ reservation: _, ...port }) => port);
   }
 
   /** A task runs with these ports: they are its own, whoever else may think so. */
@@ -85,7 +92,7 @@ export class HostPorts {
     const held: Held[] = ports.map((port) => ({ ...port, reservation: undefined }));
     this.#tasks.set(taskId, { gatewayAddress, held });
     for (const each of held) {
-      const reservation = await this.#reserve(each.protocol, each.publishedPort).catch(() => undefined);
+      const reservation = await this.#reserve(each.protocol, each.publishedPort, each.hostAddress ?? '').catch(() => undefined);
       if (this.#tasks.get(taskId)?.held === held) each.reservation = reservation;
       else reservation?.release();
     }
@@ -103,24 +110,25 @@ export class HostPorts {
     for (const taskId of [...this.#tasks.keys()]) this.release(taskId);
   }
 
-  async #one({ protocol, publishedPort }: TaskPort): Promise<{ reservation: Reservation }> {
-    const place = `0.0.0.0:${publishedPort}`;
+  async #one({ protocol, publishedPort, hostAddress = '' }: TaskPort): Promise<{ reservation: Reservation }> {
+    const place = `${hostAddress || '0.0.0.0'}:${publishedPort}`;
     if (this.#isTaken(protocol, publishedPort)) {
       throw new ApiaryError('failed-precondition', `Bind for ${place} failed: port is already allocated`);
     }
     try {
-      return { reservation: await this.#reserve(protocol, publishedPort) };
+      return { reservation: await this.#reserve(protocol, publishedPort, hostAddress) };
     } catch (error) {
-      if (systemCodeOf(error) !== 'EADDRINUSE') throw error;
-      const message = `listen ${protocol}4 ${place}: bind: address already in use`;
+      const reason = REFUSALS.get(systemCodeOf(error) ?? '');
+      if (reason === undefined) throw error;
+      const message = `listen ${protocol}4 ${place}: bind: ${reason}`;
       throw new ApiaryError('failed-precondition', message, { cause: error });
     }
   }
 
-  async #any({ protocol }: TaskPort): Promise<{ publishedPort: number; reservation: Reservation }> {
+  async #any({ protocol, hostAddress = '' }: TaskPort): Promise<{ publishedPort: number; reservation: Reservation }> {
     for (let publishedPort: number = DYNAMIC.last; publishedPort >= DYNAMIC.first; publishedPort--) {
       if (this.#isTaken(protocol, publishedPort)) continue;
-      const reservation = await this.#reserve(protocol, publishedPort).catch((error: unknown) => {
+      const reservation = await this.#reserve(protocol, publishedPort, hostAddress).catch((error: unknown) => {
         if (systemCodeOf(error) !== 'EADDRINUSE') throw error;
         return undefined;
       });
@@ -137,21 +145,23 @@ export class HostPorts {
 }
 
 function isSame(a: TaskPort, b: TaskPort): boolean {
-  return a.protocol === b.protocol && a.publishedPort === b.publishedPort && a.targetPort === b.targetPort;
+  const isAlike = a.protocol === b.protocol && a.publishedPort === b.publishedPort && a.targetPort === b.targetPort;
+  return isAlike && a.hostAddress === b.hostAddress;
 }
 
 /** Of TCP and UDP. Node has no sockets of SCTP: such a port is only reserved among tasks. */
-export async function reserveOnHost(protocol: string, port: number): Promise<Reservation> {
+export async function reserveOnHost(protocol: string, port: number, address = ''): Promise<Reservation> {
+  const host = address || '0.0.0.0';
   if (protocol === 'tcp') {
     const server = createServer((connection) => connection.destroy());
-    server.listen({ host: '0.0.0.0', port, exclusive: true });
+    server.listen({ host, port, exclusive: true });
     await once(server, 'listening');
     server.unref();
     return { release: () => server.close() };
   }
   if (protocol === 'udp') {
     const socket = createSocket('udp4');
-    socket.bind({ address: '0.0.0.0', port, exclusive: true });
+    socket.bind({ address: host, port, exclusive: true });
     await once(socket, 'listening');
     socket.unref();
     return { release: () => socket.close() };

@@ -58,6 +58,8 @@ t.test('a port without a number is found, and kept over a restart', async (t) =>
   const found = await ports.claim('a', '10.224.0.2', [tcp(0), tcp(0, 81)]);
   t.same(found, [tcp(32_765), tcp(32_764, 81)]);
   t.same(readPortsLabel(writePortsLabel(found)), found);
+  const narrow = [{ ...tcp(8080), hostAddress: '127.0.0.1' }];
+  t.same(readPortsLabel(writePortsLabel(narrow)), narrow);
   t.same(readPortsLabel('nonsense,tcp/1:,icmp/1:2,udp/53:54'), [
     { protocol: 'udp', publishedPort: 53, targetPort: 54 },
   ]);
