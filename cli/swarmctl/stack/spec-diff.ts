@@ -24,7 +24,8 @@ const DEFAULTS: Record<string, unknown> = {
 /** Lists whose order says nothing, by what their items are known by. */
 const SETS: Record<string, (item: Record<string, unknown>) => string> = {
   Mounts: (item) => String(item['Target']),
-  Ports: (item) => `${item['HostIP'] ?? ''}:${item['PublishedPort'] ?? ''}:${item['TargetPort']}/${item['Protocol'] ?? 'tcp'}`,
+  Ports: (item) =>
+    `${item['HostIP'] ?? ''}:${item['PublishedPort'] ?? ''}:${item['TargetPort']}/${item['Protocol'] ?? 'tcp'}`,
   Networks: (item) => String(item['Target']),
   Secrets: (item) => `${item['SecretName']}>${nameIn(item['File'])}`,
   Configs: (item) => `${item['ConfigName']}>${nameIn(item['File'])}`,

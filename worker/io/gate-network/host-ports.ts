@@ -92,7 +92,9 @@ export class HostPorts {
     const held: Held[] = ports.map((port) => ({ ...port, reservation: undefined }));
     this.#tasks.set(taskId, { gatewayAddress, held });
     for (const each of held) {
-      const reservation = await this.#reserve(each.protocol, each.publishedPort, each.hostAddress ?? '').catch(() => undefined);
+      const reservation = await this.#reserve(each.protocol, each.publishedPort, each.hostAddress ?? '').catch(
+        () => undefined,
+      );
       if (this.#tasks.get(taskId)?.held === held) each.reservation = reservation;
       else reservation?.release();
     }
