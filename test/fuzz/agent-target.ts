@@ -124,7 +124,7 @@ const BODIES: readonly Body[] = [
     $case: 'publishedPorts',
     value: {
       complete: true,
-      ports: [{ protocol: 'tcp', publishedPort: 8080, targetPort: 80, serviceId: 's1', backends: [] }],
+      ports: [{ protocol: 'tcp', publishedPort: 8080, targetPort: 80, serviceId: 's1', backends: [], hostAddress: '' }],
       removed: [{ protocol: 'udp', publishedPort: 53 }],
     },
   },
