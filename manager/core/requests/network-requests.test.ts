@@ -173,6 +173,7 @@ t.test(
         /from which each node has its own/,
       ],
       [{ Name: 'b', IPAM: { Config: [{ Subnet: 'fd00::/64' }] } }, 'invalid-argument', /--ipv6/],
+      [{ Name: 'b', EnableIPv4: false }, 'unimplemented', /^EnableIPv4 false is not supported/],
       [
         { Name: 'b', IPAM: { Config: [{ Subnet: '10.8.0.0/24' }, { Subnet: '10.9.0.0/24' }] } },
         'unimplemented',

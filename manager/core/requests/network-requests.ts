@@ -123,6 +123,7 @@ function checkNetworkSpec(view: View, spec: NetworkSpec): void {
     throw unhonoured(`Driver ${quoted(Driver)} with scope swarm`, 'use the driver overlay');
   }
   if ((spec.ConfigFrom?.Network ?? '') !== '') throw unhonoured('ConfigFrom');
+  if (spec.EnableIPv4 === false) throw unhonoured('EnableIPv4 false', 'IPv6 is beside IPv4: ask for EnableIPv6');
   const driver = IPAM?.Driver ?? '';
   if (driver !== '' && driver !== 'default') throw invalid(`error during lookup of plugin ${driver}`);
   checkOptions(spec);
