@@ -1,10 +1,11 @@
 import { spawnSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { createNetworkNamespace, deleteNetworkNamespace } from '@apiary/agent-native';
+import { createNetworkNamespace, deleteNetworkNamespace, Netlink } from '@apiary/agent-native';
 import { type Clock, VirtualClock } from '@apiary/std';
 import t, { type Test } from 'tap';
 import type { AssignedNetwork, Endpoint, NetworkState } from '../core/index.js';
+import { OverlayKernel } from './overlay-kernel.js';
 import { OverlayNetwork, removeOverlayNetwork } from './overlay-network.js';
 
 /**
@@ -289,6 +290,26 @@ t.test('tasks of a network of IPv6 reach one another by it at once, and nobody f
   t.ok(reaches(one.namespace, two.ipv6Address), 'an interface that was lost comes back with both');
   await cluster.end(two);
   t.notMatch(sh('ip -6 neigh show dev apv4097', inside), /fd00:97::4/);
+});
+
+t.test('a host whose kernel runs without IPv6 says so of a task that is to have it', { skip }, async (t) => {
+  const cluster = await Cluster.up(t, 1);
+  const ref = { path: cluster.host(1).path };
+  const netlink = await Netlink.open({ namespace: ref });
+  t.teardown(() => netlink.close());
+  const kernel = new OverlayKernel({ netlink, ref, underlay: ref, tunnel: ref });
+  // On a link that is this small the kernel is as one without.
+  sh('ip link set uplink mtu 1200', ref.path);
+  const wanted = {
+    vni: 1,
+    address: '10.0.0.2',
+    prefixLength: 24,
+    name: 'uplink',
+    mtu: 1200,
+    ipv6Address: 'fd00::2/64',
+  };
+  const message = "uplink cannot have fd00::2/64: this host's kernel runs without IPv6";
+  await t.rejects(kernel.addIpv6(ref, wanted), { code: 'failed-precondition', message });
 });
 
 t.test('hosts that know one another by IPv6 carry networks of both families', { skip }, async (t) => {
