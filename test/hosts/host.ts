@@ -163,8 +163,8 @@ export class Host {
     return this.network.shape(this.number, undefined);
   }
 
-  /** Starts the Docker Engine and resolves once it answers. */
-  async startEngine(): Promise<void> {
+  /** Starts the Docker Engine, with these arguments after the usual ones, and resolves once it answers. */
+  async startEngine(more: readonly string[] = []): Promise<void> {
     const log = join(this.directory, 'engine.log');
     const pidFile = join(this.directory, 'docker.pid');
     // A killed engine leaves both files, and a new one would believe the numbers in them.
@@ -173,7 +173,7 @@ export class Host {
     const args = ['--data-root', join(this.directory, 'docker'), '--exec-root', '/run/docker', '--pidfile', pidFile];
     args.push('--host', `unix://${this.engineSocket}`, '--storage-driver', 'overlay2');
     args.push('--cgroup-parent', `/${this.lab.name}/${this.name}`);
-    const engine = await this.spawn('dockerd', args, log);
+    const engine = await this.spawn('dockerd', [...args, ...more], log);
     this.#engine = engine;
     await this.#answers(engine, this.engineSocket, { log, timeoutMs: 30_000 });
   }

@@ -4,7 +4,7 @@
  */
 export { Host, type ListedContainer, type SwarmdOptions } from './host.js';
 export { type FormOptions, Hosts, type HostsOptions, hostsUp, missingForHosts } from './hosts.js';
-export { archiveOf, busyboxLayer } from './image.js';
+export { archiveOf, busyboxLayer, imageArchive } from './image.js';
 export { LABS_DIRECTORY, sweep } from './lab.js';
 export type { LinkQuality } from './network.js';
 export { LongRunning, type Outcome, type RunOptions, run } from './process.js';

@@ -1,10 +1,11 @@
+import { spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { Cluster, type PlacedContainer, skipWithoutHosts } from '../cluster/cluster.js';
-import { type Host, until } from '../hosts/index.js';
-import { filesWith, formsOf, memoryWith } from './words.js';
+import { type Host, imageArchive, until } from '../hosts/index.js';
+import { filesWith, formsOf, memoryWith, processesWith } from './words.js';
 
 t.setTimeout(300_000);
 t.test('secrets and configs of tasks', { skip: skipWithoutHosts }, async (t) => {
@@ -176,13 +177,22 @@ t.test('secrets and configs of tasks', { skip: skipWithoutHosts }, async (t) => 
     await manager.mustSwarmctl('backup', '--passphrase-file', passphrase, '-o', join(backups, 'encrypted'));
     t.same(filesWith([...known, Buffer.from('of the test')], backups), [], 'in a backup');
     t.same(memoryWith(forms, pid), [], 'not even while the task runs');
+    t.not(memoryWith(forms, agentOf(manager)).length, 0, 'a manager has it in its state: it would be found');
+    t.same(processesWith(forms), [], 'in arguments and environments');
     const shown = await worker.engineDocker('inspect', container.Id);
     t.notOk(forms.some((form) => shown.stdout.includes(form.toString('latin1'))));
     await cluster.remove('short');
     await wiped(worker);
-    t.same(memoryWith(forms, pid), [], 'in the memory of the agent');
+    t.same(memoryWith(forms, pid), [], 'in the memory of the agent, and in the files that are mapped into it');
+    t.same(await coreWith(worker, forms, pid), [], 'in its core dump');
+    const audits = [manager, worker].map((host) => join(host.directory, 'swarmd', 'audit.log'));
+    t.ok(readFileSync(audits[0] ?? '', 'utf8').includes('POST /secrets/create'), 'there is an audit log');
     for (const host of [manager, worker]) {
-      t.same(filesWith(forms, join(host.directory, 'swarmd')), [], `in the data root of ${host.name}`);
+      t.same(
+        filesWith(forms, join(host.directory, 'swarmd')),
+        [],
+        `in the data root of ${host.name}, the audit log with it`,
+      );
       t.same(filesWith(forms, join(host.directory, 'swarmd-exec')), []);
       const log = readFileSync(host.swarmdLog);
       t.ok(log.length > 0 && !forms.some((form) => log.includes(form)), `in the log of ${host.name}`);
@@ -190,7 +200,50 @@ t.test('secrets and configs of tasks', { skip: skipWithoutHosts }, async (t) => 
     const engine = join(worker.directory, 'docker', 'containers');
     t.same(filesWith(forms, engine), [], 'in what the engine keeps of containers');
   });
+
+  t.test(
+    'with user namespaces, a task that is not root reads what is its own, on a root that is read-only',
+    async (t) => {
+      t.teardown(() => cluster.remove('remapped'));
+      const ids = join(worker.directory, 'ids');
+      // Whom the engine maps containers' root to: one of this machine's accounts has to stand for it.
+      writeFileSync(ids, 'daemon:300000:65536\n');
+      for (const file of ['/etc/subuid', '/etc/subgid']) await worker.exec('mount', ['--bind', ids, file]);
+      for (const path of [join(worker.directory, '..'), worker.directory]) chmodSync(path, 0o711);
+      await worker.killEngine();
+      await worker.startEngine(['--userns-remap', 'daemon:daemon']);
+      await worker.loadImages(imageArchive());
+      await make('secret', 'own', 'of the task');
+      const flags = ['--read-only', '--user', '1000:50', '--secret', 'source=own,target=own,uid=1000,gid=50,mode=0400'];
+      await create('remapped', [...flags, '--config', 'source=plain,target=/p,mode=0440,gid=50'], 'sleep', '1d');
+      const [container] = await cluster.settled('remapped', 1);
+      if (container === undefined) throw new Error('no container');
+      t.match(await inside(container, 'cat /proc/self/uid_map'), /^\s*0\s+300000\s+65536$/);
+      t.equal(await inside(container, 'id -u; cat /run/secrets/own /p'), '1000\nof the taskx');
+      t.equal(await inside(container, 'stat -c "%u %g %a" /run/secrets/own /p'), '1000 50 400\n0 50 440');
+      t.match(await inside(container, 'echo x > /run/secrets/own'), /Read-only|Permission/);
+      const { stdout } = await worker.exec('sh', [
+        '-c',
+        `stat -c '%u %g' ${worker.directory}/swarmd-exec/contents/*/0`,
+      ]);
+      t.equal(stdout.trim(), '301000 300050', 'by the numbers of the host');
+      await cluster.remove('remapped');
+      await wiped(worker);
+    },
+  );
 });
+
+/** What gdb writes down of a process has one of the forms in it; nothing where there is no gdb: its memory is read as well. */
+async function coreWith(host: Host, forms: readonly Buffer[], pid: number): Promise<string[]> {
+  const directory = join(host.directory, 'core');
+  mkdirSync(directory);
+  const { status, error } = spawnSync('gcore', ['-a', '-o', join(directory, 'core'), String(pid)], { stdio: 'ignore' });
+  if (error !== undefined) return [];
+  if (status !== 0) throw new Error(`gcore ended with ${status}`);
+  const found = filesWith(forms, directory);
+  rmSync(directory, { recursive: true });
+  return found;
+}
 
 /** The swarmd of a host, by the number that it has outside of it. */
 function agentOf(host: Host): number {

@@ -20,6 +20,14 @@ export function filesWith(forms: readonly Buffer[], directory: string): string[]
     .filter((path) => hasOne(forms, readIfThere(path)));
 }
 
+/** The processes of the machine that have one of the forms among their arguments or in their environment. */
+export function processesWith(forms: readonly Buffer[]): string[] {
+  const files = readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name) && name !== String(process.pid))
+    .flatMap((pid) => [`/proc/${pid}/cmdline`, `/proc/${pid}/environ`]);
+  return files.filter((path) => hasOne(forms, readIfThere(path)));
+}
+
 const CHUNK_BYTES = 16 * 1024 * 1024;
 
 /**
