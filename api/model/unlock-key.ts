@@ -19,9 +19,9 @@ export function newUnlockKey(rng: Rng): string {
 /**
  * Checks the form of a key that somebody typed.
  *
- * @throws ApiaryError `invalid-argument`; the key is not in the message
+ * @throws ApiaryError `invalid-argument` in Docker's words; the key is not in them
  */
 export function checkUnlockKey(text: string): void {
   if (FORM.test(text)) return;
-  throw new ApiaryError('invalid-argument', 'swarm could not be unlocked: invalid key provided');
+  throw new ApiaryError('invalid-argument', 'invalid key string');
 }

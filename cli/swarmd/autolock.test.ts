@@ -59,7 +59,7 @@ t.test('a manager that was stopped is locked until it gets the key, and starts n
   t.throws(() => node.replica(), LOCKED);
   await t.rejects(node.init(host.addresses), /already part of a swarm/);
   const wrong = { code: 'invalid-argument', message: 'swarm could not be unlocked: invalid key provided' };
-  await t.rejects(node.unlock('nonsense'), wrong);
+  await t.rejects(node.unlock('nonsense'), { code: 'invalid-argument', message: 'invalid key string' });
   await t.rejects(node.unlock(`SWMKEY-1-${'A'.repeat(43)}`), wrong);
   t.equal(node.status().state, 'locked');
   await node.unlock(key);

@@ -156,6 +156,8 @@ t.test(
     const unreachable = external('https://127.0.0.1:1/sign', signer.rootPem);
     const moved = update(client, (ca) => ({ ...ca, ExternalCAs: unreachable }));
     await t.rejects(moved, { code: 'invalid-argument', message: /reachable external CA .*current.*ECONNREFUSED/ });
+    const unusable = update(client, (ca) => ({ ...ca, ExternalCAs: external('http://127.0.0.1:1/') }));
+    await t.rejects(unusable, { code: 'invalid-argument', message: /invalid URL/ });
     await update(client, (ca) => ({ ...ca, NodeCertExpiry: 85 * DAY_NS }));
     await signer.start();
     await second.node.join(request);

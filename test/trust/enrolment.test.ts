@@ -175,7 +175,14 @@ t.test('a node that joins has an identity that opens a session, and that it find
 });
 
 /** The renewal of `identity`, and what it logs. */
-function startRenewal(t: Test, virtual: VirtualClock, identity: NodeIdentity, managers: () => string[]) {
+function startRenewal(
+  t: Test,
+  virtual: Clock,
+  identity: NodeIdentity,
+  managers: () => string[],
+  renew: (current: NodeIdentity, signal: AbortSignal) => Promise<NodeIdentity> = (current, signal) =>
+    renewAtAny(managers(), { identity: current, signal, rng: new SeededRng(1) }),
+) {
   const dataRoot = folderOf(t);
   const logged: { msg: string; waitMs?: number }[] = [];
   let wake = () => {};
@@ -191,7 +198,7 @@ function startRenewal(t: Test, virtual: VirtualClock, identity: NodeIdentity, ma
   const renewal = new CertificateRenewal({
     identity,
     dataRoot,
-    renew: (current, signal) => renewAtAny(managers(), { identity: current, signal, rng: new SeededRng(1) }),
+    renew,
     clock: virtual,
     rng: new SeededRng(1),
     logger,
@@ -358,6 +365,44 @@ t.test('a certificate is renewed in time, and the session that is open goes on',
   });
   t.equal(await acknowledged, 7);
   await openSession(t, addr, renewal.identity);
+});
+
+t.test('a node whose clock is an hour off renews in time for all others, over and over', async (t) => {
+  const HOUR_MS = 3600_000;
+  const rootCa = createRootCa(Date.now());
+  const cases: [skewMs: number, lifeMs: number][] = [
+    [-HOUR_MS, HOUR_MS],
+    [0, HOUR_MS],
+    [-HOUR_MS, 90 * DAY_MS],
+    // With an hour alone, such a node takes every certificate for one that is over.
+    [HOUR_MS, 6 * HOUR_MS],
+    [HOUR_MS, 90 * DAY_MS],
+  ];
+  for (const [skewMs, validityMs] of cases) {
+    const others = new VirtualClock(Date.now());
+    const own: Clock = { now: () => others.now() + skewMs, after: (ms, callback) => others.after(ms, callback) };
+    const askedAtMs: number[] = [];
+    const renew = async () => {
+      askedAtMs.push(others.now());
+      const { keyPem, csrPem } = createKeyAndCsr();
+      const who = { nodeId: 'w1', role: 'worker' as const, clusterId: 'c1' };
+      const chain = issueCertificate({ rootCa, csrPem, ...who, validityMs, nowMs: others.now() });
+      return nodeIdentityOf(chain, keyPem, rootCa.certificatePem);
+    };
+    const { renewal, next } = startRenewal(t, own, await renew(), () => [], renew);
+    const what = `${skewMs / HOUR_MS} h off, certificates of ${validityMs / HOUR_MS} h`;
+    for (let round = 1; round <= 3; round++) {
+      const { issuedMs, notAfterMs } = lifeOf(renewal.identity);
+      while (askedAtMs.length === round && others.now() < notAfterMs) {
+        others.advance(validityMs / 100);
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+      t.match(await next(), { msg: 'certificate renewed' }, what);
+      const at = ((askedAtMs.at(-1) ?? 0) - issuedMs) / validityMs;
+      t.ok(at <= 0.82 && at >= (skewMs > 0 ? 0.5 - skewMs / validityMs : 0.5), `${what}: at ${at} of its life`);
+    }
+    await renewal.stop();
+  }
 });
 
 t.test('a renewal that fails is tried again until a manager answers', async (t) => {

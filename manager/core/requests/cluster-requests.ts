@@ -43,8 +43,8 @@ export function initCluster(view: View, init: ClusterInit, rng: Rng): Decision<s
     );
   }
   checkClusterSpec(init.spec ?? {});
-  const spec = withoutSigning(completeClusterSpec(init.spec ?? {}));
   const { nodeId, rootCa, availability, addr, managerAddr, description } = init;
+  const spec = withRootsSaid(withoutSigning(completeClusterSpec(init.spec ?? {})), rootCa.certificatePem);
   const id = init.clusterId ?? newId(rng);
   const joinSecrets = { worker: newJoinSecret(rng), manager: newJoinSecret(rng) };
   const lock = isAutolocked(spec) && { unlockKey: newUnlockKey(rng) };
@@ -125,7 +125,7 @@ function trustChanges(
   newRoot: Parameters<typeof updateCluster>[1]['newRoot'],
 ): Change[] {
   const change = rootChangeOf(cluster, spec);
-  const kept = withoutSigning(spec);
+  const kept = withRootsSaid(withoutSigning(spec), cluster.rootCa.certificatePem);
   const keyOf = ({ keyPem }: GivenRoot): Change => ({ type: 'root-key', ...(keyPem !== undefined && { keyPem }) });
   switch (change.type) {
     case 'none':
@@ -136,9 +136,8 @@ function trustChanges(
       return [{ type: 'cluster-spec', spec: kept }, { type: 'root-rotation-abort' }, keyOf(change.given)];
     case 'rotate': {
       const rotation = newRoot(cluster.rootCa, change.given);
-      const signed = withRootsSaid(kept, cluster.rootCa.certificatePem);
       return [
-        { type: 'cluster-spec', spec: signed },
+        { type: 'cluster-spec', spec: kept },
         { type: 'root-rotation-start', rotation },
       ];
     }
@@ -159,7 +158,8 @@ function isAutolocked(spec: ClusterSpec): boolean {
 
 const HOUR_NS = 3_600_000_000_000;
 
-function checkClusterSpec(spec: ClusterSpec): void {
+/** What is wrong with a cluster's spec in itself. @throws ApiaryError `invalid-argument`, `unimplemented` */
+export function checkClusterSpec(spec: ClusterSpec): void {
   if (spec.Name !== undefined && spec.Name !== '' && spec.Name !== 'default') {
     throw invalid('swarm spec must be named "default"');
   }

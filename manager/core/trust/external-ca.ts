@@ -22,7 +22,7 @@ export function externalUrlsFor({ CAConfig }: ClusterSpec, rootPem: string, clus
     .map(({ URL = '' }) => URL);
 }
 
-/** The spec with the root of each signer said, so that it stays that of before when the cluster's root is another. */
+/** The spec with the root of each signer said, as Docker does: it stays that one when the cluster's root is another. */
 export function withRootsSaid(spec: ClusterSpec, clusterRootPem: string): ClusterSpec {
   const { ExternalCAs } = spec.CAConfig ?? {};
   if (ExternalCAs === undefined || ExternalCAs.length === 0) return spec;

@@ -1,6 +1,6 @@
 import type { ClusterSpec } from '@apiary/api/model';
 import { invariant, messageOf } from '@apiary/std';
-import { firstRootOf, noSigner, rootChangeOf } from '../../core/requests/index.js';
+import { checkClusterSpec, firstRootOf, noSigner, rootChangeOf } from '../../core/requests/index.js';
 import type { ClusterRecord, RootRotation } from '../../core/store/records.js';
 import { externalUrlsFor } from '../../core/trust/index.js';
 import type { ExternalSigners } from './external-signer.js';
@@ -19,7 +19,7 @@ export function firstRoot(spec: ClusterSpec, nowMs: number): ClusterRecord['root
  * names are there, and has the new root signed, here or by them.
  *
  * @returns the root that is to come, if the spec wants another
- * @throws ApiaryError `invalid-argument` as `rootChangeOf`, for an unusable root, and when no signer is reached;
+ * @throws ApiaryError as `checkClusterSpec`; `invalid-argument` as `rootChangeOf`, for an unusable root, and when no signer is reached;
  *   `unavailable` when none signs the new root
  */
 export async function prepareRoot(
@@ -27,6 +27,7 @@ export async function prepareRoot(
   spec: ClusterSpec,
   { issuer, nowMs }: { issuer: Issuer; nowMs: number },
 ): Promise<RootRotation | undefined> {
+  checkClusterSpec(spec);
   const { rootCa, rootRotation, spec: before } = cluster;
   const change = rootChangeOf(cluster, spec);
   const reach = (rootPem: string, which: string) =>

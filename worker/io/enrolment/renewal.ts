@@ -47,7 +47,7 @@ export class CertificateRenewal {
     this.#options = options;
     this.#identity = options.identity;
     this.#life = lifeOf(options.identity);
-    this.#dueMs = renewalMs(this.#life, options.rng);
+    this.#dueMs = renewalMs(this.#life, options.clock.now(), options.rng);
     if (this.error !== '') options.logger.error({ nodeId: this.#identity.nodeId }, this.error);
     this.#wait();
   }
@@ -95,7 +95,7 @@ export class CertificateRenewal {
       this.#timer?.cancel();
       this.#identity = identity;
       this.#life = lifeOf(identity);
-      this.#dueMs = renewalMs(this.#life, this.#options.rng);
+      this.#dueMs = renewalMs(this.#life, this.#options.clock.now(), this.#options.rng);
       this.#options.onRenewed?.(identity);
       this.#failures = 0;
       this.#wait();
@@ -169,7 +169,7 @@ export class CertificateRenewal {
       this.#life = lifeOf(renewed);
       onRenewed?.(renewed);
     }
-    this.#dueMs = renewalMs(this.#life, rng);
+    this.#dueMs = renewalMs(this.#life, clock.now(), rng);
     if (this.#dueMs > clock.now()) return;
     throw new ApiaryError(
       'failed-precondition',
