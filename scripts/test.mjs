@@ -1,6 +1,7 @@
 // `npm test`: installs what is missing, builds, and runs every test file that there is a source of.
 import { spawnSync } from 'node:child_process';
-import { readdirSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { prepare, ROOT, say } from './prepare.mjs';
 import { installMissing, missingImagePackages } from './requirements.mjs';
@@ -33,6 +34,25 @@ function isCluster(path) {
   return /^(hosts|cluster|network|conformance|stacks)\//.test(path);
 }
 
+/** Where the tests of this run put what they need for a while; what runs left that were killed is taken away. */
+function temporaryFolder() {
+  for (const name of readdirSync(tmpdir())) {
+    const [, pid] = /^apiary-run-(\d+)$/.exec(name) ?? [];
+    if (pid !== undefined && !existsSync(`/proc/${pid}`)) takeAway(join(tmpdir(), name));
+  }
+  const path = join(tmpdir(), `apiary-run-${process.pid}`);
+  mkdirSync(path);
+  return path;
+}
+
+function takeAway(path) {
+  try {
+    rmSync(path, { recursive: true, force: true });
+  } catch (error) {
+    say(`${path} is left: ${error.message}`);
+  }
+}
+
 prepare();
 try {
   installMissing(say, missingImagePackages);
@@ -43,5 +63,11 @@ const only = process.argv.slice(2);
 const files = PACKAGES.flatMap(testFiles).filter(
   (path) => only.length === 0 || only.some((word) => path.includes(word)),
 );
-const { status } = spawnSync(join(ROOT, 'node_modules/.bin/tap'), ['run', ...files], { cwd: ROOT, stdio: 'inherit' });
+const TMPDIR = temporaryFolder();
+const { status } = spawnSync(join(ROOT, 'node_modules/.bin/tap'), ['run', ...files], {
+  cwd: ROOT,
+  stdio: 'inherit',
+  env: { ...process.env, TMPDIR },
+});
+takeAway(TMPDIR);
 process.exit(status ?? 1);

@@ -24,7 +24,7 @@ const told = Buffer.from('the others are workers now');
 
 function folder(t: Test): string {
   const path = join(mkdtempSync(join(tmpdir(), 'apiary-recovery-')), 'raft');
-  t.teardown(() => rmSync(path, { recursive: true, force: true }));
+  t.teardown(() => rmSync(join(path, '..'), { recursive: true, force: true }));
   return path;
 }
 
