@@ -24,7 +24,9 @@ export function checkAddresses(view: View): void {
     if (isTerminal(status.state)) continue;
     for (const place of networks) {
       for (const name of namesOf(place)) hold(`task ${id}`, name);
-      demand(view.network(place.networkId) !== undefined, `task ${id} is on network ${place.networkId}, which is gone`);
+      const network = view.network(place.networkId);
+      demand(network !== undefined, `task ${id} is on network ${place.networkId}, which is gone`);
+      demand(network.kind !== 'overlay' || place.address !== '', `task ${id} has no address on ${network.spec.Name}`);
     }
   }
 }
@@ -66,6 +68,13 @@ export function lackOfNetworks(hosts: readonly Host[], view: View): string | und
     const actual = [...view.addresses(network.id).owners.values()].sort();
     if (`${actual}` !== `${expected}`)
       return `of network ${network.spec.Name}, ${actual} have addresses, not ${expected}`;
+  }
+  for (const task of view.tasks().filter(isThere)) {
+    const { template } = view.spec(task.serviceId, task.specVersion);
+    const missing = template.Networks?.find(
+      ({ Target }) => !task.networks?.some((place) => place.networkId === Target),
+    );
+    if (missing !== undefined) return `task ${task.id} is not on network ${missing.Target}`;
   }
   for (const host of hosts) {
     const state = host.network?.state;

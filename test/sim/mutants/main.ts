@@ -6,8 +6,9 @@ import { RAFT_MUTANTS } from './raft-mutants.js';
 /** `npm run sim:mutants`: shows that the simulators catch each of the deliberate faults; status 1 if one survives. */
 const { values } = parseArgs({
   options: {
-    /** Seeds that each is given. */
+    /** Seeds that each is given, and for how long. */
     count: { type: 'string', default: '1500' },
+    seconds: { type: 'string', default: '300' },
     /** Only those with this word in their name, or in files below this folder. */
     only: { type: 'string', default: '' },
     /** At a time. */
@@ -25,7 +26,10 @@ const waiting = [...chosen];
 
 async function work(): Promise<void> {
   for (let mutant = waiting.shift(); mutant !== undefined; mutant = waiting.shift()) {
-    const { caught, seconds } = await tryMutant(mutant, mutant.simulator, Number(values.count));
+    const { caught, seconds } = await tryMutant(mutant, mutant.simulator, {
+      count: Number(values.count),
+      seconds: Number(values.seconds),
+    });
     if (caught === undefined) survivors.push(mutant.name);
     const verdict = caught === undefined ? 'SURVIVED' : `seed ${caught.seed}`;
     console.log(

@@ -21,6 +21,14 @@ export type Simulator = 'raft' | 'cluster';
 /** The checkout's top folder, seen from the compiled file. */
 const ROOT = fileURLToPath(new URL('../../../../', import.meta.url));
 
+export interface Limit {
+  count: number;
+  seconds: number;
+}
+
+/** Far more than one takes, also on a machine that has other things to do. */
+const LONGEST_CLUSTER_MS = 300_000;
+
 export interface Verdict {
   /** What the simulator said, and by which seed; undefined when the mutant survived. */
   caught: { seed: number; failure: string } | undefined;
@@ -35,16 +43,16 @@ export function occurrences({ file, from }: Mutant): number {
 /**
  * Simulates clusters with a copy of the compiled package that has the fault in it.
  *
- * @param seeds how many, from seed 1 on
+ * @param limit  how many seeds, from seed 1 on, and how long at most
  * @throws Error when the mutant does not fit the source any more
  */
-export async function tryMutant(mutant: Mutant, simulator: Simulator, seeds: number): Promise<Verdict> {
+export async function tryMutant(mutant: Mutant, simulator: Simulator, limit: Limit): Promise<Verdict> {
   if (occurrences(mutant) !== 1) throw new Error(`"${mutant.name}": its text is not once in ${mutant.file}`);
   const folder = mkdtempSync(join(tmpdir(), 'apiary-mutant-'));
   try {
     layOut(folder, mutant);
     const start = performance.now();
-    const { status, output } = await run(folder, simulator, seeds);
+    const { status, output } = await run(folder, simulator, limit);
     const seconds = (performance.now() - start) / 1000;
     const [, seed, failure] = /seed (\d+) failed: (.*)/.exec(output) ?? [];
     if (status === 0) return { caught: undefined, seconds };
@@ -76,11 +84,16 @@ function layOut(folder: string, { file, from, to }: Mutant): void {
   writeFileSync(join(scope, changed, 'dist', file.slice(changed.length).replace(/\.ts$/, '.js')), outputText);
 }
 
-function run(folder: string, simulator: Simulator, seeds: number): Promise<{ status: number | null; output: string }> {
+function run(
+  folder: string,
+  simulator: Simulator,
+  { count, seconds }: Limit,
+): Promise<{ status: number | null; output: string }> {
   return new Promise((resolve, reject) => {
-    const args = [`sim/${simulator}/main.js`, '--seed', '1', '--count', String(seeds)];
-    // A fault may also make a node go round in circles: a run that takes so long is not a sound one.
-    const child = spawn(process.execPath, args, { cwd: folder, timeout: 10 * 60_000, killSignal: 'SIGKILL' });
+    const args = [`sim/${simulator}/main.js`, '--seed', '1', '--count', `${count}`, '--seconds', `${seconds}`];
+    // A fault may also make a node go round in circles: one cluster that takes so long is not a sound one.
+    const timeout = 1000 * seconds + LONGEST_CLUSTER_MS;
+    const child = spawn(process.execPath, args, { cwd: folder, timeout, killSignal: 'SIGKILL' });
     let output = '';
     child.stdout.on('data', (data: Buffer) => {
       output += data;

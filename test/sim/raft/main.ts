@@ -2,11 +2,13 @@ import { parseArgs } from 'node:util';
 import { FAULTS } from './faults.js';
 import { type Outcome, simulate } from './simulation.js';
 
-/** `npm run sim:raft -- --seed S --count N`: simulates clusters from seed S on, and tells the story of the first that fails. */
+/** `npm run sim:raft -- --seed S --count N --seconds T`: simulates clusters from seed S on, and tells the story of the first that fails. */
 const { values } = parseArgs({
   options: {
     seed: { type: 'string', default: '1' },
     count: { type: 'string', default: '100' },
+    /** No further seed is begun after so long. */
+    seconds: { type: 'string', default: 'Infinity' },
     /** Tells the story of every run. */
     story: { type: 'boolean', default: false },
   },
@@ -14,13 +16,14 @@ const { values } = parseArgs({
 const first = Number(values.seed);
 const count = Number(values.count);
 if (!Number.isSafeInteger(first) || !Number.isSafeInteger(count) || count < 1) {
-  console.error('usage: npm run sim -- [--seed NUMBER] [--count NUMBER] [--story]');
+  console.error('usage: npm run sim -- [--seed NUMBER] [--count NUMBER] [--seconds NUMBER] [--story]');
   process.exit(2);
 }
 
 const outcomes: Outcome[] = [];
 const start = performance.now();
-for (let seed = first; seed < first + count; seed++) {
+const isLate = (): boolean => performance.now() - start > 1000 * Number(values.seconds);
+for (let seed = first; seed < first + count && !isLate(); seed++) {
   const outcome = await simulate(seed);
   outcomes.push({ ...outcome, story: [] });
   if (values.story || outcome.failure !== undefined) console.log(outcome.story.join('\n'));

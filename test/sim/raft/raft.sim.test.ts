@@ -82,7 +82,7 @@ t.test('every deliberate fault fits the source', async (t) => {
 t.test('the simulator sees deliberate faults', { timeout: 250_000 }, async (t) => {
   const quick = ['a member votes twice', 'nothing is synced', 'a deposed leader answers reads'];
   for (const mutant of RAFT_MUTANTS.filter(({ name }) => quick.some((words) => name.startsWith(words)))) {
-    const { caught } = await tryMutant(mutant, 'raft', 300);
+    const { caught } = await tryMutant(mutant, 'raft', { count: 300, seconds: 60 });
     t.ok(caught, `${mutant.name}: ${caught?.failure}`);
   }
 });
