@@ -9,6 +9,7 @@ export * from './container-templates.js';
 export * from './content-spec.js';
 export * from './der.js';
 export * from './engine-api.js';
+export * from './engine-needs.js';
 export * from './generic-resources.js';
 export * from './go-template/index.js';
 export * from './host-port.js';

@@ -1,3 +1,4 @@
+import type { ContainerSpec } from '@apiary/api/model';
 import t from 'tap';
 import type { AssignedTask } from './assignments.js';
 import { containerConfigOf } from './container-config.js';
@@ -381,4 +382,26 @@ t.test('image references are taken apart and put in the form that the engine sho
   t.equal(familiarReference('index.docker.io/me/nginx:1'), 'me/nginx:1');
   t.equal(familiarReference('localhost:5000/library/x@sha256:f'), 'localhost:5000/library/x@sha256:f');
   t.equal(familiarReference(`sha256:${'a'.repeat(64)}`), `sha256:${'a'.repeat(64)}`);
+});
+
+t.test('what only newer engines know goes with the container, and says so', async (t) => {
+  const needs = (spec: ContainerSpec) => {
+    const config = containerConfigOf(task({ ContainerSpec: { Image: 'i', ...spec } }), NODE);
+    return (config.engineNeeds ?? []).map(({ what, apiMinor }) => `${what} ${apiMinor}`);
+  };
+  t.same(needs({ Healthcheck: { Test: ['NONE'], StartInterval: 0 }, Mounts: [{ Type: 'volume', Target: '/v' }] }), []);
+  t.same(needs({ Healthcheck: { StartInterval: 1e9 } }), ['--health-start-interval 44']);
+  const mounts: [object, string][] = [
+    [{ BindOptions: { ReadOnlyNonRecursive: true } }, '--mount with bind-recursive=writable 44'],
+    [{ BindOptions: { ReadOnlyForceRecursive: true } }, '--mount with bind-recursive=readonly 44'],
+    [{ BindOptions: { CreateMountpoint: true } }, 'bind mount that makes its source (CreateMountpoint) 42'],
+    [{ VolumeOptions: { Subpath: 'sub' } }, '--mount with volume-subpath 45'],
+    [{ TmpfsOptions: { Options: [['noexec']] } }, '--mount with tmpfs options 46'],
+  ];
+  for (const [options, need] of mounts) {
+    const Mounts = [{ Type: 'bind', Source: '/s', Target: '/t', ...options }];
+    t.same(needs({ Mounts }), [need]);
+    const { body } = containerConfigOf(task({ ContainerSpec: { Image: 'i', Mounts } }), NODE);
+    t.match(body, { HostConfig: { Mounts } });
+  }
 });

@@ -2,6 +2,7 @@ import {
   type ContainerSpec,
   contentKey,
   contentReferences,
+  engineNeeds,
   expandContainerSpec,
   genericResourceEnv,
   type TaskTemplate,
@@ -77,10 +78,12 @@ export function containerConfigOf(task: AssignedTask, node: NodeFacts): Containe
     HostConfig: { ...hostConfig(task.template, spec, ports), ...engineNetwork(task) },
   };
   const gateway = gatewayWish(task, spec, files);
+  const needs = engineNeeds(spec);
   return {
     name,
     taskId: task.id,
     body,
+    ...(needs.length > 0 && { engineNeeds: needs }),
     ...(gateway !== undefined && { gateway }),
     ...(files.length > 0 && { contents: { files, facts, env: given.Env ?? [] } }),
   };

@@ -1,4 +1,4 @@
-import type { ContentKind, TemplateFacts } from '@apiary/api/model';
+import type { ContentKind, EngineNeed, TemplateFacts } from '@apiary/api/model';
 import type { DnsWishes, HostEntry, TaskAttachment } from '@apiary/overlay-net/core';
 import type { TaskPort } from './host-ports.js';
 
@@ -8,6 +8,8 @@ export interface ContainerConfig {
   taskId: string;
   /** Body of the Engine API's `POST /containers/create`. */
   body: Record<string, unknown>;
+  /** What of it only newer engines know. */
+  engineNeeds?: readonly EngineNeed[];
   /** What it asks of the gateway network; undefined for one that can only be on a network of the engine's. */
   gateway?: GatewayWish;
   /** The secrets and configs that are mounted into it; undefined when there are none. */

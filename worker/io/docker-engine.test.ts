@@ -2,6 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import http from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { engineNeeds } from '@apiary/api/model';
 import { type Clock, SeededRng, VirtualClock } from '@apiary/std';
 import { ChannelCredentials } from '@grpc/grpc-js';
 import { pino } from 'pino';
@@ -206,19 +207,18 @@ t.test('an engine that would drop the start interval of a health check is not gi
     return { status: 201, body: { Id: 'c1' } };
   };
   const Healthcheck = { Test: ['CMD', 'true'], StartInterval: 1e9 };
-  const config = { name: 'web.1.a', taskId: 'a', body: { Image: 'i', Healthcheck } };
+  const needs = engineNeeds({ Healthcheck });
+  const config = { name: 'web.1.a', taskId: 'a', body: { Image: 'i', Healthcheck }, engineNeeds: needs };
   const old = await talker(t, answer, '1.43');
   await old.engine.describe();
   await t.rejects(old.engine.create(config), {
     code: 'failed-precondition',
     message:
-      'engine 24.0.7 (API 1.43) knows no start interval of health checks: ' +
-      'upgrade it to 25.0 (API 1.44) or newer, or leave --health-start-interval out',
+      'engine 24.0.7 (API 1.43) knows no --health-start-interval: ' +
+      'upgrade it to 25.0 (API 1.44) or newer, or leave that out',
   });
-  await old.engine.create({
-    ...config,
-    body: { Image: 'i', Healthcheck: { Test: ['CMD', 'true'], StartInterval: 0 } },
-  });
+  const { engineNeeds: _, ...other } = config;
+  await old.engine.create(other);
   t.equal(bodies.length, 1);
   const { engine, asked } = await talker(t, answer, '1.44');
   t.equal(await engine.create(config), 'c1');
@@ -265,6 +265,7 @@ t.test('with a real Docker Engine', { skip: DockerHost.obstacle ?? false, timeou
       name: 'i.1.interval',
       taskId: 'interval',
       body: { Image: host.image, Labels: labels, Healthcheck },
+      engineNeeds: engineNeeds({ Healthcheck }),
     };
     const { Engine } = await engine.describe();
     if (Number(Engine.EngineVersion.split('.')[0]) < 25) {

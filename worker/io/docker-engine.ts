@@ -1,4 +1,4 @@
-import type { GenericResource } from '@apiary/api/model';
+import type { EngineNeed, GenericResource } from '@apiary/api/model';
 import { ApiaryError, type Clock } from '@apiary/std';
 import {
   type ContainerConfig,
@@ -18,9 +18,6 @@ import { ImagePulls } from './image-pulls.js';
 
 /** The newest Engine API that this client knows. */
 const NEWEST_API = { major: 1, minor: 48 };
-
-/** The API in which a health check got its `StartInterval`. */
-const START_INTERVAL_MINOR = 44;
 
 /** An engine that works answers a ping at once, whatever it is busy with; a loaded machine may take its time. */
 const PING_TIMEOUT_MS = 8_000;
@@ -120,15 +117,15 @@ class DockerEngine implements Engine {
   }
 
   /** Engines leave out what they do not know without a word. */
-  async #refuseUnknown({ Healthcheck: check }: ContainerConfig['body']): Promise<void> {
-    const isAsked = typeof check === 'object' && check !== null && 'StartInterval' in check && check.StartInterval;
+  async #refuseUnknown(needs: readonly EngineNeed[]): Promise<void> {
     const prefix = await this.#versionPrefix();
     const minor = Number(prefix.split('.')[1]);
-    if (!isAsked || minor >= START_INTERVAL_MINOR) return;
+    const unmet = needs.find(({ apiMinor }) => minor < apiMinor);
+    if (unmet === undefined) return;
     throw new ApiaryError(
       'failed-precondition',
-      `engine ${this.#version} (API ${prefix.slice(2)}) knows no start interval of health checks: ` +
-        `upgrade it to 25.0 (API 1.${START_INTERVAL_MINOR}) or newer, or leave --health-start-interval out`,
+      `engine ${this.#version} (API ${prefix.slice(2)}) knows no ${unmet.what}: ` +
+        `upgrade it to ${unmet.engineMajor}.0 (API 1.${unmet.apiMinor}) or newer, or leave that out`,
     );
   }
 
@@ -151,8 +148,8 @@ class DockerEngine implements Engine {
     await this.#pulls.pull(image, signal, registryAuth);
   }
 
-  async create({ name, taskId, body }: ContainerConfig): Promise<string> {
-    await this.#refuseUnknown(body);
+  async create({ name, taskId, body, engineNeeds = [] }: ContainerConfig): Promise<string> {
+    await this.#refuseUnknown(engineNeeds);
     for (let tries = 1; ; tries++) {
       try {
         const path = `/containers/create?${new URLSearchParams({ name })}`;

@@ -1,3 +1,4 @@
+import { type EngineNeed, engineNeeds } from '@apiary/api/model';
 import type { Demand } from '../store/node-usage.js';
 import type { NodeRecord, SpecVersion } from '../store/records.js';
 import type { View } from '../store/view.js';
@@ -36,7 +37,8 @@ export function filtersOf(view: View, spec: SpecVersion, satisfies: (node: NodeR
       },
     });
   }
-  if (needsStartInterval(spec)) filters.push(KNOWS_START_INTERVAL);
+  const needs = engineNeeds(spec.template.ContainerSpec ?? {});
+  if (needs.length > 0) filters.push(engineFilter(needs));
   const constraints = placement?.Constraints ?? [];
   if (constraints.length > 0) filters.push(constraintFilter(constraints, satisfies));
   const platforms = placement?.Platforms ?? [];
@@ -178,24 +180,21 @@ function isPlatform({ node }: NodeLoad, platform: { Architecture?: string; OS?: 
   return wanted === '' || wanted === architectureOf(has?.Architecture ?? '');
 }
 
-function needsStartInterval({ template }: SpecVersion): boolean {
-  return (template.ContainerSpec?.Healthcheck?.StartInterval ?? 0) > 0;
-}
-
-/** Engines before it leave the interval out without a word. */
-const FIRST_WITH_START_INTERVAL = 25;
-
-const KNOWS_START_INTERVAL: Filter = {
-  accepts: ({ node }) => {
+/** One that says nothing of its version is asked again by its agent. */
+function engineFilter(needs: readonly EngineNeed[]): Filter {
+  const unmet = ({ node }: NodeLoad): EngineNeed | undefined => {
     const [, major] = /^(\d+)\./.exec(node.description?.Engine.EngineVersion ?? '') ?? [];
-    return major === undefined || Number(major) >= FIRST_WITH_START_INTERVAL;
-  },
-  explain: (count) => `engine too old for --health-start-interval on ${nodeCount(count)}`,
-  reason: ({ node }) => {
-    const version = node.description?.Engine.EngineVersion;
-    return `engine ${version} is too old for --health-start-interval (need ${FIRST_WITH_START_INTERVAL}.0)`;
-  },
-};
+    return needs.find(({ engineMajor }) => major !== undefined && Number(major) < engineMajor);
+  };
+  return {
+    accepts: (load) => unmet(load) === undefined,
+    explain: (count) => `engine too old on ${nodeCount(count)}`,
+    reason: (load) => {
+      const { what, engineMajor } = unmet(load) ?? { what: '', engineMajor: 0 };
+      return `engine ${load.node.description?.Engine.EngineVersion} is too old for ${what} (need ${engineMajor}.0)`;
+    },
+  };
+}
 
 interface Plugin {
   type: 'Volume' | 'Network' | 'Log';

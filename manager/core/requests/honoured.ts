@@ -26,17 +26,12 @@ function refuseUnhonouredContainer(spec: ContainerSpec, path: string): void {
   for (const [i, mount] of (spec.Mounts ?? []).entries()) refuseUnhonouredMount(mount, `${path}.Mounts[${i}]`);
 }
 
-/** Beside the types of other systems: keys that are younger than the oldest engine we run on, which drops them. */
+/** Mounts of other systems, and of what Swarm has no tasks with. */
 function refuseUnhonouredMount(mount: Mount, path: string): void {
-  const { Type = '', BindOptions, VolumeOptions, TmpfsOptions } = mount;
+  const { Type = '' } = mount;
   if (!['bind', 'volume', 'tmpfs'].includes(Type)) throw unhonoured(`${path}.Type ${quoted(Type)}`);
   if (mount.ClusterOptions !== undefined) throw unhonoured(`${path}.ClusterOptions`);
   if (mount.ImageOptions !== undefined) throw unhonoured(`${path}.ImageOptions`);
-  if (isAsked(BindOptions?.CreateMountpoint)) throw unhonoured(`${path}.BindOptions.CreateMountpoint`);
-  if (isAsked(BindOptions?.ReadOnlyNonRecursive)) throw unhonoured(`${path}.BindOptions.ReadOnlyNonRecursive`);
-  if (isAsked(BindOptions?.ReadOnlyForceRecursive)) throw unhonoured(`${path}.BindOptions.ReadOnlyForceRecursive`);
-  if (isAsked(VolumeOptions?.Subpath)) throw unhonoured(`${path}.VolumeOptions.Subpath`);
-  if (isAsked(TmpfsOptions?.Options)) throw unhonoured(`${path}.TmpfsOptions.Options`);
 }
 
 /** Go's clients write an empty value for what was not asked for. */

@@ -1,5 +1,5 @@
 import { isTerminal, rankOf } from '@apiary/api/model';
-import type { NodeRecord, View } from '@apiary/manager/core';
+import type { NodeRecord, TaskRecord, View } from '@apiary/manager/core';
 import { demand } from '../raft/oracle.js';
 import { SIDE } from './operator.js';
 import type { SimulatedCluster } from './simulated-cluster.js';
@@ -51,26 +51,32 @@ export class LeaderWatch {
   }
 }
 
-/** What a node is to run and would not take any more, where nobody has to start first for it. */
+/** What a node is to run and would not take any more, unless it waits for the one that is to start before it ends. */
 function misfitOn(view: View, node: NodeRecord): string | undefined {
   const { NanoCPUs } = node.description?.Resources ?? {};
   if (NanoCPUs === undefined || (node.spec.Availability ?? 'active') !== 'active') return undefined;
   const isLeft = node.spec.Labels?.['side'] === 'left';
   let reserved = 0;
   let mayWait = false;
-  for (const task of view.tasksOfNode(node.id)) {
-    const service = view.service(task.serviceId);
-    const isToRun = rankOf(task.desiredState) <= rankOf('running') && rankOf(task.status.state) >= rankOf('assigned');
-    if (service === undefined || !isToRun || isTerminal(task.status.state)) continue;
-    const { template } = view.spec(task.serviceId, task.specVersion);
-    const { UpdateConfig, RollbackConfig } = service.spec;
-    const isStartFirst = [UpdateConfig?.Order, RollbackConfig?.Order].includes('start-first');
+  for (const task of view.tasksOfNode(node.id).filter(isMeantToRun)) {
+    if (view.service(task.serviceId) === undefined || rankOf(task.status.state) < rankOf('assigned')) continue;
+    const { template, serviceName } = view.spec(task.serviceId, task.specVersion);
+    const waits = isAboutToBeReplaced(view, task);
     const isWrong = isLeft && template.Placement?.Constraints?.includes(SIDE) === true;
-    if (isWrong && !isStartFirst) return `${service.spec.Name} is not for nodes on the left`;
-    mayWait ||= isStartFirst;
+    if (isWrong && !waits) return `${serviceName} is not for nodes on the left`;
+    mayWait ||= waits;
     reserved += template.Resources?.Reservations?.NanoCPUs ?? 0;
   }
   return reserved > NanoCPUs && !mayWait ? `${reserved} nano-CPUs, of ${NanoCPUs}` : undefined;
+}
+
+function isMeantToRun({ desiredState, status }: TaskRecord): boolean {
+  return rankOf(desiredState) <= rankOf('running') && !isTerminal(status.state);
+}
+
+function isAboutToBeReplaced(view: View, { id, serviceId, slot }: TaskRecord): boolean {
+  if (view.service(serviceId)?.spec.Mode?.Replicated === undefined) return false;
+  return view.tasksOfService(serviceId).some((each) => each.slot === slot && each.id !== id && isMeantToRun(each));
 }
 
 /** For how long something has been so. */
