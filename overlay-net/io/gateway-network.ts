@@ -261,7 +261,7 @@ export class GatewayNetwork {
     for (const address of others) changes.push({ do: 'delete-address', address: { link: index, address } });
     if (!held.includes(own)) changes.push({ do: 'add-address', address: { link: index, address: own } });
     if (!isUp) changes.push({ do: 'set-link', link: index, to: { isUp: true } });
-    const routes = await this.#netlink.routes({ family: 'ipv4', table: 'main' });
+    const routes = await this.#netlink.routes({ family: 'ipv4', protocol: GATEWAY_PROTOCOL });
     const isNowhere = routes.some(
       ({ type, destination }) => type === 'unreachable' && destination === this.subnet.subnet,
     );
@@ -335,8 +335,8 @@ export async function removeGatewayNetwork(): Promise<void> {
   const netlink = await Netlink.open();
   try {
     const links = (await netlink.links({ kind: 'veth' })).filter(({ name }) => name.startsWith(PORT_PREFIX));
-    const routes = (await netlink.routes({ family: 'ipv4', table: 'main' })).filter(
-      ({ type, protocol }) => type === 'unreachable' && protocol === `${GATEWAY_PROTOCOL}`,
+    const routes = (await netlink.routes({ family: 'ipv4', protocol: GATEWAY_PROTOCOL })).filter(
+      ({ type }) => type === 'unreachable',
     );
     await new GatewayTunnel(netlink, '').remove();
     const refused = await netlink.tryAll([

@@ -7,7 +7,7 @@ import {
   writeSysctls,
 } from '@apiary/agent-native';
 import { systemCodeOf } from '@apiary/std';
-import { formatIpv4, type GatewaySubnet, hexadecimal, LINK_GROUPS, MAIN_TABLE, macOf } from '../core/index.js';
+import { formatIpv4, type GatewaySubnet, hexadecimal, LINK_GROUPS, macOf } from '../core/index.js';
 import { linksInUse } from './link-carrier.js';
 
 /** Who made a route or a rule (rtm_protocol): a number that nobody else is known to use. */
@@ -97,7 +97,7 @@ export class GatewayPorts {
     const ports = await this.all();
     if (ports.length === 0) return [];
     const [routes, neighbours] = await Promise.all([
-      this.#netlink.routes({ family: 'ipv4', table: MAIN_TABLE }),
+      this.#netlink.routes({ family: 'ipv4', protocol: GATEWAY_PROTOCOL }),
       this.#netlink.neighbours({ family: 'ipv4' }),
     ]);
     const key = (link: number | undefined, address: string) => `${link} ${address}`;
