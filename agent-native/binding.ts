@@ -77,6 +77,14 @@ export interface Binding {
   deleteNetworkNamespace(path: string): Promise<void>;
   networkNamespaceCookie(networkNamespacePath: string | undefined): Promise<bigint>;
   socketPeer(descriptor: number): { pid: number; uid: number; gid: number };
+  openSocket(
+    isStream: boolean,
+    address: string,
+    port: number,
+    peerAddress: string,
+    peerPort: number,
+    networkNamespacePath: string | undefined,
+  ): Promise<number>;
   readSysctls(paths: readonly string[], networkNamespacePath: string | undefined): Promise<string[]>;
   writeSysctls(
     paths: readonly string[],

@@ -24,6 +24,8 @@ export {
   deleteNetworkNamespace,
   type NamespaceRef,
   networkNamespaceCookie,
+  openSocketIn,
+  type SocketEnds,
 } from './namespace.js';
 export type { Address, AddressSettings } from './netlink/address.js';
 export type { Change } from './netlink/change.js';

@@ -44,3 +44,27 @@ export async function deleteNetworkNamespace(path: string): Promise<void> {
 export async function networkNamespaceCookie(ref?: NamespaceRef): Promise<bigint> {
   return await binding.networkNamespaceCookie(ref && namespacePath(ref, 'net')).catch((error) => rethrow(error));
 }
+
+/** Where a socket is, and what it is connected to. */
+export interface SocketEnds {
+  kind: 'udp' | 'tcp';
+  /** Its own IPv4 address; port 0, or none: any that is free. */
+  address: string;
+  port?: number;
+  /** What it is to be connected to; without one, a TCP socket listens. Waits until it is: for peers that are near. */
+  peer?: { address: string; port: number };
+}
+
+/**
+ * A socket of a network namespace, that stays there.
+ *
+ * @returns its descriptor, which is the caller's to close; it does not block
+ * @throws KernelError
+ */
+export async function openSocketIn(ref: NamespaceRef, ends: SocketEnds): Promise<number> {
+  const { kind, address, port = 0, peer = { address: '0.0.0.0', port: 0 } } = ends;
+  const path = namespacePath(ref, 'net');
+  return await binding
+    .openSocket(kind === 'tcp', address, port, peer.address, peer.port, path)
+    .catch((error) => rethrow(error));
+}

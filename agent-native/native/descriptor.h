@@ -31,6 +31,8 @@ class Descriptor {
 
   int Number() const { return number_; }
   explicit operator bool() const { return number_ >= 0; }
+  /** Whoever asks closes it. */
+  int Release() { return std::exchange(number_, -1); }
   void Close() {
     if (number_ >= 0) close(std::exchange(number_, -1));
   }

@@ -1,5 +1,7 @@
 // Mounts, network namespaces and sysctls, optionally inside the namespaces of somebody else.
+#include <arpa/inet.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <sched.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
@@ -215,6 +217,53 @@ Napi::Value SocketPeerJs(const Napi::CallbackInfo& info) {
   return object;
 }
 
+struct Opening {
+  Spaces spaces;
+  int type;
+  sockaddr_in own{}, peer{};
+  Descriptor socket;
+};
+
+Failure OpenSocket(Opening& asked) {
+  const bool is_stream = asked.type == SOCK_STREAM;
+  Descriptor opened(socket(AF_INET, asked.type | SOCK_CLOEXEC, 0));
+  if (!opened) return LastFailure("open socket");
+  if (bind(opened.Number(), reinterpret_cast<const sockaddr*>(&asked.own), sizeof asked.own) != 0) {
+    return LastFailure("bind socket");
+  }
+  if (asked.peer.sin_port != 0) {
+    if (connect(opened.Number(), reinterpret_cast<const sockaddr*>(&asked.peer), sizeof asked.peer) != 0) {
+      return LastFailure("connect socket");
+    }
+  } else if (is_stream && listen(opened.Number(), SOMAXCONN) != 0) {
+    return LastFailure("listen on socket");
+  }
+  if (fcntl(opened.Number(), F_SETFL, O_NONBLOCK) != 0) return LastFailure("make socket non-blocking");
+  asked.socket = std::move(opened);
+  return {};
+}
+
+sockaddr_in ReadEnd(Napi::Env env, Napi::Value address, Napi::Value port) {
+  sockaddr_in end{};
+  end.sin_family = AF_INET;
+  end.sin_port = htons(static_cast<uint16_t>(ReadUint32(port, "port")));
+  if (inet_pton(AF_INET, ReadText(address, "address").c_str(), &end.sin_addr) == 1) return end;
+  throw Napi::TypeError::New(env, "address must be one of IPv4");
+}
+
+/** openSocket(isStream, address, port, peerAddress, peerPort, networkNamespacePath): a descriptor that is the caller's. */
+Napi::Value OpenSocketJs(const Napi::CallbackInfo& info) {
+  Opening asked;
+  asked.type = ReadBool(info[0], "isStream") ? SOCK_STREAM : SOCK_DGRAM;
+  asked.own = ReadEnd(info.Env(), info[1], info[2]);
+  asked.peer = ReadEnd(info.Env(), info[3], info[4]);
+  asked.spaces = NetworkSpace(info[5]);
+  return PostState<Opening>(
+      info.Env().GetInstanceData<Instance>()->system, info.Env(), std::move(asked),
+      [](Opening& state) { return RunIn(state.spaces, [&] { return OpenSocket(state); }); },
+      [](Napi::Env env, Opening& state) -> Napi::Value { return Napi::Number::New(env, state.socket.Release()); });
+}
+
 }  // namespace
 
 void ExportSystem(Napi::Env env, Napi::Object exports) {
@@ -224,6 +273,7 @@ void ExportSystem(Napi::Env env, Napi::Object exports) {
   exports.Set("deleteNetworkNamespace", Napi::Function::New<DeleteNetworkNamespaceJs>(env, "deleteNetworkNamespace"));
   exports.Set("networkNamespaceCookie",
               Napi::Function::New<NetworkNamespaceCookieJs>(env, "networkNamespaceCookie"));
+  exports.Set("openSocket", Napi::Function::New<OpenSocketJs>(env, "openSocket"));
   exports.Set("readSysctls", Napi::Function::New<ReadSysctlsJs>(env, "readSysctls"));
   exports.Set("socketPeer", Napi::Function::New<SocketPeerJs>(env, "socketPeer"));
   exports.Set("writeSysctls", Napi::Function::New<WriteSysctlsJs>(env, "writeSysctls"));

@@ -23,6 +23,8 @@ import {
 import { LogCancel, LogNothing, LogQuery } from "./logs.js";
 import {
   AssignedNetwork,
+  AttachmentsReport,
+  AttachmentsUpdate,
   EndpointSetUpdate,
   NodeTableUpdate,
   PublishedPortsUpdate,
@@ -70,6 +72,7 @@ export interface AgentMessage {
     | { $case: "description"; value: DescriptionUpdate }
     | { $case: "goodbye"; value: Goodbye }
     | { $case: "logNothing"; value: LogNothing }
+    | { $case: "attachments"; value: AttachmentsReport }
     | undefined;
 }
 
@@ -130,6 +133,7 @@ export interface ManagerMessage {
     { $case: "endpoints"; value: EndpointSetUpdate }
     | { $case: "nodes"; value: NodeTableUpdate }
     | { $case: "publishedPorts"; value: PublishedPortsUpdate }
+    | { $case: "attachments"; value: AttachmentsUpdate }
     | undefined;
 }
 
@@ -532,6 +536,9 @@ export const AgentMessage: MessageFns<AgentMessage> = {
       case "logNothing":
         LogNothing.encode(message.body.value, writer.uint32(50).fork()).join();
         break;
+      case "attachments":
+        AttachmentsReport.encode(message.body.value, writer.uint32(58).fork()).join();
+        break;
     }
     return writer;
   },
@@ -595,6 +602,14 @@ export const AgentMessage: MessageFns<AgentMessage> = {
             }
 
             message.body = { $case: "logNothing", value: LogNothing.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.body = { $case: "attachments", value: AttachmentsReport.decode(reader, reader.uint32()) };
             continue;
           }
         }
@@ -986,6 +1001,9 @@ export const ManagerMessage: MessageFns<ManagerMessage> = {
       case "publishedPorts":
         PublishedPortsUpdate.encode(message.body.value, writer.uint32(90).fork()).join();
         break;
+      case "attachments":
+        AttachmentsUpdate.encode(message.body.value, writer.uint32(98).fork()).join();
+        break;
     }
     return writer;
   },
@@ -1073,6 +1091,14 @@ export const ManagerMessage: MessageFns<ManagerMessage> = {
             }
 
             message.body = { $case: "publishedPorts", value: PublishedPortsUpdate.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 12: {
+            if (tag !== 98) {
+              break;
+            }
+
+            message.body = { $case: "attachments", value: AttachmentsUpdate.decode(reader, reader.uint32()) };
             continue;
           }
         }

@@ -18,8 +18,12 @@ export {
 export { type Finished, type Frame, RaftClient, type RaftServer, RaftService } from './raft.js';
 export type {
   AssignedNetwork,
+  Attachment,
+  AttachmentsReport,
+  AttachmentsUpdate,
   Endpoint,
   EndpointSetUpdate,
+  HeldAttachment,
   NamedService,
   NetworkNode,
   NodeTableUpdate,

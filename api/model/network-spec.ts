@@ -7,6 +7,9 @@ const text = v.string();
 const flag = v.boolean();
 const texts = v.record(text, text);
 
+/** The engine's driver of the networks by which containers that are no tasks come to attachable ones of the cluster. */
+export const ATTACHABLE_DRIVER = 'apiary';
+
 export const NetworkSpecSchema = v.strictObject({
   Name: opt(text, ''),
   CheckDuplicate: opt(flag),

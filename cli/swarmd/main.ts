@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import type { SocketPeer } from '@apiary/agent-native';
 import { AuditLog, createHttpApi, SystemClock, SystemRng } from '@apiary/manager/io';
 import { ApiaryError, messageOf } from '@apiary/std';
-import { DiskHistory, dockerEngine, GateNetwork } from '@apiary/worker/io';
+import { DiskHistory, dockerEngine, dockerNetworks, GateNetwork, PLUGIN_SOCKET } from '@apiary/worker/io';
 import { destination, type Logger, pino } from 'pino';
 import { lockDataRoot } from './data-root-lock.js';
 import { SwarmNode } from './local-node.js';
@@ -53,6 +53,7 @@ async function run(options: SwarmdOptions, version: string): Promise<void> {
       rng,
       logger: logger.child({ part: 'network' }),
       onTrouble,
+      attachable: { engine: dockerNetworks({ socketPath: engineSocketPath, clock }), pluginSocket: PLUGIN_SOCKET },
     });
   const history = new DiskHistory({
     directory: join(dataRoot, 'history'),

@@ -188,6 +188,7 @@ function touchedOf(view: View): Touched {
     taskServices,
     assignments: nodes,
     networks: new Set(view.networks().map(({ id }) => id)),
+    attachments: new Set(view.attachments().map(({ id }) => id)),
     events: view.events(),
   };
 }

@@ -15,6 +15,7 @@ export * from './ipam/index.js';
 export * from './ipv4.js';
 export * from './mac-address.js';
 export * from './names.js';
+export * from './names-rules.js';
 export * from './network-state.js';
 export * from './overlay-row.js';
 export * from './published-ports.js';

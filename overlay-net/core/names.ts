@@ -50,9 +50,11 @@ export class NetworkNames {
     const ofService = new Map<string, Gathered>();
     for (const { serviceId, address, ipv6Address = '', taskName, aliases, live } of set.endpoints.values()) {
       const addresses = live ? named(address, ipv6Address) : NOBODY;
-      for (const each of [taskName, ...aliases]) add(ofTasks, each, addresses);
+      // A container that the engine has not named yet has none.
+      for (const each of [taskName, ...aliases]) if (each !== '') add(ofTasks, each, addresses);
       add(ofService, serviceId, addresses);
-      for (const each of [address, ipv6Address]) if (each !== '') this.#names.set(each, `${taskName}.${name}`);
+      for (const each of [address, ipv6Address])
+        if (each !== '' && taskName !== '') this.#names.set(each, `${taskName}.${name}`);
     }
     const ofServices = new Map<string, Gathered>();
     for (const { serviceId, name: service, vip, ipv6Vip = '', aliases } of set.services.values()) {

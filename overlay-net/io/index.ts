@@ -5,4 +5,5 @@
 export * from './gateway-network.js';
 export { HostVips, type HostVipsOptions, removeHostVips } from './host-vips.js';
 export { type Asker, NameServer, type NameServerOptions } from './name-server.js';
+export { NamespaceNames, type NamespaceNamesOptions } from './namespace-names.js';
 export { OverlayNetwork, type OverlayNetworkOptions, removeOverlayNetwork } from './overlay-network.js';

@@ -43,6 +43,8 @@ export interface NameServerOptions {
   upstream: () => Promise<readonly string[]>;
 }
 
+export type DnsProtocol = 'udp' | 'tcp';
+
 /** Somebody who may ask, known by the address that they ask from. */
 export interface Asker {
   attachments: readonly TaskAttachment[];
@@ -96,7 +98,7 @@ export class NameServer {
       const send = (answer: Uint8Array) => {
         if (!this.#isOver) udp.send(answer, 0, answer.length, port, address);
       };
-      this.#answer(message, address, 'udp', send);
+      this.#hear(message, address, 'udp', send);
     });
     tcp.on('connection', (socket) => this.#converse(socket));
   }
@@ -154,22 +156,52 @@ export class NameServer {
     socket.on('drain', () => socket.resume());
     socket.on(
       'data',
-      framed((message) => this.#answer(message, from, 'tcp', send)),
+      framed((message) => this.#hear(message, from, 'tcp', send)),
     );
   }
 
-  /** Synchronous for what is known here: this is asked thousands of times a second. */
-  #answer(message: Uint8Array, from: string, protocol: 'udp' | 'tcp', send: (answer: Uint8Array) => void): void {
+  #hear(message: Uint8Array, from: string, protocol: DnsProtocol, send: (answer: Uint8Array) => void): void {
+    const asker = this.#askers.get(from);
+    this.answer(message, protocol, send, {
+      attachments: asker?.attachments ?? [],
+      // A question that leaves the cluster is a way out, which one on internal networks alone does not have.
+      ...((asker === undefined || !this.#isInternal(asker)) && {
+        elsewhere: (query) => this.#askOthers(message, query, asker, protocol),
+      }),
+    });
+  }
+
+  /**
+   * Answers a question: synchronously what is known here, for this is asked thousands of times a second.
+   *
+   * @param asker.attachments  the networks that whoever asks is on
+   * @param asker.elsewhere    has others answer what is not known here, undefined when they do not; without it, there is
+   *   no such name
+   */
+  answer(
+    message: Uint8Array,
+    protocol: DnsProtocol,
+    send: (answer: Uint8Array) => void,
+    asker: {
+      attachments: readonly TaskAttachment[];
+      elsewhere?: (query: DnsQuery) => Promise<Uint8Array | undefined>;
+    },
+  ): void {
     const query = readQuery(message);
     if (query === undefined) return;
-    const known = this.#known(query, from);
     const mostBytes = protocol === 'udp' ? query.udpBytes : Number.POSITIVE_INFINITY;
     const say = (answer: DnsAnswer) => send(writeAnswer(query, answer, mostBytes));
+    const known = this.#known(query, asker.attachments);
     if (known !== undefined) {
       say(known);
       return;
     }
-    this.#askOthers(message, query, from, protocol)
+    if (asker.elsewhere === undefined) {
+      say({ code: RESPONSE_CODES.noSuchName });
+      return;
+    }
+    asker
+      .elsewhere(query)
       .then((answer) => (answer === undefined ? say({ code: RESPONSE_CODES.serverFailure }) : send(answer)))
       .catch((error: unknown) => {
         this.#options.logger.warn({ reason: messageOf(error) }, 'the name server cannot ask others');
@@ -178,9 +210,8 @@ export class NameServer {
   }
 
   /** The answer that needs nobody else; undefined when it does. */
-  #known({ name, type }: DnsQuery, from: string): DnsAnswer | undefined {
-    const asker = this.#askers.get(from);
-    const networks = asker?.attachments.flatMap(({ networkId }) => this.#namesOf(networkId) ?? []) ?? [];
+  #known({ name, type }: DnsQuery, attachments: readonly TaskAttachment[]): DnsAnswer | undefined {
+    const networks = attachments.flatMap(({ networkId }) => this.#namesOf(networkId) ?? []);
     const answer = answerName({ name, type: KINDS.get(type) ?? 'other' }, networks);
     switch (answer.kind) {
       case 'addresses':
@@ -192,18 +223,17 @@ export class NameServer {
       case 'nobody':
         return { code: RESPONSE_CODES.noSuchName };
       case 'elsewhere':
-        // A question that leaves the cluster is a way out, which one on internal networks alone does not have.
-        return asker !== undefined && this.#isInternal(asker) ? { code: RESPONSE_CODES.noSuchName } : undefined;
+        return undefined;
     }
   }
 
   async #askOthers(
     message: Uint8Array,
     query: DnsQuery,
-    from: string,
-    protocol: 'udp' | 'tcp',
+    asker: Asker | undefined,
+    protocol: DnsProtocol,
   ): Promise<Uint8Array | undefined> {
-    const own = this.#askers.get(from)?.nameservers ?? [];
+    const own = asker?.nameservers ?? [];
     const servers = own.length > 0 ? own : await this.#options.upstream();
     return await this.#resolver.ask(message, query, servers, protocol);
   }

@@ -177,6 +177,15 @@ export class OverlayKernel {
     await this.#netlink.apply([add(`${linkLocalOf(address)}/64`), add(ipv6Address), upIn(namespace, name)]);
   }
 
+  /** What makes an interface in a namespace, for somebody else to give it its address. */
+  offer(namespace: NamespaceRef, { vni, address, name, mtu }: TaskInterface): Change[] {
+    const peer = { name, namespace, address: macOf(address), mtu };
+    return [
+      { do: 'add-link', link: { kind: 'veth', name: portName(vni, address), mtu, peer } },
+      ...portWrites(vni, address),
+    ];
+  }
+
   #writes({ do: what, row }: OverlayChange): Change[] {
     switch (row.kind) {
       case 'bridge':

@@ -19,6 +19,7 @@ import {
 import type { GatewayLogger } from './gateway-network.js';
 import { linksInUse } from './link-carrier.js';
 import { inodeOf, NetworkNamespace } from './network-namespace.js';
+import { OfferedPorts } from './offered-ports.js';
 import { OverlayKernel, type TaskInterface } from './overlay-kernel.js';
 import { Tunnel } from './tunnel.js';
 import { Upkeep } from './upkeep.js';
@@ -64,6 +65,7 @@ export class OverlayNetwork {
   readonly #netlink: Netlink;
   readonly #upkeep: Upkeep;
   readonly #places = new Map<string, Place>();
+  readonly #offered = new OfferedPorts();
   #state: NetworkState | undefined;
   #inside: { namespace: NetworkNamespace; kernel: OverlayKernel } | undefined;
   /** What the kernel has, as far as is known. */
@@ -125,13 +127,7 @@ export class OverlayNetwork {
     await this.#inTurn(async () => {
       const interfaces = this.#interfacesOf(attachments);
       if (interfaces.length === 0) return;
-      this.#refuseSmallLinks(attachments, interfaces);
-      const encrypted = attachments.some(({ networkId }) => this.#networkOf(networkId).encrypted);
-      if (encrypted && this.#tunnelTrouble !== undefined) await this.#converge(true);
-      if (encrypted && this.#tunnelTrouble !== undefined) throw this.#tunnelTrouble;
-      const isReady = ({ vni }: TaskInterface) =>
-        this.#present?.has(overlayKey({ kind: 'bridge', vni, mtu: 0 })) === true;
-      if (this.#inside === undefined || !interfaces.every(isReady)) await this.#converge();
+      await this.#ready(attachments, interfaces);
       await this.#make(namespace, interfaces).catch(async (error: unknown) => {
         // The link of an earlier namespace, whose end the kernel has not come to; or the bridge was just taken away.
         if (!['EEXIST', 'ENODEV'].includes(systemCodeOf(error) ?? '')) throw error;
@@ -139,6 +135,41 @@ export class OverlayNetwork {
         await this.#make(namespace, interfaces);
       });
       this.#places.set(taskId, { namespace, inode: await inodeOfRef(namespace) });
+    });
+  }
+
+  /**
+   * Makes an interface on a network for somebody else to put where it belongs: a link of this host with the MAC address that
+   * follows from its address, which it has not got.
+   *
+   * @param taken  called once it is up, perhaps more than once, until it is retracted
+   * @throws ApiaryError `failed-precondition` when the network is not known here, KernelError
+   */
+  async offer(attachment: TaskAttachment, link: string, taken: () => void): Promise<void> {
+    await this.#inTurn(async () => {
+      const [wanted] = this.#interfacesOf([attachment]);
+      if (wanted === undefined) return;
+      const offered = { ...wanted, name: link };
+      await this.#ready([attachment], [offered]);
+      if (this.#inside === undefined) throw new ApiaryError('unavailable', 'the overlay networks are not there yet');
+      const { kernel, namespace } = this.#inside;
+      await this.#offered.watch(namespace.ref);
+      const port = portName(offered.vni, offered.address);
+      // Of an earlier one that was cut short.
+      await namespace.netlink.tryAll([{ do: 'delete-link', link: port }]);
+      this.#offered.expect(port, taken);
+      await namespace.netlink.apply(kernel.offer(this.#host, offered));
+    });
+  }
+
+  /** Takes an interface away that was offered, wherever it is by now. */
+  async retract({ networkId, address }: TaskAttachment): Promise<void> {
+    await this.#inTurn(async () => {
+      const vni = this.#state?.networks.get(networkId)?.vni;
+      if (vni === undefined) return;
+      const port = portName(vni, address);
+      this.#offered.forget(port);
+      await this.#inside?.namespace.netlink.tryAll([{ do: 'delete-link', link: port }]);
     });
   }
 
@@ -156,9 +187,21 @@ export class OverlayNetwork {
   /** Looks after it no more; it stays as it is. */
   async close(): Promise<void> {
     await this.#upkeep.stop();
+    this.#offered.stop();
     await this.#turn;
     await this.#inside?.namespace.close();
     await this.#netlink.close();
+  }
+
+  /** Has the kernel have what the interfaces need. @throws what stands in the way */
+  async #ready(attachments: readonly TaskAttachment[], interfaces: readonly TaskInterface[]): Promise<void> {
+    this.#refuseSmallLinks(attachments, interfaces);
+    const encrypted = attachments.some(({ networkId }) => this.#networkOf(networkId).encrypted);
+    if (encrypted && this.#tunnelTrouble !== undefined) await this.#converge(true);
+    if (encrypted && this.#tunnelTrouble !== undefined) throw this.#tunnelTrouble;
+    const isReady = ({ vni }: TaskInterface) =>
+      this.#present?.has(overlayKey({ kind: 'bridge', vni, mtu: 0 })) === true;
+    if (this.#inside === undefined || !interfaces.every(isReady)) await this.#converge();
   }
 
   #inTurn<Result>(work: () => Promise<Result>): Promise<Result> {
@@ -226,6 +269,7 @@ export class OverlayNetwork {
   async #empty(): Promise<void> {
     this.#present = undefined;
     this.#places.clear();
+    this.#offered.stop();
     await this.#inside?.namespace.close();
     this.#inside = undefined;
     await removeOverlayNetwork(this.#options.directory);
@@ -234,6 +278,7 @@ export class OverlayNetwork {
   async #kernel(): Promise<OverlayKernel> {
     if (this.#inside !== undefined && !(await this.#inside.namespace.isNamed())) {
       // It ends some time after its last name is gone, and until then its devices stand in the way of new ones.
+      this.#offered.stop();
       await removeLinks(this.#inside.namespace.netlink);
       await this.#inside.namespace.close();
       this.#inside = undefined;

@@ -1,6 +1,6 @@
 import { randomInt } from 'node:crypto';
-import { createSocket } from 'node:dgram';
-import { createConnection } from 'node:net';
+import { createSocket, type Socket as UdpSocket } from 'node:dgram';
+import { createConnection, type Socket } from 'node:net';
 import type { Clock } from '@apiary/std';
 import { type DnsQuery, isAnswerTo, withId } from '../core/index.js';
 
@@ -10,14 +10,27 @@ const PATIENCE_MS = 2_000;
 const AT_ONCE = 256;
 const PORT = 53;
 
+/** Where sockets come from, with which others are asked. */
+export interface SocketSource {
+  udp(host: string): Promise<UdpSocket>;
+  tcp(host: string, port: number): Promise<Socket>;
+}
+
+const OWN_NAMESPACE: SocketSource = {
+  udp: async (host) => createSocket(host.includes(':') ? 'udp6' : 'udp4'),
+  tcp: async (host, port) => createConnection({ host, port }),
+};
+
 /** Asks other resolvers what this cluster does not know. Each question has a socket and a number of its own: it cannot be guessed. */
 export class Resolver {
   readonly #clock: Clock;
+  readonly #sockets: SocketSource;
   readonly #waiting: (() => void)[] = [];
   #underWay = 0;
 
-  constructor(clock: Clock) {
+  constructor(clock: Clock, sockets: SocketSource = OWN_NAMESPACE) {
     this.#clock = clock;
+    this.#sockets = sockets;
   }
 
   /**
@@ -41,9 +54,8 @@ export class Resolver {
       for (const server of servers) {
         const id = randomInt(2 ** 16);
         const exchange = protocol === 'udp' ? overUdp : overTcp;
-        const answer = await exchange(withId(message, id), serverOf(server), this.#clock, (candidate) =>
-          isAnswerTo(candidate, id, query.question),
-        );
+        const isAnswer = (candidate: Uint8Array) => isAnswerTo(candidate, id, query.question);
+        const answer = await exchange(this.#sockets, withId(message, id), serverOf(server), this.#clock, isAnswer);
         if (answer !== undefined) return withId(answer, query.id);
       }
       return undefined;
@@ -66,14 +78,15 @@ function serverOf(text: string): Server {
   return { host, port: port === undefined ? PORT : Number(port) };
 }
 
-function overUdp(
+async function overUdp(
+  sockets: SocketSource,
   message: Uint8Array,
   { host, port }: Server,
   clock: Clock,
   isAnswer: IsAnswer,
 ): Promise<Uint8Array | undefined> {
+  const socket = await sockets.udp(host);
   return new Promise((resolve) => {
-    const socket = createSocket(host.includes(':') ? 'udp6' : 'udp4');
     const end = (answer?: Uint8Array) => {
       timer.cancel();
       socket.removeAllListeners();
@@ -93,14 +106,15 @@ function overUdp(
   });
 }
 
-function overTcp(
+async function overTcp(
+  sockets: SocketSource,
   message: Uint8Array,
   { host, port }: Server,
   clock: Clock,
   isAnswer: IsAnswer,
 ): Promise<Uint8Array | undefined> {
+  const socket = await sockets.tcp(host, port);
   return new Promise((resolve) => {
-    const socket = createConnection({ host, port });
     const end = (answer?: Uint8Array) => {
       timer.cancel();
       socket.destroy();

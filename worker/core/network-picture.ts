@@ -35,6 +35,13 @@ export interface PortsMessage {
   removed: { protocol: string; publishedPort: number }[];
 }
 
+export interface AttachmentsMessage {
+  /** All that are attachable. */
+  networks: AssignedNetwork[];
+  /** Of containers that are no tasks. */
+  attachments: { attachmentId: string; networkId: string; address: string; error: string }[];
+}
+
 /** A task of this node that is on networks; what its host makes of it is not known here. */
 export type NetworkedTask = Omit<LocalTask, 'gatewayAddress' | 'namespace' | 'namespaceCookie'>;
 
@@ -42,6 +49,7 @@ export type NetworkedTask = Omit<LocalTask, 'gatewayAddress' | 'namespace' | 'na
 export type AssignedNetworks = Omit<NetworkState, 'tasks'> & {
   /** By task id: those that this node should have. */
   tasks: ReadonlyMap<string, NetworkedTask>;
+  attachments: AttachmentsMessage;
 };
 
 /**
@@ -54,6 +62,7 @@ export class NetworkPicture {
   readonly #endpointSets = new Map<string, EndpointSet>();
   #nodes: Map<string, NetworkNode> | undefined;
   #ports: Map<string, PublishedPort> | undefined;
+  #attachments: AttachmentsMessage = { networks: [], attachments: [] };
 
   constructor(selfId: string) {
     this.#selfId = selfId;
@@ -93,6 +102,10 @@ export class NetworkPicture {
     for (const port of removed) this.#ports.delete(key(port));
   }
 
+  attachments(message: AttachmentsMessage): void {
+    this.#attachments = message;
+  }
+
   /**
    * All of it, with the networks that these tasks are on; undefined while a part has not been heard of, since nothing can
    * be taken away before then.
@@ -106,6 +119,11 @@ export class NetworkPicture {
       const network = networks.get(networkId);
       if (network !== undefined) used.set(networkId, network);
     }
+    const attachable = new Map(this.#attachments.networks.map((network) => [network.networkId, network]));
+    for (const { networkId } of this.#attachments.attachments) {
+      const network = attachable.get(networkId);
+      if (network !== undefined) used.set(networkId, network);
+    }
     for (const id of this.#endpointSets.keys()) if (!used.has(id)) this.#endpointSets.delete(id);
     const isHeardOf = [...used.values()].every(({ vni, networkId }) => vni === 0 || this.#endpointSets.has(networkId));
     if (!isHeardOf || this.#nodes === undefined || this.#ports === undefined || this.#dataPathPort === 0)
@@ -117,6 +135,7 @@ export class NetworkPicture {
       endpointSets: new Map(this.#endpointSets),
       nodes: this.#nodes,
       publishedPorts: this.#ports,
+      attachments: this.#attachments,
       tasks: new Map(tasks.map((task) => [task.id, networked(task)])),
     };
   }

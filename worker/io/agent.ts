@@ -1,7 +1,7 @@
 import * as os from 'node:os';
 import { tlsInfoOf } from '@apiary/api/client';
 import type { GenericResource, NodeDescription, TaskStatus } from '@apiary/api/model';
-import type { DescriptionUpdate, ManagerMessage } from '@apiary/api/rpc';
+import type { AttachmentsReport, DescriptionUpdate, ManagerMessage } from '@apiary/api/rpc';
 import type { Clock, Rng, Timer } from '@apiary/std';
 import type { ChannelCredentials, ChannelOptions } from '@grpc/grpc-js';
 import type { Logger } from 'pino';
@@ -31,6 +31,8 @@ const LAZY_REPORT_MS = 250;
 const ENGINE_PATIENCE_MS = 1_000;
 /** Until the engine has answered, or failed to. */
 const NOT_HEARD_OF = 'no answer yet';
+/** Messages that say how the cluster's networks are. */
+const NETWORK_NEWS: ReadonlySet<string> = new Set(['attachments', 'endpoints', 'nodes', 'publishedPorts']);
 const GATEWAY_TROUBLE_LABEL = 'apiary.gateway.trouble';
 const VIP_TROUBLE_LABEL = 'apiary.vips.trouble';
 
@@ -117,6 +119,7 @@ class WorkerAgent implements Agent {
   #engineError = NOT_HEARD_OF;
   /** The description that the managers have of this session. */
   #told = '';
+  #toldAttachments: AttachmentsReport | undefined;
   #flushing = false;
   #lazyFlush: Timer | undefined;
   #patience: Timer | undefined;
@@ -193,6 +196,7 @@ class WorkerAgent implements Agent {
       onWelcome: (manager) => {
         logger.info({ manager }, 'session with a manager');
         this.#assignments.sessionBegan();
+        this.#toldAttachments = undefined;
         // What changed between hello and welcome.
         this.#describe();
         this.#flushSoon();
@@ -241,7 +245,9 @@ class WorkerAgent implements Agent {
   }
 
   async leave(): Promise<void> {
-    // The session ends first: nothing that it still says may bring a task back.
+    // While the managers can hear of it.
+    await this.#network?.putOut();
+    // The session ends before tasks do: nothing that it still says may bring a task back.
     await this.#session.stop({ body: { $case: 'goodbye', value: { reason: 'the node leaves the cluster' } } });
     await this.#runners.removeAll();
     if (this.#engineError !== '') {
@@ -282,11 +288,11 @@ class WorkerAgent implements Agent {
         this.#runners.assign({ changed, removed });
       }
     }
+    if (body?.$case === 'attachments') this.#picture.attachments(body.value);
     if (body?.$case === 'endpoints') this.#picture.endpoints(body.value);
     if (body?.$case === 'nodes') this.#picture.nodes(body.value);
     if (body?.$case === 'publishedPorts') this.#picture.publishedPorts(body.value);
-    if (body?.$case === 'endpoints' || body?.$case === 'nodes' || body?.$case === 'publishedPorts')
-      this.#drawNetworks();
+    if (body !== undefined && NETWORK_NEWS.has(body.$case)) this.#drawNetworks();
     if (body?.$case === 'logQuery') this.#logs.query(body.value);
     if (body?.$case === 'logCancel') this.#logs.cancel(body.value.queryId);
     if (body?.$case === 'statusAck') {
@@ -336,6 +342,10 @@ class WorkerAgent implements Agent {
     const before = this.#told;
     const value = this.#description();
     if (this.#told !== before) this.#session.send({ body: { $case: 'description', value } });
+    const attachments = this.#network?.attachments;
+    if (attachments === undefined || attachments === this.#toldAttachments) return;
+    this.#toldAttachments = attachments;
+    this.#session.send({ body: { $case: 'attachments', value: attachments } });
   }
 
   #description(): DescriptionUpdate {

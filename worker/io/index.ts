@@ -3,6 +3,8 @@
  * `Engine` port. In come assignments, out come containers and statuses.
  */
 export * from './agent.js';
+export { dockerNetworks } from './attachable/engine-networks.js';
+export { PLUGIN_SOCKET } from './attachable/plugin-server.js';
 export * from './disk-history.js';
 export * from './docker-engine.js';
 export type * from './engine.js';

@@ -1,3 +1,4 @@
+import type { AttachmentsReport } from '@apiary/api/rpc';
 import type { AssignedNetworks, ContainerConfig, EngineContainer } from '../core/index.js';
 
 /** The port to what gives tasks their network where the engine does not. */
@@ -8,6 +9,8 @@ export interface TaskNetwork {
   readonly vipTrouble: string;
   /** By which other hosts are to know this one, for encrypted networks; empty when it can have none. */
   readonly wireguardKey: string;
+  /** What the managers are to hear of containers that are no tasks and are on networks. */
+  readonly attachments: AttachmentsReport;
   /** The managers say which addresses this node's tasks have; empty: none. */
   use(subnet: string): void;
   /**
@@ -39,6 +42,8 @@ export interface TaskNetwork {
   apply(state: AssignedNetworks): void;
   /** Resolves when a task may be stopped: nobody is led to it any more, or should have been by now. */
   withdrawn(taskId: string, serviceId: string): Promise<void>;
+  /** Takes containers that are no tasks off their networks. */
+  putOut(): Promise<void>;
   /** Ends it. What runs keeps its network. */
   close(): Promise<void>;
   /** Ends it and takes away all of it: no task of this node is left. */

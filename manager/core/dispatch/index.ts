@@ -4,6 +4,7 @@ export * from './liveness.js';
 export * from './network-book.js';
 export * from './network-feed.js';
 export * from './observation.js';
+export * from './told-attachments.js';
 export * from './told-role.js';
 export * from './told-subnet.js';
 export * from './unseen.js';

@@ -58,6 +58,7 @@ export class NetworkBook {
     for (const node of view.nodes()) this.nodes.put(node.id, networkNode(node));
     const news: NetworkNews = { networkIds: new Set(), nodes: false, ports: false };
     for (const task of view.tasks()) this.#onTask(view, task.id, news);
+    for (const attachment of view.attachments()) this.#onAttachment(view, attachment.id, news);
     for (const service of view.services()) this.#onService(view, service.id, news);
   }
 
@@ -71,14 +72,17 @@ export class NetworkBook {
   }
 
   /** Takes in what an entry touched. */
-  update(view: View, touched: Pick<Touched, 'nodes' | 'services' | 'tasks' | 'networks'>): NetworkNews {
+  update(view: View, touched: Pick<Touched, 'nodes' | 'services' | 'tasks' | 'networks' | 'attachments'>): NetworkNews {
     const news: NetworkNews = { networkIds: new Set(), nodes: false, ports: false };
     for (const id of touched.nodes) {
       const node = view.node(id);
       const isNews = node === undefined ? this.nodes.delete(id) : this.nodes.put(id, networkNode(node));
       news.nodes ||= isNews;
+      // Whose node is down has no name.
+      for (const attachment of view.attachmentsOfNode(id)) this.#onAttachment(view, attachment.id, news);
     }
     for (const id of touched.tasks) this.#onTask(view, id, news);
+    for (const id of touched.attachments) this.#onAttachment(view, id, news);
     for (const id of touched.services) this.#onService(view, id, news);
     for (const id of touched.networks) if (view.network(id) === undefined) this.#sets.delete(id);
     return news;
@@ -88,16 +92,7 @@ export class NetworkBook {
     const task = view.task(id);
     const isThere = task !== undefined && !isTerminal(task.status.state) && task.nodeId !== undefined;
     const places = isThere ? (task.networks ?? []).filter(({ address }) => address !== '') : [];
-    for (const networkId of this.#networksOfTask.get(id) ?? []) {
-      if (places.some((place) => place.networkId === networkId)) continue;
-      if (this.#sets.get(networkId)?.endpoints.delete(id)) news.networkIds.add(networkId);
-    }
-    if (places.length === 0) this.#networksOfTask.delete(id);
-    else
-      this.#networksOfTask.set(
-        id,
-        places.map(({ networkId }) => networkId),
-      );
+    this.#leave(id, places, news);
     if (task !== undefined && places.length > 0) {
       const spec = view.spec(task.serviceId, task.specVersion);
       for (const place of places) {
@@ -108,6 +103,36 @@ export class NetworkBook {
     }
     if (task !== undefined) this.#onBackend(view, task, news);
     else this.#dropBackend(view, id, news);
+  }
+
+  /** Takes an endpoint out of all networks but these. */
+  #leave(id: string, places: readonly NetworkAddress[], news: NetworkNews): void {
+    const networkIds = places.map(({ networkId }) => networkId);
+    for (const networkId of this.#networksOfTask.get(id) ?? []) {
+      if (networkIds.includes(networkId)) continue;
+      if (this.#sets.get(networkId)?.endpoints.delete(id)) news.networkIds.add(networkId);
+    }
+    if (networkIds.length === 0) this.#networksOfTask.delete(id);
+    else this.#networksOfTask.set(id, networkIds);
+  }
+
+  #onAttachment(view: View, id: string, news: NetworkNews): void {
+    const attachment = view.attachment(id);
+    this.#leave(id, attachment === undefined ? [] : [attachment], news);
+    if (attachment === undefined) return;
+    const { nodeId, networkId, address, containerName, aliases } = attachment;
+    const live = view.node(nodeId)?.status.state === 'ready';
+    const endpoint = {
+      taskId: id,
+      serviceId: '',
+      nodeId,
+      address,
+      ipv6Address: '',
+      taskName: containerName,
+      aliases,
+      live,
+    };
+    if (this.set(networkId).endpoints.put(id, endpoint)) news.networkIds.add(networkId);
   }
 
   #onBackend(view: View, task: TaskRecord, news: NetworkNews): void {

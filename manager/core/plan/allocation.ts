@@ -184,7 +184,7 @@ export function isAllocated(view: View, serviceId: string): boolean {
 }
 
 /** Whether nobody chose the network's subnet: it begins as small as Docker's. */
-function isGrowing({ spec }: NetworkRecord): boolean {
+export function isGrowing({ spec }: NetworkRecord): boolean {
   return (spec.IPAM?.Config ?? []).every(({ Subnet = '' }) => Subnet.includes(':'));
 }
 

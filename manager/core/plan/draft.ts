@@ -174,13 +174,24 @@ export class Draft {
    */
   isAbandoned(task: TaskRecord): boolean {
     if (task.nodeId === undefined) return false;
-    const node = this.node(task.nodeId);
-    if (node === undefined) return true;
-    if (node.status.state !== 'down' || node.downSinceMs === undefined) return false;
-    const atMs = node.downSinceMs + ORPHAN_AFTER_MS;
-    if (atMs <= this.nowMs) return true;
+    const atMs = this.#abandonedAtMs(task.nodeId);
+    if (atMs === undefined || atMs <= this.nowMs) return atMs !== undefined;
     this.wake(task.serviceId, atMs);
     return false;
+  }
+
+  /** Whether nobody is expected to tell what is on the node: it was removed, or has been down for too long. */
+  hasLostNode(nodeId: string): boolean {
+    const atMs = this.#abandonedAtMs(nodeId);
+    return atMs !== undefined && atMs <= this.nowMs;
+  }
+
+  /** Undefined for a node that is there. */
+  #abandonedAtMs(nodeId: string): number | undefined {
+    const node = this.node(nodeId);
+    if (node === undefined) return 0;
+    if (node.status.state !== 'down' || node.downSinceMs === undefined) return undefined;
+    return node.downSinceMs + ORPHAN_AFTER_MS;
   }
 
   /** Ends an abandoned task. Should its node come back after all, it is told to stop what is left of it. */

@@ -28,8 +28,16 @@ export function plan(view: View, dirty: Dirty, nowMs: number, rng: Rng): Plan {
   for (const serviceId of serviceIds) orchestrate(draft, serviceId);
   for (const serviceId of serviceIds) draft.allocate(serviceId);
   schedule(draft);
+  dropAbandoned(draft);
   finishRootRotation(draft);
   return draft.finish();
+}
+
+/** Containers that are no tasks give back their addresses as tasks do, when their node has been down for too long. */
+function dropAbandoned(draft: Draft): void {
+  for (const { id, nodeId } of draft.view.attachments()) {
+    if (draft.hasLostNode(nodeId)) draft.add({ type: 'attachment-delete', id });
+  }
 }
 
 /** The old root goes once the last node has a certificate of the new one. */

@@ -2,6 +2,7 @@
  * What a request means: committed state and what was asked come in, a decision goes out, or Docker's words for why
  * not. Which object a user means by a name or the beginning of an id is found before (engine-api/reference.ts).
  */
+export * from './attachment-requests.js';
 export * from './client-certificate-requests.js';
 export * from './cluster-requests.js';
 export { standardBase64 } from './content-check.js';

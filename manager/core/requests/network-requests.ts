@@ -62,7 +62,10 @@ export function createNetwork(view: View, spec: NetworkSpec, rng: Rng): Decision
 /** Whether only tasks of services that are gone have still to leave the network. */
 export function isBeingLeft(view: View, id: string): boolean {
   const isWanted = view.services().some(({ spec }) => networkTargets(spec).includes(id));
-  return view.network(id) !== undefined && !isWanted && view.addresses(id).owners.size > 0;
+  const owners = [...view.addresses(id).owners.values()];
+  // Containers that are no tasks stay for as long as whoever started them likes.
+  const isHeld = owners.some((owner) => view.attachment(owner) !== undefined);
+  return view.network(id) !== undefined && !isWanted && !isHeld && owners.length > 0;
 }
 
 /**
@@ -84,6 +87,13 @@ export function removeNetwork(view: View, id: string): Decision<string> {
   }
   // Of a service that is gone, while its containers stop.
   const [owner] = [...view.addresses(id).owners.values()].sort();
+  const attachment = owner === undefined ? undefined : view.attachment(owner);
+  if (attachment !== undefined) {
+    const { containerName, containerId, nodeId } = attachment;
+    const on = view.node(nodeId)?.description?.Hostname ?? nodeId;
+    const words = `network ${id} is in use by container ${containerName || containerId.slice(0, 12) || attachment.id} on node ${on}`;
+    throw new ApiaryError('failed-precondition', words);
+  }
   if (owner !== undefined) throw new ApiaryError('failed-precondition', `network ${id} is in use by task ${owner}`);
   return {
     guards: [

@@ -1,5 +1,6 @@
 import { type ContentKind, contentKey, isTerminal, rankOf, type ServiceSpec } from '@apiary/api/model';
 import { unreachable } from '@apiary/std';
+import { changeAttachment } from './apply-attachment-change.js';
 import { changeClientCertificate } from './apply-client-certificate-change.js';
 import { changeCluster } from './apply-cluster-change.js';
 import { changeContent } from './apply-content-change.js';
@@ -71,6 +72,10 @@ export function applyChange(tables: Tables, change: Change, landing: Landing, to
     case 'network-create':
     case 'network-delete':
       changeNetwork(tables, change, landing, touched);
+      return;
+    case 'attachment-put':
+    case 'attachment-delete':
+      changeAttachment(tables, change, landing, touched);
       return;
     default:
       unreachable(change);

@@ -1,5 +1,6 @@
 import { freeGatewayIndex } from '@apiary/overlay-net/core';
 import { unreachable } from '@apiary/std';
+import { deleteAttachment } from './apply-attachment-change.js';
 import type { ChangeOf, Touched } from './change.js';
 import { created, type Landing, updated } from './landing.js';
 import { effectiveRole, isWantedManager } from './node-role.js';
@@ -35,8 +36,10 @@ export function changeNode(
     if (change.type !== 'node-delete') after = patched(before, change, landing);
     else if (before.role === 'manager') return;
   }
-  if (after === undefined) tables.nodes.delete(id);
-  else tables.nodes.put(after);
+  if (after === undefined) {
+    tables.nodes.delete(id);
+    for (const attachment of tables.attachmentsOfNode.list(id)) deleteAttachment(tables, attachment, touched);
+  } else tables.nodes.put(after);
   touched.nodes.add(id);
   countExclusion(tables, id, before, after, landing, touched);
 }

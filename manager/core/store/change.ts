@@ -11,6 +11,7 @@ import type {
 } from '@apiary/api/model';
 import type { ClusterEvent } from '../events/cluster-event.js';
 import type {
+  AttachmentRecord,
   ClientCertificateRecord,
   ClusterRecord,
   ContentRecord,
@@ -51,6 +52,8 @@ export type Guard =
   | { type: 'network-free'; network: Pick<NetworkRecord, 'spec' | 'vni' | 'subnets'> }
   /** No service and no task asks for the network. */
   | { type: 'network-unused'; id: string }
+  /** Nobody but `owner` has the address on the network. */
+  | { type: 'address-free'; owner: string; address: NetworkAddress }
   /** No other service publishes one of the ports. */
   | { type: 'ports-free'; ports: PortConfig[]; exceptId?: string };
 
@@ -152,7 +155,10 @@ export type Change =
   | { type: 'task-delete'; id: string }
   /** Does nothing when the name is taken. */
   | { type: 'network-create'; network: Omit<NetworkRecord, 'meta'> }
-  | { type: 'network-delete'; id: string };
+  | { type: 'network-delete'; id: string }
+  /** Makes it, or puts it in the place of what it was. Changes nothing when the node or network is gone, or the address somebody else's. */
+  | { type: 'attachment-put'; attachment: Omit<AttachmentRecord, 'meta'> }
+  | { type: 'attachment-delete'; id: string };
 
 export type ChangeOf<T extends Change['type']> = Extract<Change, { type: T }>;
 
@@ -169,9 +175,11 @@ export interface Touched {
   tasks: Set<string>;
   /** Services one of whose tasks was made, changed or deleted. */
   taskServices: Set<string>;
-  /** Nodes whose set of tasks changed, or what one of those is to do, or that ended. */
+  /** Nodes whose set of tasks or attachments changed, or what one of those is to do, or that ended. */
   assignments: Set<string>;
   networks: Set<string>;
+  /** By id: containers that are no tasks, on networks. */
+  attachments: Set<string>;
   /** What there is to tell of it, in order. */
   events: ClusterEvent[];
 }

@@ -164,6 +164,23 @@ export interface NetworkRecord {
   subnets: NetworkSubnet[];
 }
 
+/**
+ * A container of a node's own, which is no task, on a network. It is the node's agent that says which there are; it holds
+ * its address for as long as its record is there.
+ */
+export interface AttachmentRecord {
+  /** Chosen by the agent. */
+  id: string;
+  meta: Meta;
+  nodeId: string;
+  networkId: string;
+  address: string;
+  /** Empty until the engine has told it. */
+  containerId: string;
+  containerName: string;
+  aliases: string[];
+}
+
 /** Tasks move from fuller nodes to emptier ones until no move makes it better. Ends with the next change of the spec. */
 export interface Rebalance {
   /** How many tasks may be on the way at once. */

@@ -1,6 +1,7 @@
 import { ApiaryError, messageOf } from '@apiary/std';
 import type { ClusterEvent } from '../events/cluster-event.js';
 import type {
+  AttachmentRecord,
   ClientCertificateRecord,
   ClusterRecord,
   ContentRecord,
@@ -24,6 +25,7 @@ type Line =
   | { clientCertificate: ClientCertificateRecord }
   | { node: NodeRecord }
   | { network: NetworkRecord }
+  | { attachment: AttachmentRecord }
   | { specVersion: SpecVersion }
   | { secret: ContentRecord }
   | { config: ContentRecord }
@@ -44,6 +46,7 @@ export function writeSnapshot(tables: Tables): Iterable<string> {
   const clientCertificates = tables.clientCertificates.values();
   const nodes = tables.nodes.values();
   const networks = tables.networks.values();
+  const attachments = tables.attachments.values();
   const specs = tables.specs.values();
   const secrets = tables.contents.secret.values();
   const configs = tables.contents.config.values();
@@ -57,6 +60,7 @@ export function writeSnapshot(tables: Tables): Iterable<string> {
     for (const clientCertificate of clientCertificates) yield { clientCertificate };
     for (const node of nodes) yield { node };
     for (const network of networks) yield { network };
+    for (const attachment of attachments) yield { attachment };
     for (const specVersion of specs) yield { specVersion };
     for (const secret of secrets) yield { secret };
     for (const config of configs) yield { config };
@@ -110,6 +114,7 @@ function put(tables: Tables, line: Line): void {
   else if ('secret' in line) tables.contents.secret.put(line.secret);
   else if ('config' in line) tables.contents.config.put(line.config);
   else if ('node' in line) tables.nodes.put(line.node);
+  else if ('attachment' in line) tables.putAttachment(line.attachment);
   else if ('network' in line) tables.networks.put(line.network);
   else if ('clientCertificate' in line) tables.clientCertificates.put(line.clientCertificate);
   else if ('cluster' in line) tables.cluster = line.cluster;
@@ -128,6 +133,7 @@ const KINDS = [
   'clientCertificate',
   'node',
   'network',
+  'attachment',
   'specVersion',
   'secret',
   'config',

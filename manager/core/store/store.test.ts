@@ -124,6 +124,7 @@ t.test('an entry says what it touched, and a task of a service that is gone is n
       taskServices: new Set(['s']),
       assignments: new Set(['n']),
       networks: new Set(),
+      attachments: new Set(),
       events: 3,
     },
   );

@@ -9,6 +9,7 @@ import { usesContent } from './content-pins.js';
 import { type Demand, type NodeUsage, NodeUsageSum } from './node-usage.js';
 import { portConflict } from './published-ports.js';
 import type {
+  AttachmentRecord,
   ClientCertificateRecord,
   ClusterRecord,
   ContentRecord,
@@ -55,6 +56,7 @@ export class Store implements View {
       taskServices: new Set(),
       assignments: new Set(),
       networks: new Set(),
+      attachments: new Set(),
       events: [],
     };
     const failed = entry.guards.find((guard) => !this.#holds(guard));
@@ -143,6 +145,18 @@ export class Store implements View {
     return this.#tables.networks.list();
   }
 
+  attachment(id: string): AttachmentRecord | undefined {
+    return this.#tables.attachments.get(id);
+  }
+
+  attachments(): AttachmentRecord[] {
+    return this.#tables.attachments.list();
+  }
+
+  attachmentsOfNode(nodeId: string): AttachmentRecord[] {
+    return this.#tables.attachmentsOfNode.list(nodeId);
+  }
+
   rebalancing(): ServiceRecord[] {
     return this.#tables.rebalancing.list();
   }
@@ -203,6 +217,8 @@ export class Store implements View {
         return isNetworkFree(this.#tables, guard);
       case 'network-unused':
         return isNetworkUnused(this.#tables, guard.id);
+      case 'address-free':
+        return this.#tables.addresses.isFreeFor(guard.owner, [guard.address]);
       case 'ports-free':
         return portConflict(this.services(), guard.ports, guard.exceptId) === undefined;
       case 'unchanged': {

@@ -7,6 +7,7 @@ import { Contents } from './contents.js';
 import { NodeUsageSum } from './node-usage.js';
 import { GroupedIndex, RecordIndex } from './record-index.js';
 import type {
+  AttachmentRecord,
   ClientCertificateRecord,
   ClusterRecord,
   NetworkRecord,
@@ -24,6 +25,8 @@ export class Tables {
   readonly services = new RecordIndex<ServiceRecord>();
   readonly tasks = new RecordIndex<TaskRecord>();
   readonly networks = new RecordIndex<NetworkRecord>();
+  readonly attachments = new RecordIndex<AttachmentRecord>();
+  readonly attachmentsOfNode = new GroupedIndex<AttachmentRecord>();
   readonly tasksOfService = new GroupedIndex<TaskRecord>();
   readonly tasksOfNode = new GroupedIndex<TaskRecord>();
   readonly usageOfNode = new Map<string, NodeUsageSum>();
@@ -88,6 +91,20 @@ export class Tables {
     this.#countUsage(task, -1);
     this.#moveAddresses(task.id, task, undefined);
     this.specs.release(task.serviceId, task.specVersion);
+  }
+
+  putAttachment(attachment: AttachmentRecord): void {
+    const before = this.attachments.get(attachment.id);
+    if (before !== undefined) this.deleteAttachment(before);
+    this.addresses.hold(attachment.id, [attachment]);
+    this.attachments.put(attachment);
+    this.attachmentsOfNode.put(attachment.nodeId, attachment);
+  }
+
+  deleteAttachment(attachment: AttachmentRecord): void {
+    this.addresses.release(attachment.id, [attachment]);
+    this.attachments.delete(attachment.id);
+    this.attachmentsOfNode.delete(attachment.nodeId, attachment.id);
   }
 
   #moveVips(id: string, before: ServiceRecord | undefined, after: ServiceRecord | undefined): void {

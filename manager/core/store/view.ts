@@ -3,6 +3,7 @@ import type { AddressUse, Ipv6AddressUse } from '@apiary/overlay-net/core';
 import type { ClusterEvent } from '../events/cluster-event.js';
 import type { Demand, NodeUsage } from './node-usage.js';
 import type {
+  AttachmentRecord,
   ClientCertificateRecord,
   ClusterRecord,
   ContentRecord,
@@ -44,6 +45,9 @@ export interface View {
     owners: ReadonlyMap<number, string>;
     ipv6: Ipv6AddressUse;
   };
+  attachment(id: string): AttachmentRecord | undefined;
+  attachments(): AttachmentRecord[];
+  attachmentsOfNode(nodeId: string): AttachmentRecord[];
   task(id: string): TaskRecord | undefined;
   tasks(): TaskRecord[];
   tasksOfService(serviceId: string): TaskRecord[];

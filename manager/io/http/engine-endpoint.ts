@@ -88,11 +88,11 @@ export class EngineEndpoint {
     });
   }
 
-  /** Passes on a request that one of our routes has looked at, with the body that it has read. */
-  forwardFrom(request: FastifyRequest, reply: FastifyReply): FastifyReply {
+  /** Passes on a request that one of our routes has looked at, with the body that it has read; to another path, when one is given. */
+  forwardFrom(request: FastifyRequest, reply: FastifyReply, path = request.originalUrl): FastifyReply {
     reply.hijack();
-    const { raw, originalUrl, body } = request;
-    raw.url = originalUrl;
+    const { raw, body } = request;
+    raw.url = path;
     this.forward(raw, reply.raw, Buffer.isBuffer(body) ? body : undefined);
     return reply;
   }
@@ -107,7 +107,7 @@ export class EngineEndpoint {
       socketPath: this.#socketPath,
       method: request.method,
       path: request.url,
-      headers: endToEnd(request.headers),
+      headers: { ...endToEnd(request.headers), ...(body !== undefined && { 'content-length': body.length }) },
       agent: this.#agent,
     });
     upstream.once('response', (answer) => {

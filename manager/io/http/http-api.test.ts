@@ -451,7 +451,7 @@ t.test('networks are made, found, listed, removed and pruned, as Docker has them
   );
   t.match(
     await refusal(client.request('POST', '/networks/a/connect', { body: { Container: 'x' } })),
-    /^501 .*network a/,
+    /^403 .*network a not manually attachable/,
   );
   await client.removeNetwork('a');
   t.same(await client.pruneNetworks({ 'label!': ['of=c'] }), { NetworksDeleted: ['b'] });

@@ -1,4 +1,4 @@
-import { type NetworkSpec, NetworkSpecSchema, read } from '@apiary/api/model';
+import { ATTACHABLE_DRIVER, type NetworkSpec, NetworkSpecSchema, read } from '@apiary/api/model';
 import { ApiaryError } from '@apiary/std';
 import type { FastifyInstance } from 'fastify';
 import {
@@ -18,6 +18,7 @@ import { createNetwork, isBeingLeft, removeNetwork } from '../../core/requests/i
 import type { NetworkRecord } from '../../core/store/records.js';
 import type { View } from '../../core/store/view.js';
 import type { Replica } from '../ports.js';
+import { untilOfEngine } from './container-routes.js';
 import { type ApiContext, currentView, replicaOf } from './context.js';
 import { asClusterRequest } from './error-reply.js';
 import { bodyJson, pathParameter, queryFlag, queryText } from './request-reading.js';
@@ -33,7 +34,7 @@ export function networkRoutes(app: FastifyInstance, context: ApiContext): void {
     if (!isManager(context)) return engine.forwardFrom(request, reply);
     const filters = parseFilters(queryText(request, 'filters'), NETWORK_FILTERS);
     const [view, own] = await Promise.all([currentView(context), engine.object(request.originalUrl)]);
-    const engines: unknown[] = Array.isArray(own) ? own : [];
+    const engines: unknown[] = (Array.isArray(own) ? own : []).filter((network) => !standsForOurs(network));
     return [...engines, ...filterNetworks(view, filters).map((network) => networkObject(view, network))];
   });
 
@@ -86,13 +87,20 @@ export function networkRoutes(app: FastifyInstance, context: ApiContext): void {
   for (const action of ['connect', 'disconnect']) {
     app.post(`/networks/:id/${action}`, async (request, reply) => {
       const network = isManager(context) ? await lookUp(context, pathParameter(request, 'id')) : undefined;
-      if (network === undefined) return engine.forwardFrom(request, reply);
-      throw new ApiaryError(
-        'unimplemented',
-        `network ${network.spec.Name} is of the cluster: to ${action} a running container is not supported by this version`,
-      );
+      if (network !== undefined) {
+        await untilOfEngine(context, network);
+        const [version = ''] = /^\/v[\d.]+/.exec(request.originalUrl) ?? [];
+        const path = `${version}/networks/${encodeURIComponent(network.spec.Name)}/${action}`;
+        return engine.forwardFrom(request, reply, path);
+      }
+      return engine.forwardFrom(request, reply);
     });
   }
+}
+
+/** The engine's own network by which containers come to one of the cluster's, that is shown itself. */
+function standsForOurs(network: unknown): boolean {
+  return typeof network === 'object' && network !== null && 'Driver' in network && network.Driver === ATTACHABLE_DRIVER;
 }
 
 function isManager({ node }: ApiContext): boolean {

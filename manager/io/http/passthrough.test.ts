@@ -266,33 +266,51 @@ t.test('without an engine, what is its own is refused, upgraded or not', async (
   );
 });
 
-t.test("containers are the engine's, but for those on a network of the cluster", async (t) => {
+t.test("containers are the engine's, and come to networks of the cluster by its own of that name", async (t) => {
   const directory = await temporaryDirectory(t);
   const bodies: string[] = [];
+  const paths: string[] = [];
   const engine = http.createServer(async (request, response) => {
     let body = '';
     for await (const part of request) body += part;
     if (request.method === 'POST') bodies.push(body);
-    response.writeHead(request.url?.includes('/networks/') ? 404 : 200, { 'api-version': '1.41' }).end('{}');
+    if (request.method === 'POST') paths.push(request.url ?? '');
+    const isThere = !request.url?.includes('/networks/shut');
+    response.writeHead(isThere ? 200 : 404, { 'api-version': '1.41' }).end('{}');
   });
   const engineSocketPath = join(directory, 'engine.sock');
   engine.listen(engineSocketPath);
   t.teardown(() => engine.close());
   const replica = new ListReplica(new VirtualClock());
+  const secrets = { joinSecrets: { worker: '', manager: '' }, rootCa: { certificatePem: '', keyPem: '' } };
+  const changes = [{ type: 'cluster-create' as const, cluster: { id: 'c', spec: {}, ...secrets } }];
+  await replica.submit(() => ({ guards: [], changes, result: undefined }));
   const spec = { Name: 'front', Driver: 'overlay', Attachable: true };
   const id = await replica.submit((view) => createNetwork(view, spec, new SeededRng(1)));
+  const shut = { Name: 'shut', Driver: 'overlay' };
+  await replica.submit((view) => createNetwork(view, shut, new SeededRng(2)));
   const status = () => ({ ...node.status(), state: 'active' as const, controlAvailable: true });
   const manager: LocalNode = { ...node, status, replica: () => replica };
   const client = createClient(`unix://${await serve(t, directory, engineSocketPath, manager)}`);
   const create = (body: unknown) => client.request('POST', '/v1.41/containers/create', { body });
-  const refused = { status: 501, message: /network front is of the cluster/ };
-  await t.rejects(create({ HostConfig: { NetworkMode: 'front' } }), refused);
-  await t.rejects(create({ NetworkingConfig: { EndpointsConfig: { [id]: {} } } }), refused);
+  const refused = {
+    status: 403,
+    message: /^Could not attach to network shut: .* network shut not manually attachable$/,
+  };
+  await t.rejects(create({ HostConfig: { NetworkMode: 'shut' } }), refused);
+  await t.rejects(client.request('POST', '/networks/shut/connect', { body: { Container: 'c' } }), refused);
   t.same(bodies, []);
-  const passed = [{ HostConfig: { NetworkMode: 'bridge' } }, { HostConfig: null }, [null]];
+  const passed = [{ HostConfig: { NetworkMode: 'front' } }, { HostConfig: null }, [null]];
   for (const body of passed) await create(body);
+  await create({ HostConfig: { NetworkMode: id, Memory: 1 }, NetworkingConfig: { EndpointsConfig: { [id]: {} } } });
+  await client.request('POST', `/v1.41/networks/${id}/connect`, { body: { Container: 'c' } });
   t.same(
     bodies.map((body) => JSON.parse(body)),
-    passed,
+    [
+      ...passed,
+      { HostConfig: { NetworkMode: 'front', Memory: 1 }, NetworkingConfig: { EndpointsConfig: { front: {} } } },
+      { Container: 'c' },
+    ],
   );
+  t.equal(paths.at(-1), '/v1.41/networks/front/connect');
 });

@@ -4,6 +4,7 @@ import type { Sent } from '../../core/dispatch/assignments.js';
 import { NetworkFeed } from '../../core/dispatch/network-feed.js';
 import type { NodeRecord } from '../../core/store/records.js';
 import type { AgentStream } from './agent-stream.js';
+import { AttachmentFeed } from './attachment-feed.js';
 import { ContentFeed } from './content-feed.js';
 
 /** What every session is told alike. */
@@ -22,6 +23,7 @@ export interface Session {
   sent: Sent | undefined;
   networks: NetworkFeed;
   contents: ContentFeed;
+  attachments: AttachmentFeed;
   /** Whether something was committed that the agent may have to be told. */
   isBehind: boolean;
   update: SharedUpdate | undefined;
@@ -47,6 +49,7 @@ export function newSession(nodeId: string, stream: AgentStream, peerAddr: string
     sent: undefined,
     networks: new NetworkFeed(),
     contents: new ContentFeed(new Uint8Array()),
+    attachments: new AttachmentFeed(),
     isBehind: true,
     update: undefined,
     role: undefined,

@@ -28,7 +28,7 @@ import { callerOf } from './caller.js';
 import { ContentFeed } from './content-feed.js';
 import { HeartbeatWatch } from './heartbeat-watch.js';
 import { bounded, hostOf, readDescription, readReport } from './messages.js';
-import { downObservation, noLeader } from './no-session.js';
+import { downObservation, leaderAddrOf, noLeader } from './no-session.js';
 import { Recorder } from './recorder.js';
 import { RenewalTurns } from './renewal-turns.js';
 import { sendAssigned } from './sent-assignments.js';
@@ -143,7 +143,7 @@ export class Dispatcher {
     if (role !== 'leader') {
       if (this.#term !== undefined) this.#log.info({ term: this.#term }, 'not dispatching any more: another leads');
       this.#stopLeading();
-      const leaderAddr = this.#leaderAddr();
+      const leaderAddr = leaderAddrOf(this.#replica);
       if (leaderAddr !== '') this.#endAll('this manager does not lead: its leader does', leaderAddr);
       else for (const session of this.#sessions.values()) session.stream.end(noLeader(), '');
       return;
@@ -191,13 +191,6 @@ export class Dispatcher {
     }
   }
 
-  /** Where the leader is, when it is another manager; empty when there is none, or it is not known. */
-  #leaderAddr(): string {
-    const { leadership, view } = this.#replica;
-    if (leadership.role === 'leader' || leadership.leaderId === undefined) return '';
-    return view.node(leadership.leaderId)?.managerAddr ?? '';
-  }
-
   /** Begins a session with the agent of a node, who is known to be that. */
   accept(call: AgentCall, nodeId: string): void {
     const stream = new AgentStream(call, this.#clock, {
@@ -214,7 +207,7 @@ export class Dispatcher {
     // gRPC writes IPv6 without brackets: what follows the last colon is the port.
     const session = newSession(nodeId, stream, hostOf(call.getPeer().replace(/:\d+$/, '')));
     this.#silent.add(session);
-    const leaderAddr = this.#leaderAddr();
+    const leaderAddr = leaderAddrOf(this.#replica);
     if (this.#term !== undefined) this.#awaitHello(session);
     else if (leaderAddr !== '') stream.end(new ApiaryError('unavailable', 'this manager does not lead'), leaderAddr);
     else this.#awaitLeader(session);
@@ -268,6 +261,12 @@ export class Dispatcher {
         return;
       case 'goodbye':
         this.#onGoodbye(session, body.value.reason);
+        return;
+      case 'attachments':
+        this.#guarded(session, async () => {
+          await session.attachments.report(this.#replica, session, body.value, this.#term);
+          this.#markBehind(session);
+        });
         return;
       case 'logNothing':
         for (const listener of this.#logNothing) listener(session.nodeId, body.value.queryId);
@@ -420,6 +419,8 @@ export class Dispatcher {
     if (news !== undefined && (news.nodes || news.ports || news.networkIds.size > 0)) {
       for (const session of this.#sessions.values()) if (session.networks.concerns(news)) this.#markBehind(session);
     }
+    // Which of them are attachable every node is told.
+    if (touched.networks.size > 0) for (const session of this.#sessions.values()) this.#markBehind(session);
     for (const nodeId of touched.assignments) {
       const session = this.#sessions.get(nodeId);
       if (session !== undefined) this.#markBehind(session);

@@ -7,11 +7,18 @@ import {
   type TaskStatus,
   TaskStatusSchema,
 } from '@apiary/api/model';
-import type { AssignedContent, DescriptionUpdate, ManagerMessage, StatusReport } from '@apiary/api/rpc';
+import type {
+  AssignedContent,
+  AttachmentsReport,
+  DescriptionUpdate,
+  ManagerMessage,
+  StatusReport,
+} from '@apiary/api/rpc';
 import { ApiaryError, unreachable } from '@apiary/std';
 import type { Assignments } from '../../core/dispatch/assignments.js';
 import { assignedNetwork, attachmentsOf } from '../../core/dispatch/network-book.js';
 import type { NetworkUpdate } from '../../core/dispatch/network-feed.js';
+import type { HeldAttachment } from '../../core/requests/index.js';
 import type { View } from '../../core/store/view.js';
 
 /** Between the messages of a session and what they mean. What an agent says is checked here, and bounded. */
@@ -44,6 +51,20 @@ export function readReport(report: StatusReport): {
     }
   }
   return { updates, faults };
+}
+
+const MAX_NAME_LENGTH = 255;
+const MAX_ALIASES = 64;
+
+/** What an agent says of containers on networks, without what no name can be. */
+export function readAttachments({ attachments }: AttachmentsReport): HeldAttachment[] {
+  const isShort = (text: string) => text.length <= MAX_NAME_LENGTH;
+  return attachments.flatMap(({ attachmentId: id, networkId, address, containerId, containerName, aliases }) => {
+    if (id === '' || ![id, networkId, address, containerId, containerName].every(isShort)) return [];
+    return [
+      { id, networkId, address, containerId, containerName, aliases: aliases.filter(isShort).slice(0, MAX_ALIASES) },
+    ];
+  });
 }
 
 type Body = NonNullable<ManagerMessage['body']>;

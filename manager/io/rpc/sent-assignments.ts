@@ -24,7 +24,10 @@ export function sendAssigned(session: Session, view: View, networks: NetworkBook
   if (assignments !== undefined || removedContentIds.length > 0) {
     session.stream.send(assignmentsMessage(assignments, removedContentIds, view));
   }
+  const attachments = session.attachments.next(view, session.nodeId);
+  if (attachments !== undefined) session.stream.send({ $case: 'attachments', value: attachments });
   if (networks === undefined) return;
-  const overlays = new Set([...sent.networks].filter((id) => view.network(id)?.kind === 'overlay'));
+  const ids = [...sent.networks, ...view.attachmentsOfNode(session.nodeId).map(({ networkId }) => networkId)];
+  const overlays = new Set(ids.filter((id) => view.network(id)?.kind === 'overlay'));
   for (const update of session.networks.take(networks, overlays)) session.stream.send(networkMessage(update));
 }

@@ -7,6 +7,7 @@ export class HollowNetwork implements TaskNetwork {
   readonly trouble = '';
   readonly vipTrouble = '';
   readonly wireguardKey = '';
+  readonly attachments = { attachments: [], isComplete: true };
   readonly #withdrawals: Withdrawals;
   #state: AssignedNetworks | undefined;
 
@@ -49,6 +50,8 @@ export class HollowNetwork implements TaskNetwork {
   async withdrawn(taskId: string, serviceId: string): Promise<void> {
     await this.#withdrawals.of(taskId, serviceId);
   }
+
+  async putOut(): Promise<void> {}
 
   async close(): Promise<void> {
     this.#withdrawals.close();

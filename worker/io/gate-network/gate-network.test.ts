@@ -90,6 +90,8 @@ class FakeSystem implements GatewaySystem {
       forget: (taskId: string) => {
         this.overlay.push(`forget ${taskId}`);
       },
+      offer: async () => {},
+      retract: async () => {},
       close: async () => {},
     };
   }
@@ -102,6 +104,14 @@ class FakeSystem implements GatewaySystem {
       },
       close: async () => {},
     };
+  }
+
+  async namespaceAt(): Promise<never> {
+    throw new Error('no such namespace');
+  }
+
+  async openNamespaceNames(): Promise<never> {
+    throw new Error('no such namespace');
   }
 
   async removeVips() {
@@ -124,6 +134,7 @@ class FakeSystem implements GatewaySystem {
       apply: () => {},
       know: (from: string, { nameservers }: Asker) => void this.askers.set(from, nameservers),
       forget: (from: string) => void this.askers.delete(from),
+      answer: () => {},
       close: async () => {},
     };
   }
@@ -449,6 +460,7 @@ function networks(tasks: Record<string, TaskAttachment[]>): AssignedNetworks {
     endpointSets: new Map(),
     nodes: new Map(),
     publishedPorts: new Map(),
+    attachments: { networks: [], attachments: [] },
     tasks: new Map(
       Object.entries(tasks).map(([taskId, attachments]) => [
         taskId,

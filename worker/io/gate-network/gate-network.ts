@@ -1,5 +1,6 @@
 import { chmod, mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { AttachmentsReport } from '@apiary/api/rpc';
 import {
   AddressPool,
   type DnsWishes,
@@ -19,6 +20,7 @@ import {
   type TaskPort,
   withGateway,
 } from '../../core/index.js';
+import { Guests, type GuestsOptions } from '../attachable/guests.js';
 import type { TaskNetwork } from '../task-network.js';
 import { Entrances } from './entrances.js';
 import { type Gateway, type GatewaySystem, LINUX } from './gateway-system.js';
@@ -31,10 +33,14 @@ export interface GateNetworkOptions {
   clock: Clock;
   rng: Rng;
   logger: Logger;
-  /** `trouble` is no longer empty, or `wireguardKey` another. */
+  /** `trouble` is no longer empty, or `wireguardKey` or `attachments` another. */
   onTrouble: () => void;
   system?: GatewaySystem;
+  /** For containers that are no tasks; without it, they cannot be on networks of the cluster. */
+  attachable?: Pick<GuestsOptions, 'engine' | 'pluginSocket'>;
 }
+
+const NO_GUESTS: AttachmentsReport = { attachments: [], isComplete: true };
 
 /** A task whose container is for the gateway network. */
 interface Lease {
@@ -65,6 +71,7 @@ export class GateNetwork implements TaskNetwork {
   readonly #gatePoint: string;
   readonly #overlays: OverlayAttachments;
   readonly #entrances: Entrances;
+  readonly #guests: Guests | undefined;
   readonly #leases = new Map<string, Lease>();
   #subnet: GatewaySubnet | undefined;
   #pool: AddressPool | undefined;
@@ -94,6 +101,10 @@ export class GateNetwork implements TaskNetwork {
       hasVips: () => this.#entrances.hasVips,
       onState: (state) => this.#entrances.apply(state),
     });
+    const { attachable } = options;
+    if (attachable !== undefined) {
+      this.#guests = new Guests({ ...options, ...attachable, system, overlays: this.#overlays });
+    }
     this.#ready = new Promise((resolve) => {
       this.#onReady = resolve;
     });
@@ -110,6 +121,10 @@ export class GateNetwork implements TaskNetwork {
 
   get wireguardKey(): string {
     return this.#overlays.wireguardKey;
+  }
+
+  get attachments(): AttachmentsReport {
+    return this.#guests?.report ?? NO_GUESTS;
   }
 
   use(text: string): void {
@@ -129,11 +144,13 @@ export class GateNetwork implements TaskNetwork {
 
   apply(state: AssignedNetworks): void {
     this.#overlays.apply(state);
+    this.#guests?.apply(state.attachments);
   }
 
   adopt(containers: readonly EngineContainer[], isKnown: (taskId: string) => boolean): void {
     for (const container of containers) this.observe(container);
     this.#gateway?.look();
+    this.#guests?.look();
     this.#entrances.complete();
     const found = new Set(containers.map(({ taskId }) => taskId));
     for (const taskId of this.#leases.keys()) if (!found.has(taskId) && !isKnown(taskId)) this.forget(taskId);
@@ -237,11 +254,16 @@ export class GateNetwork implements TaskNetwork {
     await this.#entrances.withdrawn(taskId, serviceId);
   }
 
+  async putOut(): Promise<void> {
+    await this.#guests?.remove();
+  }
+
   async close(): Promise<void> {
     this.#isOver = true;
     const gate = await this.#gate;
     await this.#opening;
     gate?.close();
+    await this.#guests?.close();
     await this.#overlays.close();
     await this.#entrances.close();
     await this.#gateway?.close();

@@ -1,5 +1,6 @@
 import { readFile, stat } from 'node:fs/promises';
 import type { Gate, GateOptions } from '@apiary/agent-native';
+import type { TaskAttachment } from '@apiary/overlay-net/core';
 import type {
   GatewayNetwork,
   GatewayNetworkOptions,
@@ -7,17 +8,23 @@ import type {
   HostVipsOptions,
   NameServer,
   NameServerOptions,
+  NamespaceNames,
+  NamespaceNamesOptions,
   OverlayNetwork,
   OverlayNetworkOptions,
 } from '@apiary/overlay-net/io';
 
+import { ApiaryError, systemCodeOf } from '@apiary/std';
 import { type Reservation, reserveOnHost } from './host-ports.js';
 
 /** A gateway network, as far as tasks are concerned. */
 export type Gateway = Pick<GatewayNetwork, 'attach' | 'isAttached' | 'look' | 'apply' | 'publish' | 'close'>;
 /** The overlay networks. */
-export type Overlay = Pick<OverlayNetwork, 'wireguardKey' | 'apply' | 'attach' | 'found' | 'forget' | 'close'>;
-export type Names = Pick<NameServer, 'apply' | 'know' | 'forget' | 'close'>;
+export type Overlay = Pick<
+  OverlayNetwork,
+  'wireguardKey' | 'apply' | 'attach' | 'found' | 'forget' | 'offer' | 'retract' | 'close'
+>;
+export type Names = Pick<NameServer, 'apply' | 'know' | 'forget' | 'answer' | 'close'>;
 
 export type Vips = Pick<HostVips, 'apply' | 'close'>;
 
@@ -39,6 +46,10 @@ export interface GatewaySystem {
   namespaceOf(pid: number): Promise<number | undefined>;
   /** By which BPF programs know the network namespace of a process; undefined where the kernel does not tell. */
   cookieOf(pid: number): Promise<bigint | undefined>;
+  /** The network namespace that a file stands for. @throws Error when it stands for none, or for this host's own */
+  namespaceAt(path: string): Promise<{ inode: number; cookie: bigint | undefined }>;
+  /** @throws Error when the namespace is gone */
+  openNamespaceNames(options: NamespaceNamesOptions, attachments: readonly TaskAttachment[]): Promise<NamespaceNames>;
   /** Keeps a port of this host from others. @throws Error with the code `EADDRINUSE` when somebody has it */
   reserve(protocol: string, port: number, address: string): Promise<Reservation>;
   /** The name servers of this host's own /etc/resolv.conf. */
@@ -85,6 +96,20 @@ export const LINUX: GatewaySystem = {
   async cookieOf(pid) {
     const { networkNamespaceCookie } = await import('@apiary/agent-native');
     return networkNamespaceCookie({ pid }).catch(() => undefined);
+  },
+  async namespaceAt(path) {
+    const { networkNamespaceCookie } = await import('@apiary/agent-native');
+    const [own, { ino: inode }] = await Promise.all([stat('/proc/self/ns/net'), stat(path)]);
+    if (inode === own.ino) throw new ApiaryError('failed-precondition', `${path}: this host's own network namespace`);
+    const cookie = await networkNamespaceCookie({ path }).catch((error: unknown) => {
+      if (systemCodeOf(error) === 'ENOPROTOOPT') return undefined;
+      throw error;
+    });
+    return { inode, cookie };
+  },
+  async openNamespaceNames(options, attachments) {
+    const { NamespaceNames } = await import('@apiary/overlay-net/io');
+    return NamespaceNames.open(options, attachments);
   },
   reserve: reserveOnHost,
   async resolvers() {

@@ -1,6 +1,6 @@
 import type { LocalTask, NetworkState, TaskAttachment } from '@apiary/overlay-net/core';
 import type { GatewayNetworkOptions } from '@apiary/overlay-net/io';
-import { ApiaryError, type Clock, messageOf, type Rng } from '@apiary/std';
+import { ApiaryError, type Clock, messageOf, type Rng, type Timer } from '@apiary/std';
 import type { AssignedNetworks } from '../../core/index.js';
 import type { GatewaySystem, Names, Overlay } from './gateway-system.js';
 
@@ -42,6 +42,9 @@ export class OverlayAttachments {
   #state: AssignedNetworks | undefined;
   #overlay: Overlay | undefined;
   #names: Names | undefined;
+  /** Of containers that are no tasks; undefined until they are known. */
+  #guests: ReadonlyMap<string, LocalTask> | undefined = new Map();
+  #patience: Timer | undefined;
   #isOver = false;
 
   constructor(options: OverlayAttachmentsOptions) {
@@ -52,11 +55,41 @@ export class OverlayAttachments {
     return this.#overlay?.wireguardKey ?? '';
   }
 
+  /** There may be containers that are no tasks: nothing is told until they are known, for some time at most. */
+  expectGuests(): void {
+    this.#guests = undefined;
+    this.#patience = this.#options.clock.after(PATIENCE_MS, () => this.setGuests(new Map()));
+  }
+
+  /** Containers that are no tasks, and have their interfaces. */
+  setGuests(guests: ReadonlyMap<string, LocalTask>): void {
+    this.#patience?.cancel();
+    this.#guests = guests;
+    void this.#tell();
+  }
+
+  /** As `OverlayNetwork.offer`, once the managers have told of the network. */
+  async offer(attachment: TaskAttachment, link: string, taken: () => void): Promise<void> {
+    await this.#network(attachment.networkId);
+    const overlay = await this.#told(() => this.#overlay, 'this host has no overlay networks');
+    await overlay.offer(attachment, link, taken);
+  }
+
+  async retract(attachment: TaskAttachment): Promise<void> {
+    await this.#overlay?.retract(attachment);
+  }
+
+  /** As `NameServer.answer`; nothing is answered while there is none. */
+  answer(...question: Parameters<Names['answer']>): void {
+    this.#names?.answer(...question);
+  }
+
   /** @param gateway  the address at which tasks reach their host */
   async open(gateway: string): Promise<void> {
     const { system, clock, logger, onKey } = this.#options;
     this.#overlay = await system.openOverlay({ clock, logger, onKey });
     onKey();
+    for (const wake of this.#waiting) wake();
     for (const [taskId, { pid }] of this.#tasks) this.#lookAfter(taskId, pid);
     await this.#listen(gateway);
     void this.#tell();
@@ -106,6 +139,7 @@ export class OverlayAttachments {
 
   async close(): Promise<void> {
     this.#isOver = true;
+    this.#patience?.cancel();
     for (const wake of this.#waiting) wake();
     await this.#names?.close();
     await this.#overlay?.close();
@@ -146,8 +180,8 @@ export class OverlayAttachments {
   /** Tells those who make it so how the networks are, and which tasks are on them here. */
   async #tell(): Promise<void> {
     const state = this.#state;
-    if (state === undefined) return;
-    const tasks = new Map<string, LocalTask>();
+    if (state === undefined || this.#guests === undefined) return;
+    const tasks = new Map<string, LocalTask>(this.#guests);
     for (const [taskId, { nameservers, attachments, ...attached }] of this.#tasks) {
       const assigned = state.tasks.get(taskId);
       if (assigned === undefined) continue;
@@ -163,17 +197,20 @@ export class OverlayAttachments {
     this.#overlay?.apply({ ...state, tasks });
     this.#names?.apply({ ...state, tasks }, { hasVips: this.#options.hasVips() });
     for (const { gatewayAddress, attachments, nameservers = [] } of tasks.values()) {
-      this.#names?.know(gatewayAddress, { attachments, nameservers });
+      if (gatewayAddress !== '') this.#names?.know(gatewayAddress, { attachments, nameservers });
     }
     await this.#options.onState({ ...state, tasks });
   }
 
   #network(networkId: string): Promise<{ internal: boolean }> {
-    return this.#told((state) => state.networks.get(networkId), `network ${networkId}`);
+    return this.#told(
+      (state) => state.networks.get(networkId),
+      `network ${networkId}: the managers have not told this node of it`,
+    );
   }
 
   /** What the managers have told, or tell within some time. */
-  async #told<What>(find: (state: AssignedNetworks) => What | undefined, what: string): Promise<What> {
+  async #told<What>(find: (state: AssignedNetworks) => What | undefined, why: string): Promise<What> {
     const found = this.#state && find(this.#state);
     if (found !== undefined) return found;
     return await new Promise<What>((resolve, reject) => {
@@ -190,7 +227,7 @@ export class OverlayAttachments {
       };
       const timer = this.#options.clock.after(PATIENCE_MS, () => {
         end();
-        reject(new ApiaryError('failed-precondition', `${what}: the managers have not told this node of it`));
+        reject(new ApiaryError('failed-precondition', why));
       });
       this.#waiting.add(look);
     });

@@ -1,0 +1,184 @@
+import t from 'tap';
+import { Cluster, serviceSpec, skipWithoutHosts } from '../cluster/cluster.js';
+import { type Host, type Outcome, until } from '../hosts/index.js';
+
+const SLEEP = ['busybox:test', 'sleep', '1d'];
+
+t.setTimeout(400_000);
+t.test('containers that are no tasks, on attachable networks', { skip: skipWithoutHosts }, async (t) => {
+  const cluster = await Cluster.up(t, 2);
+  const [first, second] = [1, 2].map((n) => cluster.hosts.host(n)) as [Host, Host];
+
+  async function must(outcome: Promise<Outcome>): Promise<string> {
+    const { code, stdout, stderr } = await outcome;
+    if (code !== 0) throw new Error(`${stdout}${stderr}`.trim());
+    return stdout.trim();
+  }
+  async function refused(outcome: Promise<Outcome>): Promise<string> {
+    const { code, stdout, stderr } = await outcome;
+    if (code === 0) throw new Error(`not refused: ${stdout}`);
+    return stderr.trim();
+  }
+  const inside = (host: Host, container: string, command: string) =>
+    must(host.engineDocker('exec', container, 'sh', '-c', command));
+  const reaches = (host: Host, container: string, address: string): Promise<boolean> =>
+    inside(host, container, `ping -c1 -W1 ${address}`).then(
+      () => true,
+      () => false,
+    );
+  const addressOf = (host: Host, container: string, network: string) => {
+    const format = `{{(index .NetworkSettings.Networks "${network}").IPAddress}}`;
+    return must(host.engineDocker('inspect', '--format', format, container));
+  };
+  const lookUp = (host: Host, container: string, name: string) =>
+    inside(host, container, `nslookup ${name} 2>&1 || true`).then((said) =>
+      Array.from(
+        said
+          .split(/\n\s*\n/)
+          .slice(1)
+          .join('\n')
+          .matchAll(/Address(?: \d+)?: (\S+)/g),
+        ([, each]) => each,
+      ),
+    );
+  const finds = (host: Host, container: string, name: string, address: string) =>
+    until(`${container} to find ${name} at ${address}`, async () =>
+      (await lookUp(host, container, name)).includes(address),
+    );
+  /** How many of the network's addresses are in use. */
+  const used = async (network: string) =>
+    (await cluster.manager.request<{ IPsInUse: number }[]>('GET', `/apiary/v1/networks/${network}/usage`))[0]?.IPsInUse;
+  const network = (name: string, ...options: string[]) =>
+    must(first.swarmctl('network', 'create', '-d', 'overlay', '--attachable', ...options, name));
+  const engineHas = (host: Host, name: string) =>
+    until(`${host.name}'s engine to have ${name}`, () =>
+      host.engineDocker('network', 'inspect', name).then(({ code }) => code === 0),
+    );
+
+  await network('front');
+  await engineHas(second, 'front');
+
+  await t.test('they and tasks find each other by name on all hosts, and VIPs lead from them to tasks', async (t) => {
+    await must(first.docker('run', '-d', '--name', 'alpha', '--network', 'front', ...SLEEP));
+    const options = ['--network', 'front', '--network-alias', 'bee', '--hostname', 'hive'];
+    await must(second.engineDocker('run', '-d', '--name', 'beta', ...options, ...SLEEP));
+    const [alpha, beta] = [await addressOf(first, 'alpha', 'front'), await addressOf(second, 'beta', 'front')];
+    t.not(alpha, beta);
+    t.ok(await reaches(first, 'alpha', beta));
+    await finds(first, 'alpha', 'beta', beta);
+    await finds(first, 'alpha', 'bee', beta);
+    await finds(second, 'beta', 'alpha', alpha);
+    await finds(second, 'beta', 'beta', beta);
+    t.match(await inside(first, 'alpha', `nslookup ${beta}`), /beta\.front/);
+
+    const plain = serviceSpec('web', { replicas: 2, restartDelayMs: 0 });
+    const Command = ['sh', '-c', 'mkdir /w; hostname > /w/index.html; exec httpd -f -p 80 -h /w'];
+    await cluster.manager.createService({
+      ...plain,
+      TaskTemplate: {
+        ...plain.TaskTemplate,
+        ContainerSpec: { ...plain.TaskTemplate.ContainerSpec, Command, StopSignal: 'SIGKILL' },
+        Networks: [{ Target: 'front' }],
+      },
+    });
+    const [task] = await cluster.settled('web', 2);
+    const { Endpoint } = await cluster.manager.service('web');
+    const vip = Endpoint?.VirtualIPs?.[0]?.Addr?.split('/')[0] ?? '';
+    await finds(second, 'beta', 'web', vip);
+    t.equal((await lookUp(second, 'beta', 'tasks.web')).length, 2);
+    for (const [host, name] of [
+      [first, 'alpha'],
+      [second, 'beta'],
+    ] as const) {
+      t.match(await inside(host, name, `printf 'GET /index.html HTTP/1.0\\r\\n\\r\\n' | nc web 80`), /200 OK/);
+    }
+    if (task === undefined) throw new Error('web has no task');
+    await finds(task.host, task.Id, 'alpha', alpha);
+    t.ok(await reaches(task.host, task.Id, beta));
+    await cluster.manager.removeService('web');
+    await cluster.gone('web');
+  });
+
+  await t.test('the network in use is not removed, and says by which container', async (t) => {
+    t.match(
+      await refused(first.docker('network', 'rm', 'front')),
+      /network \w+ is in use by container (alpha on node h1|beta on node h2)/,
+    );
+    t.match(
+      await must(first.docker('network', 'ls', '--filter', 'name=front', '--format', '{{.Driver}} {{.Scope}}')),
+      'overlay swarm',
+    );
+  });
+
+  await t.test(
+    'a container is connected and disconnected while it runs, with an address that it chooses',
+    async (t) => {
+      await network('back', '--subnet', '10.77.0.0/24', '--opt', 'encrypted');
+      await must(first.docker('network', 'connect', '--ip', '10.77.0.50', '--alias', 'ace', 'back', 'alpha'));
+      await engineHas(second, 'back');
+      await must(second.engineDocker('network', 'connect', 'back', 'beta'));
+      t.equal(await addressOf(first, 'alpha', 'back'), '10.77.0.50');
+      await finds(second, 'beta', 'ace', '10.77.0.50');
+      await until('beta to reach alpha', () => reaches(second, 'beta', '10.77.0.50'));
+      t.match(
+        await refused(second.engineDocker('run', '--rm', '--network', 'back', '--ip', '10.77.0.50', ...SLEEP)),
+        'address 10.77.0.50 on network back is in use: choose another',
+      );
+      t.equal(await used('back'), 2);
+      await must(first.docker('network', 'disconnect', 'back', 'alpha'));
+      await must(second.engineDocker('network', 'disconnect', 'back', 'beta'));
+      await until('the addresses to be free', async () => (await used('back')) === 0);
+      t.ok(await reaches(first, 'alpha', await addressOf(second, 'beta', 'front')), 'the other network goes on');
+      await must(first.docker('network', 'rm', 'back'));
+      await until("it to be gone from beta's engine", () =>
+        second.engineDocker('network', 'inspect', 'back').then(({ code }) => code !== 0),
+      );
+    },
+  );
+
+  await t.test('a network that is not attachable refuses them in words of Docker', async (t) => {
+    await must(first.swarmctl('network', 'create', '-d', 'overlay', 'shut'));
+    t.match(
+      await refused(first.docker('run', '--network', 'shut', ...SLEEP)),
+      'Could not attach to network shut: rpc error: code = PermissionDenied desc = network shut not manually attachable',
+    );
+    await must(first.docker('network', 'rm', 'shut'));
+  });
+
+  await t.test('swarmd that is killed and started again disturbs nothing, and knows what it had', async (t) => {
+    const beta = await addressOf(second, 'beta', 'front');
+    const ping = inside(first, 'alpha', `ping -c 100 -i 0.05 -q ${beta}`);
+    await second.killSwarmd();
+    await second.startSwarmd();
+    await cluster.nodeIs(2, 'ready');
+    t.match(await ping, ' 0% packet loss');
+    await finds(second, 'beta', 'alpha', await addressOf(first, 'alpha', 'front'));
+    t.equal(await used('front'), 2);
+    await must(second.engineDocker('restart', '-t', '0', 'beta'));
+    await finds(first, 'alpha', 'bee', await addressOf(second, 'beta', 'front'));
+    await until('the old address to be free', async () => (await used('front')) === 2);
+  });
+
+  await t.test('what has ended gives its address back, however it ended', async (t) => {
+    await must(first.engineDocker('run', '--rm', '--network', 'front', 'busybox:test', 'true'));
+    await must(second.docker('rm', '-f', 'beta'));
+    await until('one address to be in use', async () => (await used('front')) === 1);
+    t.match(await lookUp(first, 'alpha', 'beta'), []);
+
+    await must(second.engineDocker('run', '-d', '--name', 'gamma', '--network', 'front', ...SLEEP));
+    await until('two addresses to be in use', async () => (await used('front')) === 2);
+    await second.killEngine();
+    await second.startEngine();
+    await until("the address of what the engine's death has ended to be free", async () => (await used('front')) === 1);
+    await must(second.engineDocker('start', 'gamma'));
+    await finds(first, 'alpha', 'gamma', await addressOf(second, 'gamma', 'front'));
+  });
+
+  await t.test('a node that leaves takes its own off, and keeps no network', async (t) => {
+    await cluster.client(2).swarmLeave();
+    t.notMatch(await must(second.engineDocker('network', 'ls')), 'apiary');
+    const format = '{{len .NetworkSettings.Networks}}';
+    t.equal(await must(second.engineDocker('inspect', '--format', format, 'gamma')), '0', 'it runs on, alone');
+    await until('one address to be in use', async () => (await used('front')) === 1);
+  });
+});

@@ -1,0 +1,395 @@
+import type { AttachmentsReport, HeldAttachment } from '@apiary/api/rpc';
+import type { AssignedNetwork, TaskAttachment } from '@apiary/overlay-net/core';
+import { hexadecimal } from '@apiary/overlay-net/core';
+import { ApiaryError, type Clock, messageOf, newId, type Rng, type Timer } from '@apiary/std';
+import type { Logger } from 'pino';
+import type { AttachmentsMessage } from '../../core/index.js';
+import type { EngineNetwork, EngineNetworks } from './engine-networks.js';
+import type { Sandboxes } from './sandboxes.js';
+
+/** How long a container that is about to start waits for the managers to give it an address: the engine waits for longer. */
+const PATIENCE_MS = 10_000;
+/** How often the engine is asked whether all is as it is known here. */
+const LOOK_PERIOD_MS = 15_000;
+/** How long after the engine could not say whose an endpoint is it is asked again. */
+const NAME_RETRY_MS = 500;
+/** One that the engine has not listed for so long is no more. */
+const LOST_AFTER_MS = 30_000;
+
+export interface AttachmentsOptions {
+  engine: EngineNetworks;
+  sandboxes: Sandboxes;
+  /** Makes interfaces for others to use, as `OverlayNetwork` does. */
+  ports: {
+    offer(attachment: TaskAttachment, link: string, taken: () => void): Promise<void>;
+    retract(attachment: TaskAttachment): Promise<void>;
+  };
+  clock: Clock;
+  rng: Rng;
+  logger: Logger;
+  /** `report` is another. */
+  onChange: () => void;
+  /** All that were there before this process are known. */
+  onAdopted: () => void;
+}
+
+interface Held extends HeldAttachment {
+  endpointId: string;
+  /** The file that stands for the container's network namespace. */
+  namespace: string;
+  /** The engine's id of the network. */
+  engineNetwork: string;
+  /** The engine is being asked whose it is, or was. */
+  isIdentified: boolean;
+  /** Since when the engine does not know of it. */
+  missedSinceMs: number | undefined;
+}
+
+const UNKNOWN = {
+  endpointId: '',
+  engineNetwork: '',
+  namespace: '',
+  isIdentified: false,
+  missedSinceMs: undefined,
+};
+
+interface Waiting {
+  resolve: (address: string) => void;
+  reject: (error: ApiaryError) => void;
+}
+
+/**
+ * The containers of this node that are no tasks and are on networks of the cluster. The engine says what it needs through
+ * its driver (`libnetwork-driver.ts`), the managers what there is: they are told all of it whenever it changes.
+ */
+export class Attachments {
+  readonly #options: AttachmentsOptions;
+  /** By attachment id. */
+  readonly #held = new Map<string, Held>();
+  readonly #waiting = new Map<string, Waiting>();
+  /** Of the managers: by network id. */
+  #networks = new Map<string, AssignedNetwork>();
+  #told: AttachmentsMessage['attachments'] = [];
+  #isTold = false;
+  #isAdopted = false;
+  #report: AttachmentsReport = { attachments: [], isComplete: false };
+  /** Looking at the engine: once at a time, and again when it was asked for meanwhile. */
+  #look: Promise<void> | undefined;
+  #isLookDue = false;
+  #timer: Timer | undefined;
+  #isOver = false;
+  readonly #strangers = new Set<string>();
+
+  constructor(options: AttachmentsOptions) {
+    this.#options = options;
+  }
+
+  /** What the managers are to hear. */
+  get report(): AttachmentsReport {
+    return this.#report;
+  }
+
+  /** What the managers say there is. */
+  apply({ networks, attachments }: AttachmentsMessage): void {
+    const before = [...this.#networks.keys()].join();
+    this.#networks = new Map(networks.map((network) => [network.networkId, network]));
+    this.#told = attachments;
+    const isNews = !this.#isTold || before !== [...this.#networks.keys()].join();
+    this.#isTold = true;
+    for (const { attachmentId, address, error } of attachments) {
+      const waiting = this.#waiting.get(attachmentId);
+      if (waiting !== undefined && error === '') waiting.resolve(address);
+      else if (waiting !== undefined) waiting.reject(new ApiaryError('failed-precondition', error));
+      else if (error !== '') void this.#putOut(attachmentId, error);
+    }
+    if (isNews) this.look();
+  }
+
+  /** Looks at the engine, which is there: makes its networks those of the cluster, and finds who is on them. */
+  look(): void {
+    this.#isLookDue = true;
+    this.#look ??= this.#lookAll().finally(() => {
+      this.#look = undefined;
+    });
+  }
+
+  async close(): Promise<void> {
+    this.#isOver = true;
+    this.#timer?.cancel();
+    for (const { reject } of this.#waiting.values()) reject(new ApiaryError('unavailable', 'this node is stopping'));
+    await this.#look;
+  }
+
+  /**
+   * Takes those networks away from the engine that nobody is on: an engine that starts while their driver is away waits
+   * for it, 15 s for each.
+   */
+  async removeUnused(): Promise<void> {
+    const { engine } = this.#options;
+    for (const { id, networkId } of await engine.list()) {
+      if (networkId !== undefined && (await engine.endpoints(id))?.length === 0) await engine.remove(id);
+    }
+  }
+
+  /** Takes the networks away from the engine, and whoever is on them from those. */
+  async remove(): Promise<void> {
+    const { engine } = this.#options;
+    this.#isOver = true;
+    this.#timer?.cancel();
+    await this.#look;
+    for (const { id, networkId } of await engine.list()) {
+      if (networkId === undefined) continue;
+      for (const { containerId } of (await engine.endpoints(id)) ?? []) await engine.disconnect(id, containerId);
+      await engine.remove(id);
+    }
+  }
+
+  /** @throws ApiaryError `not-found` for one that is not attachable, or not known (yet) */
+  network(networkId: string): AssignedNetwork {
+    const network = this.#networks.get(networkId);
+    if (network !== undefined) return network;
+    throw new ApiaryError('not-found', `network ${networkId} of the cluster is not there, as far as this node knows`);
+  }
+
+  /**
+   * An address for a container, cluster-wide.
+   *
+   * @param asked  empty for any
+   * @throws ApiaryError as the managers say; `unavailable` when none of them says anything
+   */
+  async request(networkId: string, asked: string): Promise<string> {
+    const { rng, clock } = this.#options;
+    const id = newId(rng);
+    const named = { attachmentId: id, networkId, containerId: '', containerName: '', aliases: [] };
+    const held: Held = { ...named, address: asked, ...UNKNOWN };
+    this.#held.set(id, held);
+    const answered = new Promise<string>((resolve, reject) => this.#waiting.set(id, { resolve, reject }));
+    const timer = clock.after(PATIENCE_MS, () => {
+      const words = 'no manager of the cluster has given it an address: is there a leader?';
+      this.#waiting.get(id)?.reject(new ApiaryError('unavailable', words));
+    });
+    this.#changed();
+    try {
+      held.address = await answered;
+      return held.address;
+    } catch (error) {
+      this.#held.delete(id);
+      this.#changed();
+      throw error;
+    } finally {
+      timer.cancel();
+      this.#waiting.delete(id);
+    }
+  }
+
+  /** The container has given its address back. */
+  release(networkId: string, address: string): void {
+    const held = this.#find((each) => each.networkId === networkId && each.address === address);
+    if (held !== undefined) this.#drop(held);
+  }
+
+  /** Makes the interface that goes with an address. */
+  async offer(address: string, endpointId: string): Promise<void> {
+    const held = this.#find((each) => each.address === address);
+    if (held === undefined) throw new ApiaryError('not-found', `address ${address} is no container's of this node`);
+    held.endpointId = endpointId;
+    await this.#options.ports.offer(held, linkOf(held), () => this.#taken(held));
+  }
+
+  async retract(endpointId: string): Promise<void> {
+    const held = this.#find((each) => each.endpointId === endpointId);
+    if (held !== undefined) await this.#options.ports.retract(held);
+  }
+
+  /**
+   * The container is about to get the interface.
+   *
+   * @param engineNetwork  the engine's id of the network
+   * @param sandboxKey     the file that will stand for the container's network namespace
+   * @returns              the interface that was made, a link of this host
+   */
+  join(endpointId: string, engineNetwork: string, sandboxKey: string): { link: string; internal: boolean } {
+    const held = this.#find((each) => each.endpointId === endpointId);
+    if (held === undefined) throw new ApiaryError('not-found', `endpoint ${endpointId} is not known`);
+    held.namespace = sandboxKey;
+    held.engineNetwork = engineNetwork;
+    return { link: linkOf(held), internal: this.network(held.networkId).internal };
+  }
+
+  leave(endpointId: string): void {
+    const held = this.#find((each) => each.endpointId === endpointId);
+    if (held === undefined) return;
+    void this.#options.sandboxes.drop(held.namespace, held);
+    held.namespace = '';
+  }
+
+  /** One of the engine's was removed; who did so may not have meant the cluster's. */
+  networkDeleted(): void {
+    setImmediate(() => this.look());
+  }
+
+  /** The engine has put the interface into the container's namespace, and brought it up. */
+  #taken(held: Held): void {
+    if (held.namespace === '' || !this.#held.has(held.attachmentId)) return;
+    void this.#options.sandboxes.put(held.namespace, held);
+    // Not before: the engine does not list it while it waits for our answers.
+    void this.#identify(held);
+  }
+
+  /** Finds out whose the endpoint is: what others are to know it by. */
+  async #identify(held: Held): Promise<void> {
+    if (held.isIdentified) return;
+    held.isIdentified = true;
+    try {
+      const endpoints = (await this.#options.engine.endpoints(held.engineNetwork)) ?? [];
+      const found = endpoints.find(({ endpointId }) => endpointId === held.endpointId);
+      if (found === undefined) throw new ApiaryError('not-found', 'the engine does not list it');
+      const container = await this.#options.engine.container(found.containerId);
+      if (container === undefined || !this.#held.has(held.attachmentId)) return;
+      held.containerId = found.containerId;
+      held.containerName = container.name;
+      held.aliases = [...(container.aliases.get(held.endpointId) ?? [])];
+      this.#changed();
+    } catch (error) {
+      this.#options.logger.info({ reason: messageOf(error) }, 'a container on a network has no name yet');
+      this.#options.clock.after(NAME_RETRY_MS, () => this.look());
+    }
+  }
+
+  async #lookAll(): Promise<void> {
+    const { clock, logger } = this.#options;
+    this.#timer?.cancel();
+    while (this.#isLookDue && !this.#isOver) {
+      this.#isLookDue = false;
+      try {
+        await this.#lookOnce();
+      } catch (error) {
+        logger.debug({ reason: messageOf(error) }, "cannot look at the engine's networks");
+      }
+    }
+    this.#timer?.cancel();
+    if (!this.#isOver) this.#timer = clock.after(LOOK_PERIOD_MS, () => this.look());
+  }
+
+  async #lookOnce(): Promise<void> {
+    const networks = await this.#options.engine.list();
+    await this.#adopt(networks.filter(({ networkId }) => networkId !== undefined));
+    // Before the managers have told of any, none is too many.
+    if (this.#isTold) await this.#makeNetworks(networks);
+  }
+
+  async #adopt(networks: readonly EngineNetwork[]): Promise<void> {
+    const { engine } = this.#options;
+    const found = new Set<string>();
+    const nowMs = this.#options.clock.now();
+    for (const { id, networkId = '' } of networks) {
+      for (const { endpointId, containerId, address } of (await engine.endpoints(id)) ?? []) {
+        const held = this.#heldAt(networkId, address);
+        found.add(held.attachmentId);
+        if (held.endpointId === '') held.endpointId = endpointId;
+        const isKnown = held.namespace !== '' && held.containerId !== '';
+        const container = isKnown && this.#isAdopted ? undefined : await engine.container(containerId);
+        if (container === undefined) continue;
+        held.containerId = containerId;
+        held.containerName = container.name;
+        held.aliases = [...(container.aliases.get(endpointId) ?? [])];
+        if (held.namespace === '') held.namespace = container.sandboxKey;
+        await this.#options.sandboxes.put(held.namespace, held);
+      }
+    }
+    for (const held of [...this.#held.values()]) {
+      if (found.has(held.attachmentId) || this.#waiting.has(held.attachmentId)) held.missedSinceMs = undefined;
+      else held.missedSinceMs ??= nowMs;
+      // Perhaps it is on its way: the engine lists it once it has its interface.
+      if (nowMs - (held.missedSinceMs ?? nowMs) >= LOST_AFTER_MS) this.#drop(held);
+    }
+    const isFirst = !this.#isAdopted;
+    this.#isAdopted = true;
+    this.#changed();
+    if (isFirst) this.#options.onAdopted();
+  }
+
+  /** The one that has the address, or what an earlier process, or a manager, knew of it. */
+  #heldAt(networkId: string, address: string): Held {
+    const known = this.#find((each) => each.networkId === networkId && each.address === address);
+    if (known !== undefined) return known;
+    const told = this.#told.find((each) => each.networkId === networkId && each.address === address);
+    const attachmentId = told?.attachmentId ?? newId(this.#options.rng);
+    const named = { containerId: '', containerName: '', aliases: [] };
+    const held: Held = { attachmentId, networkId, address, ...named, ...UNKNOWN };
+    this.#held.set(attachmentId, held);
+    return held;
+  }
+
+  async #makeNetworks(present: readonly EngineNetwork[]): Promise<void> {
+    const { engine, logger } = this.#options;
+    for (const { id, networkId } of present) {
+      if (networkId === undefined || this.#networks.has(networkId)) continue;
+      // While somebody is on it, it stays.
+      await engine.remove(id).catch((error: unknown) => {
+        logger.warn({ network: id, reason: messageOf(error) }, 'cannot remove a network from the engine');
+      });
+    }
+    const there = new Set(present.map(({ networkId }) => networkId));
+    for (const network of this.#networks.values()) {
+      if (there.has(network.networkId)) continue;
+      if (present.some(({ name, networkId }) => name === network.name && networkId === undefined)) {
+        if (this.#strangers.has(network.networkId)) continue;
+        this.#strangers.add(network.networkId);
+        const words = "the engine has a network of its own of this name: no container can be put on the cluster's here";
+        logger.warn({ network: network.name }, words);
+        continue;
+      }
+      await engine.create(network).catch((error: unknown) => {
+        logger.warn(
+          { network: network.name, reason: messageOf(error) },
+          "cannot make an attachable network the engine's",
+        );
+      });
+    }
+  }
+
+  /** The managers will not have it: somebody else has its address by now. */
+  async #putOut(attachmentId: string, reason: string): Promise<void> {
+    const held = this.#held.get(attachmentId);
+    if (held === undefined) return;
+    const { engine, logger } = this.#options;
+    logger.error({ container: held.containerName, reason }, 'a container is taken off its network');
+    const network = (await engine.list()).find(({ networkId }) => networkId === held.networkId);
+    if (network !== undefined && held.containerId !== '') await engine.disconnect(network.id, held.containerId);
+    this.#drop(held);
+  }
+
+  #drop(held: Held): void {
+    if (!this.#held.delete(held.attachmentId)) return;
+    if (held.namespace !== '') void this.#options.sandboxes.drop(held.namespace, held);
+    void this.#options.ports.retract(held);
+    this.#changed();
+  }
+
+  #find(test: (held: Held) => boolean): Held | undefined {
+    return [...this.#held.values()].find(test);
+  }
+
+  #changed(): void {
+    const attachments = [...this.#held.values()].map(
+      ({ attachmentId, networkId, address, containerId, containerName, aliases }) => ({
+        attachmentId,
+        networkId,
+        address,
+        containerId,
+        containerName,
+        aliases: [...aliases],
+      }),
+    );
+    const report = { attachments, isComplete: this.#isAdopted };
+    if (JSON.stringify(report) === JSON.stringify(this.#report)) return;
+    this.#report = report;
+    this.#options.onChange();
+  }
+}
+
+/** Addresses of networks differ, as their subnets do. */
+function linkOf({ address }: Held): string {
+  return `apc${hexadecimal(address)}`;
+}

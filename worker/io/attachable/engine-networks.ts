@@ -1,0 +1,134 @@
+import { ATTACHABLE_DRIVER } from '@apiary/api/model';
+import { ApiaryError, type Clock } from '@apiary/std';
+import { EngineHttp } from '../engine-http.js';
+
+/** Which of the cluster's networks one of the engine's stands for. */
+export const NETWORK_LABEL = 'apiary.network';
+
+const TIMEOUT_MS = 30_000;
+
+export interface EngineNetwork {
+  /** The engine's own. */
+  id: string;
+  name: string;
+  /** The cluster's; undefined for one that is none of ours. */
+  networkId: string | undefined;
+}
+
+export interface NetworkMaking {
+  networkId: string;
+  name: string;
+  subnet: string;
+  gateway: string;
+  internal: boolean;
+}
+
+/** A container on a network, that is running. */
+export interface EngineEndpoint {
+  endpointId: string;
+  containerId: string;
+  address: string;
+}
+
+export interface NetworkedContainer {
+  name: string;
+  pid: number;
+  sandboxKey: string;
+  /** By endpoint. */
+  aliases: ReadonlyMap<string, readonly string[]>;
+}
+
+/** The port to the engine's networks, and to who is on them. Every call throws ApiaryError as those of `Engine`. */
+export interface EngineNetworks {
+  list(): Promise<EngineNetwork[]>;
+  create(network: NetworkMaking): Promise<void>;
+  /** One that is gone is removed. */
+  remove(id: string): Promise<void>;
+  /** @returns undefined when there is no such network */
+  endpoints(id: string): Promise<EngineEndpoint[] | undefined>;
+  /** Waits while it is being started. @returns undefined when it is gone */
+  container(id: string): Promise<NetworkedContainer | undefined>;
+  disconnect(networkId: string, containerId: string): Promise<void>;
+}
+
+interface NetworkAnswer {
+  Id: string;
+  Name: string;
+  Driver?: string;
+  Labels?: Record<string, string> | null;
+  Containers?: Record<string, { EndpointID?: string; IPv4Address?: string }> | null;
+}
+
+interface ContainerAnswer {
+  Name?: string;
+  State?: { Pid?: number };
+  NetworkSettings?: {
+    SandboxKey?: string;
+    Networks?: Record<string, { EndpointID?: string; Aliases?: string[] | null; DNSNames?: string[] | null }> | null;
+  };
+}
+
+/** Docker Engine's, over its unix socket. */
+export function dockerNetworks({ socketPath, clock }: { socketPath: string; clock: Clock }): EngineNetworks {
+  const http = new EngineHttp(socketPath, clock);
+  const call = async (method: string, path: string, body?: unknown) =>
+    (await http.request(method, path, { timeoutMs: TIMEOUT_MS, ...(body !== undefined && { body }) })).body;
+  return {
+    async list() {
+      const networks = (await call('GET', '/networks')) as NetworkAnswer[];
+      return networks.map(({ Id: id, Name: name, Driver, Labels }) => ({
+        id,
+        name,
+        networkId: Driver === ATTACHABLE_DRIVER ? (Labels?.[NETWORK_LABEL] ?? '') : undefined,
+      }));
+    },
+    async create({ networkId, name, subnet, gateway, internal }) {
+      const options = { [NETWORK_LABEL]: networkId };
+      await call('POST', '/networks/create', {
+        Name: name,
+        CheckDuplicate: true,
+        Driver: ATTACHABLE_DRIVER,
+        Internal: internal,
+        Labels: options,
+        Options: options,
+        IPAM: { Driver: ATTACHABLE_DRIVER, Options: options, Config: [{ Subnet: subnet, Gateway: gateway }] },
+      });
+    },
+    async remove(id) {
+      await call('DELETE', `/networks/${id}`).catch(ifThere);
+    },
+    async endpoints(id) {
+      const network = (await call('GET', `/networks/${id}`).catch(ifThere)) as NetworkAnswer | undefined;
+      if (network === undefined) return undefined;
+      return Object.entries(network.Containers ?? {}).flatMap(([containerId, { EndpointID, IPv4Address = '' }]) =>
+        EndpointID === undefined || containerId.startsWith('ep-')
+          ? []
+          : [{ endpointId: EndpointID, containerId, address: withoutPrefix(IPv4Address) }],
+      );
+    },
+    async container(id) {
+      const container = (await call('GET', `/containers/${id}/json`).catch(ifThere)) as ContainerAnswer | undefined;
+      if (container === undefined) return undefined;
+      const { Name = '', State, NetworkSettings } = container;
+      const aliases = new Map<string, string[]>();
+      for (const { EndpointID = '', Aliases, DNSNames } of Object.values(NetworkSettings?.Networks ?? {})) {
+        aliases.set(EndpointID, [...new Set([...(Aliases ?? []), ...(DNSNames ?? []), id.slice(0, 12)])]);
+      }
+      const sandboxKey = NetworkSettings?.SandboxKey ?? '';
+      return { name: Name.replace(/^\//, ''), pid: State?.Pid ?? 0, sandboxKey, aliases };
+    },
+    async disconnect(networkId, containerId) {
+      await call('POST', `/networks/${networkId}/disconnect`, { Container: containerId, Force: true }).catch(ifThere);
+    },
+  };
+}
+
+/** The address of `10.0.1.5/24`. */
+export function withoutPrefix(text: string): string {
+  return text.split('/')[0] ?? '';
+}
+
+function ifThere(error: unknown): undefined {
+  if (error instanceof ApiaryError && error.code === 'not-found') return undefined;
+  throw error;
+}

@@ -1,0 +1,120 @@
+import { macOf, parseIpv4Prefix } from '@apiary/overlay-net/core';
+import { ApiaryError } from '@apiary/std';
+import type { Attachments } from './attachments.js';
+import { NETWORK_LABEL, withoutPrefix } from './engine-networks.js';
+import type { PluginCalls } from './plugin-server.js';
+
+/** What the engine says that an address is for; else it is a container's. */
+const ADDRESS_TYPE = 'RequestAddressType';
+const GATEWAY_TYPE = 'com.docker.network.gateway';
+const GENERIC_OPTIONS = 'com.docker.network.generic';
+
+interface AddressRequest {
+  PoolID?: string;
+  Address?: string;
+  Options?: Record<string, string> | null;
+}
+
+interface EndpointRequest {
+  NetworkID?: string;
+  EndpointID?: string;
+  SandboxKey?: string;
+  Interface?: { Address?: string; MacAddress?: string } | null;
+}
+
+/**
+ * libnetwork's remote drivers of networks and of addresses (moby/libnetwork, docs/remote.md and docs/ipam.md), for networks
+ * of the cluster. The engine must not be asked anything while it waits for an answer here: it holds locks.
+ */
+export function libnetworkDriver(attachments: Attachments): PluginCalls {
+  return {
+    'Plugin.Activate': () => ({ Implements: ['NetworkDriver', 'IpamDriver'] }),
+    ...addressCalls(attachments),
+    ...networkCalls(attachments),
+  };
+}
+
+function addressCalls(attachments: Attachments): PluginCalls {
+  return {
+    'IpamDriver.GetCapabilities': () => ({ RequiresMACAddress: false, RequiresRequestReplay: false }),
+    'IpamDriver.GetDefaultAddressSpaces': () => ({
+      LocalDefaultAddressSpace: 'apiary',
+      GlobalDefaultAddressSpace: 'apiary',
+    }),
+    'IpamDriver.RequestPool': (request) => {
+      const { Pool = '', Options } = request as { Pool?: string; Options?: Record<string, string> | null };
+      const networkId = Options?.[NETWORK_LABEL];
+      if (networkId === undefined || Pool === '') throw notOfCluster();
+      return { PoolID: networkId, Pool };
+    },
+    'IpamDriver.ReleasePool': () => ({}),
+    'IpamDriver.RequestAddress': async (request) => {
+      const { PoolID: networkId = '', Address = '', Options } = request as AddressRequest;
+      const { subnet, gateway } = attachments.network(networkId);
+      const isGateway = Options?.[ADDRESS_TYPE] === GATEWAY_TYPE;
+      const address = isGateway ? Address || gateway : await attachments.request(networkId, Address);
+      return { Address: `${address}/${parseIpv4Prefix(subnet).length}` };
+    },
+    'IpamDriver.ReleaseAddress': (request) => {
+      const { PoolID: networkId = '', Address = '' } = request as AddressRequest;
+      attachments.release(networkId, withoutPrefix(Address));
+      return {};
+    },
+  };
+}
+
+function networkCalls(attachments: Attachments): PluginCalls {
+  const nothing = () => ({});
+  return {
+    'NetworkDriver.GetCapabilities': () => ({ Scope: 'local', ConnectivityScope: 'global' }),
+    'NetworkDriver.CreateNetwork': (request) => {
+      const { Options } = request as { Options?: Record<string, unknown> | null };
+      const generic = Options?.[GENERIC_OPTIONS];
+      const isOurs = typeof generic === 'object' && generic !== null && NETWORK_LABEL in generic;
+      if (!isOurs) throw notOfCluster();
+      return {};
+    },
+    'NetworkDriver.DeleteNetwork': () => {
+      attachments.networkDeleted();
+      return {};
+    },
+    'NetworkDriver.CreateEndpoint': async (request) => {
+      const { EndpointID = '', Interface } = request as EndpointRequest;
+      const address = withoutPrefix(Interface?.Address ?? '');
+      const mac = macOf(address);
+      const asked = Interface?.MacAddress ?? '';
+      if (asked !== '' && asked.toLowerCase() !== mac) {
+        const words = `MAC address ${asked}: on a network of the cluster it follows from the address: leave it out`;
+        throw new ApiaryError('invalid-argument', words);
+      }
+      await attachments.offer(address, EndpointID);
+      return { Interface: asked === '' ? { MacAddress: mac } : {} };
+    },
+    'NetworkDriver.DeleteEndpoint': async (request) => {
+      await attachments.retract((request as EndpointRequest).EndpointID ?? '');
+      return {};
+    },
+    'NetworkDriver.EndpointOperInfo': () => ({ Value: {} }),
+    'NetworkDriver.Join': (request) => {
+      const { NetworkID = '', EndpointID = '', SandboxKey = '' } = request as EndpointRequest;
+      const { link, internal } = attachments.join(EndpointID, NetworkID, SandboxKey);
+      // Its way out, and its published ports, are those of the engine's own gateway bridge, as with Docker's overlays.
+      return { InterfaceName: { SrcName: link, DstPrefix: 'eth' }, Gateway: '', DisableGatewayService: internal };
+    },
+    'NetworkDriver.Leave': (request) => {
+      attachments.leave((request as EndpointRequest).EndpointID ?? '');
+      return {};
+    },
+    'NetworkDriver.AllocateNetwork': nothing,
+    'NetworkDriver.FreeNetwork': nothing,
+    'NetworkDriver.DiscoverNew': nothing,
+    'NetworkDriver.DiscoverDelete': nothing,
+    'NetworkDriver.ProgramExternalConnectivity': nothing,
+    'NetworkDriver.RevokeExternalConnectivity': nothing,
+  };
+}
+
+function notOfCluster(): ApiaryError {
+  const how = 'docker network create --driver overlay --attachable, at a manager';
+  return new ApiaryError('invalid-argument', `networks of the driver apiary are made with the cluster's: ${how}`);
+}
