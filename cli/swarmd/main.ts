@@ -10,6 +10,7 @@ import { destination, type Logger, pino } from 'pino';
 import { lockDataRoot } from './data-root-lock.js';
 import { SwarmNode } from './local-node.js';
 import { readOptions, type SwarmdOptions, USAGE } from './options.js';
+import { socketGroupId } from './socket-group.js';
 
 /** How long a stop may take before it is given up: Docker's own is longer, and kills afterwards too. */
 const STOP_TIMEOUT_MS = 15_000;
@@ -86,8 +87,9 @@ async function run(options: SwarmdOptions, version: string): Promise<void> {
     audit,
     peerOf: await peerReader(logger),
   });
+  const groupId = await socketGroupId(options.socketGroup, logger);
   await node.resume();
-  for (const socketPath of unixHosts) await api.listen({ socketPath });
+  for (const socketPath of unixHosts) await api.listen({ socketPath, groupId });
   for (const tcp of tcpHosts) {
     await api.listen({ tcp });
     logger.warn({ ...tcp }, 'whoever reaches this address owns this host: every process of this machine does');

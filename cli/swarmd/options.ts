@@ -16,6 +16,8 @@ export interface SwarmdOptions {
   unixHosts: string[];
   tcpHosts: { host: string; port: number }[];
   tlsHosts: { host: string; port: number }[];
+  /** Whose members may use the unix sockets; undefined when nobody said so. */
+  socketGroup: string | undefined;
   /** The unix socket of the local container engine. */
   engineSocketPath: string;
   /** What this host has for tasks beside CPU and memory. */
@@ -35,6 +37,7 @@ Options:
   -H, --host ADDRESS       Where the API listens, may be given several times: unix://PATH, tcp://127.0.0.1:PORT, or
                            tls://ADDRESS:PORT for clients with a certificate ("swarmctl client-cert create")
                            (default unix:///run/swarmd/swarmd.sock)
+  -G, --group GROUP        Whose members may use the unix sockets, by name or id (default docker, if there is one)
       --engine-host unix://PATH   The container engine of this host (default unix:///var/run/docker.sock)
       --node-generic-resource KIND=VALUE   What this host has for tasks beside CPU and memory: a number of pieces (ssd=4),
                            or, given several times, the name of each (gpu=UUID1)
@@ -74,6 +77,7 @@ export function readOptions(args: string[]): SwarmdOptions | 'help' | 'version' 
     unixHosts: [],
     tcpHosts: [],
     tlsHosts: [],
+    socketGroup: values.group,
     engineSocketPath: unixPath('--engine-host', values['engine-host'] ?? 'unix:///var/run/docker.sock'),
     genericResources: readGenericResources(values['node-generic-resource'] ?? []),
     keptLogs: {
@@ -98,6 +102,7 @@ function parse(args: string[]) {
         'data-root': { type: 'string' },
         'exec-root': { type: 'string' },
         host: { type: 'string', short: 'H', multiple: true },
+        group: { type: 'string', short: 'G' },
         'engine-host': { type: 'string' },
         'node-generic-resource': { type: 'string', multiple: true },
         'kept-logs-age': { type: 'string' },

@@ -1,8 +1,9 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { pino } from 'pino';
 import t, { type Test } from 'tap';
 import { lockDataRoot } from './data-root-lock.js';
 import {
@@ -14,6 +15,7 @@ import {
   writeNodeFile,
 } from './node-file.js';
 import { readOptions } from './options.js';
+import { socketGroupId } from './socket-group.js';
 
 function folder(t: Test): string {
   const path = mkdtempSync(join(tmpdir(), 'swarmd-test-'));
@@ -28,6 +30,7 @@ t.test('without flags the daemon has its usual places', async (t) => {
     unixHosts: ['/run/swarmd/swarmd.sock'],
     tcpHosts: [],
     tlsHosts: [],
+    socketGroup: undefined,
     engineSocketPath: '/var/run/docker.sock',
     keptLogs: { maxAgeMs: 7 * 24 * 3_600_000, maxBytes: 64 * 1024 * 1024 },
     genericResources: [],
@@ -35,6 +38,19 @@ t.test('without flags the daemon has its usual places', async (t) => {
   });
   t.equal(readOptions(['--help']), 'help');
   t.equal(readOptions(['-v']), 'version');
+});
+
+t.test('the socket is for the group that is named, or for docker where there is one', async (t) => {
+  const logger = pino({ level: 'silent' });
+  t.match(readOptions(['-G', 'staff']), { socketGroup: 'staff' });
+  const [, ...groups] = /^([^:]+):[^:]*:([1-9]\d*):/m.exec(readFileSync('/etc/group', 'utf8')) ?? [];
+  const [name = '', id = ''] = groups;
+  t.equal(await socketGroupId(name, logger), Number(id));
+  t.equal(await socketGroupId('4711', logger), 4711, 'an id need not have a name');
+  const docker = /^docker:[^:]*:(\d+):/m.exec(readFileSync('/etc/group', 'utf8'))?.[1];
+  t.equal(await socketGroupId(undefined, logger), docker === undefined ? undefined : Number(docker));
+  const none = { code: 'invalid-argument', message: /--group no-such-group: there is no such group/ };
+  await t.rejects(socketGroupId('no-such-group', logger), none);
 });
 
 t.test('how long and how much is kept of logs is said in the words of docker', async (t) => {

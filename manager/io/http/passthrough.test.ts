@@ -1,7 +1,7 @@
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, readdirSync, rmdirSync } from 'node:fs';
-import { copyFile, mkdir, mkdtemp, rm, symlink } from 'node:fs/promises';
+import { copyFile, mkdir, mkdtemp, rm, stat, symlink } from 'node:fs/promises';
 import * as http from 'node:http';
 import * as net from 'node:net';
 import { tmpdir } from 'node:os';
@@ -40,11 +40,17 @@ const node: LocalNode = {
 };
 
 /** Our API before an engine, on a socket of its own. */
-async function serve(t: Test, directory: string, engineSocketPath: string, of = node): Promise<string> {
+async function serve(
+  t: Test,
+  directory: string,
+  engineSocketPath: string,
+  of = node,
+  groupId?: number,
+): Promise<string> {
   const logger = { info: () => {}, error: () => {} };
   const api = await createHttpApi({ node: of, clock: new VirtualClock(), engineSocketPath, logger, version: '0.1.0' });
   const socketPath = join(directory, 'swarmd.sock');
-  await api.listen({ socketPath });
+  await api.listen({ socketPath, groupId });
   t.teardown(() => api.close());
   return socketPath;
 }
@@ -116,6 +122,16 @@ async function makeImage(directory: string): Promise<string> {
   await run('tar', ['-C', root, '-cf', join(directory, 'image.tar'), '.']);
   return join(directory, 'image.tar');
 }
+
+t.test(
+  'the socket is for its owner and for one group',
+  { skip: process.getuid?.() !== 0 && 'needs root' },
+  async (t) => {
+    const directory = await temporaryDirectory(t);
+    const socketPath = await serve(t, directory, '/nowhere', node, 4711);
+    t.match(await stat(socketPath), { mode: 0o140660, gid: 4711, uid: 0 });
+  },
+);
 
 t.test('the stock command line works on containers through us', { skip: missing() ?? false }, async (t) => {
   const directory = await temporaryDirectory(t);

@@ -1,4 +1,4 @@
-import { chmod, mkdir, rm } from 'node:fs/promises';
+import { chmod, chown, mkdir, rm } from 'node:fs/promises';
 import * as http from 'node:http';
 import * as net from 'node:net';
 import { dirname } from 'node:path';
@@ -49,6 +49,8 @@ const DRAIN_TIMEOUT_MS = 5_000;
 
 /** Group and owner may use the socket, as Docker's: who can, is root on this machine. */
 const SOCKET_MODE = 0o660;
+/** chown(2): leaves the owner as it is. */
+const SAME_OWNER = -1;
 
 /** What is ours; every other path is the engine's. */
 const OURS =
@@ -79,6 +81,8 @@ export interface HttpApiOptions {
 export interface ListenAddresses {
   /** A unix socket to make, with its folder. */
   socketPath?: string | undefined;
+  /** The group whose members may use the socket; undefined: that of this process. */
+  groupId?: number | undefined;
   tcp?: { host: string; port: number } | undefined;
   /** For those who show a client certificate of the cluster. */
   tls?: { host: string; port: number } | undefined;
@@ -150,8 +154,8 @@ export async function createHttpApi(options: HttpApiOptions): Promise<HttpApi> {
   };
   return {
     routes,
-    async listen({ socketPath, tcp, tls }) {
-      if (socketPath !== undefined) listeners.push(await listenOnSocket(socketPath, accept));
+    async listen({ socketPath, groupId, tcp, tls }) {
+      if (socketPath !== undefined) listeners.push(await listenOnSocket(socketPath, groupId, accept));
       if (tcp !== undefined) listeners.push(await listenOn(tcp, accept));
       if (tls !== undefined) listeners.push(await listenOn(tls, (socket) => door.admit(socket)));
     },
@@ -351,13 +355,19 @@ function replyOf(error: unknown): ReturnType<typeof errorReplyOf> {
 }
 
 /** Listens on a unix socket; one that a killed process left behind is replaced. */
-async function listenOnSocket(path: string, accept: (socket: net.Socket) => void): Promise<net.Server> {
+async function listenOnSocket(
+  path: string,
+  groupId: number | undefined,
+  accept: (socket: net.Socket) => void,
+): Promise<net.Server> {
   await mkdir(dirname(path), { recursive: true });
   if (await isAnswered(path)) {
     throw new ApiaryError('failed-precondition', `unix://${path} is in use: another swarmd listens there`);
   }
   await rm(path, { force: true });
   const listener = await listenOn({ path }, accept);
+  // The group first: until the mode says so, it may do nothing.
+  if (groupId !== undefined) await chown(path, SAME_OWNER, groupId);
   await chmod(path, SOCKET_MODE);
   return listener;
 }
