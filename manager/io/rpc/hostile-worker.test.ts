@@ -4,6 +4,7 @@ import {
   type AgentMessage,
   DispatcherService,
   LogReaderClient,
+  LogsClient,
   type ManagerMessage,
   RaftClient,
 } from '@apiary/api/rpc';
@@ -99,6 +100,99 @@ t.test('it sees its own tasks only, whatever it says of itself', async (t) => {
   );
   t.match(replica.view.node('w1'), { role: 'worker' });
   t.match(replica.view.node('w2'), { status: { state: 'unknown' } }, 'nothing was said in the name of another');
+});
+
+t.test('it is sent no secret but of its own tasks, and opens none that another was sent', async (t) => {
+  const { server, replica, rootCa } = await openCluster(t);
+  const words = Buffer.from('the words of a secret').toString('base64');
+  const [own, other] = ['own', 'other'].map((name) => ({ SecretID: name, SecretName: name, File: { Name: name } }));
+  for (const [id, reference, nodeId] of [
+    ['s1', own, 'w1'],
+    ['s2', other, 'w2'],
+  ] as const) {
+    const name = reference?.SecretName ?? '';
+    const spec = {
+      Name: id,
+      TaskTemplate: { ContainerSpec: { Image: 'x', Secrets: reference === undefined ? [] : [reference] } },
+      Mode: { Replicated: { Replicas: 1 } },
+    };
+    const restarts = { attempts: 0, failuresInARow: 0, recentMs: [] };
+    const status = { state: 'assigned', atMs: 0, message: '' } as const;
+    replica.apply([
+      {
+        type: 'content-create',
+        kind: 'secret',
+        content: { id: name, spec: { Name: name, Data: words }, hash: name, salt: '' },
+      },
+      { type: 'service-create', id, spec },
+      {
+        type: 'task-create',
+        task: {
+          id: `of-${id}`,
+          serviceId: id,
+          specVersion: 1,
+          slot: 1,
+          nodeId,
+          desiredState: 'running',
+          status,
+          restarts,
+        },
+      },
+    ]);
+  }
+  const thief = new TestAgent(t, server, identityOf(rootCa, 'w1', 'worker'));
+  const honest = new TestAgent(t, server, identityOf(rootCa, 'w2', 'worker'));
+  thief.hello();
+  honest.hello();
+  const [mine, theirs] = [await thief.take('assignments'), await honest.take('assignments')];
+  t.same(
+    mine.value.contents.map(({ contentId }) => contentId),
+    ['own'],
+  );
+  const [overheard] = theirs.value.contents;
+  t.equal(overheard?.contentId, 'other');
+  t.throws(() => thief.contents.open(overheard?.sealed ?? Buffer.alloc(0), 'other'));
+  // Whatever it says of a task that is not its own, it is not sent what that needs.
+  thief.report(1, { 'of-s2': { state: 'running' } });
+  thief.say({ $case: 'logNothing', value: { queryId: 'of-s2' } });
+  await thief.take('statusAck');
+  await roundTrip(thief);
+  t.notOk(
+    thief.heard.some(
+      (body) => body.$case === 'assignments' && body.value.contents.some(({ contentId }) => contentId === 'other'),
+    ),
+  );
+});
+
+t.test('it brings no logs that it was not asked for', async (t) => {
+  const { server, identity } = await attacked(t);
+  const client = new LogsClient(server.addr, credentialsOf(identity), CHANNEL);
+  t.teardown(() => client.close());
+  const refusal = await new Promise((resolve) => {
+    const stream = client.publish((error) => resolve(error && fromRpcError(error)));
+    stream.write({ queryId: 'made up', lines: [], problems: [], isLast: true });
+    stream.end();
+  });
+  t.match(refusal, { code: 'permission-denied', message: /node w1 was not asked for these logs/ });
+});
+
+t.test('what it says of its own tasks has to be something that a task can be', async (t) => {
+  const { server, replica, identity } = await attacked(t);
+  const agent = new TestAgent(t, server, identity);
+  await agent.open();
+  const said = (sequence: number, statusJson: string) =>
+    agent.say({ $case: 'statusReport', value: { sequence, updates: [{ taskId: 'own', statusJson }] } });
+  const nonsense = [
+    '{"state":"new"',
+    '{"state":"risen","atMs":1}',
+    '[]',
+    'null',
+    '{"state":"running","atMs":"x"}',
+    '{"__proto__":{"state":"failed"}}',
+  ];
+  for (const [i, text] of nonsense.entries()) said(i + 1, text);
+  for (const _ of nonsense) await agent.take('statusAck');
+  t.match(replica.view.task('own')?.status, { state: 'assigned' });
 });
 
 t.test('calls for managers are refused, whatever is in them', async (t) => {
