@@ -114,6 +114,46 @@ t.test('secrets and configs of tasks', { skip: skipWithoutHosts }, async (t) => 
     t.match(climbing.stderr, /target "..\/x" is not the path of a file/);
   });
 
+  t.test('what makes no sense is refused when it is said', async (t) => {
+    const refused = async (kind: string, data: Buffer) => {
+      const { code, stderr } = await manager.swarmctl(kind, 'create', 'never', fileOf('never', data));
+      t.not(code, 0);
+      return stderr;
+    };
+    t.match(await refused('secret', Buffer.alloc(0)), /secret data must be larger than 0 and less than 512000 bytes/);
+    t.match(
+      await refused('secret', Buffer.alloc(512_000)),
+      /secret data must be larger than 0 and less than 512000 bytes/,
+    );
+    t.match(
+      await refused('config', Buffer.alloc(1_024_000)),
+      /config data must be larger than 0 and less than 1024000 bytes/,
+    );
+    await make('secret', 'largest', randomBytes(511_999));
+    const twice = ['--config', 'source=plain,target=/x', '--config', 'source=conf,target=/x'];
+    const { stderr } = await manager.swarmctl('service', 'create', ...twice, 'busybox:test');
+    t.match(stderr, /duplicate config target for conf not allowed/);
+  });
+
+  t.test('a secret that is removed while a task starts leaves nothing behind', async (t) => {
+    const running = async () => (await worker.engineContainers()).filter(({ State }) => State === 'running').length;
+    const before = await running();
+    for (let round = 0; round < 3; round++) {
+      const name = `fleeting${round}`;
+      await make('secret', name, `the words of ${name}`);
+      await create(name, ['--secret', name, '--config', 'plain', '--stop-grace-period', '100ms'], 'sleep', '1d');
+      const inUse = await manager.swarmctl('secret', 'rm', name);
+      t.match(inUse.stderr, new RegExp(`secret '${name}' is in use by the following service: ${name}`));
+      await manager.mustSwarmctl('service', 'rm', name);
+      await manager.mustSwarmctl('secret', 'rm', name);
+    }
+    await wiped(worker);
+    await until('the containers to go', async () => {
+      if ((await running()) > before) throw new Error(`${await running()} run`);
+      return true;
+    });
+  });
+
   t.test('survive the agent, and are swept when their container went meanwhile', async (t) => {
     t.teardown(() => cluster.remove('stays'));
     await create('stays', ['--secret', 'key'], 'sleep', '1d');
