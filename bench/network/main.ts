@@ -10,6 +10,8 @@
  *       what becomes of requests, from outside and from another service, while the service is updated
  *   node bench/dist/network/main.js endpoints [--agents 100] [--times 300]
  *       how soon all agents hear of an endpoint
+ *   node bench/dist/network/main.js kernels [--hosts 8] [--times 30]
+ *       how soon the kernels of all hosts lead to a task that has started, and not any more to one that has ended
  *   node bench/dist/network/main.js attach [--times 30]
  *       what networks add to a container's start
  *   node bench/dist/network/main.js dns [--seconds 5] [--services 200]
@@ -28,6 +30,7 @@ const { values, positionals } = parseArgs({
     requests: { type: 'string', default: '100000' },
     agents: { type: 'string', default: '100' },
     times: { type: 'string' },
+    hosts: { type: 'string', default: '8' },
     services: { type: 'string', default: '200' },
   },
 });
@@ -42,6 +45,10 @@ const benches: Record<string, () => Promise<string>> = {
   endpoints: async () => {
     const { measureEndpoints } = await import('./endpoints.js');
     return measureEndpoints({ agents: Number(values.agents), times: Number(values.times ?? 300) });
+  },
+  kernels: async () => {
+    const { measureKernels } = await import('./kernels.js');
+    return measureKernels({ hosts: Number(values.hosts), times: Number(values.times ?? 30) });
   },
   attach: async () => (await import('./attach.js')).measureAttach({ times: Number(values.times ?? 30) }),
   dns: async () => (await import('./dns.js')).measureDns({ seconds, services: Number(values.services) }),
