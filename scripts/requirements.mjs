@@ -51,6 +51,8 @@ const IMAGE_PACKAGES = [
   ['docker-registry', () => has('docker-registry')],
   ['redis-server', () => has('redis-server')],
   ['postgresql', () => existsSync('/usr/lib/postgresql')],
+  // Installed, it does nothing until it is enabled, and the tests do that on test hosts alone.
+  ['ufw', () => has('ufw')],
 ];
 
 /** @returns {string[]} the Debian packages that must be installed first */
@@ -58,9 +60,9 @@ export function missingPackages() {
   return missingOf(PACKAGES);
 }
 
-/** @returns {string[]} the Debian packages that images of the tests are to be made of, and that are not there */
-export function missingImagePackages() {
-  return missingOf(IMAGE_PACKAGES);
+/** @returns {string[]} the Debian packages that single tests need, and that are not there */
+export function missingTestPackages() {
+  return missingOf(TEST_PACKAGES);
 }
 
 function missingOf(packages) {

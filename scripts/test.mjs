@@ -4,7 +4,7 @@ import { existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { prepare, ROOT, say } from './prepare.mjs';
-import { installMissing, missingImagePackages } from './requirements.mjs';
+import { installMissing, missingTestPackages } from './requirements.mjs';
 
 /** The order of the run: what is quick and pure first, whole clusters last. */
 const PACKAGES = [
@@ -55,7 +55,7 @@ function takeAway(path) {
 
 prepare();
 try {
-  installMissing(say, missingImagePackages);
+  installMissing(say, missingTestPackages);
 } catch (error) {
   say(`${error.message}; what needs it is skipped`);
 }

@@ -1,12 +1,12 @@
 import { createSocket } from 'node:dgram';
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { get } from 'node:http';
 import { connect } from 'node:net';
 import type { EndpointSpec, NetworkSpec, PortConfig } from '@apiary/api/model';
 import t, { type Test } from 'tap';
 import { Cluster, type PlacedContainer, serviceSpec, skipWithoutHosts } from '../cluster/cluster.js';
 import { type Host, until } from '../hosts/index.js';
-import { inside, NetworkBed, on, pidsOf } from './network-bed.js';
+import { inside, lookUp, NetworkBed, on, pidsOf, unreached } from './network-bed.js';
 
 /** A task that says on port 80, as a web page, who it is and who asks. */
 /** Once it is told to end, it answers what it has begun with: on a machine that is busy, that takes its time. */
@@ -16,6 +16,35 @@ const WHO = `mkdir -p /www/cgi-bin
   trap 'sleep 2; exit 0' TERM
   httpd -f -p 80 -h /www & wait`;
 const HEALTHY = { Test: ['CMD-SHELL', 'nc -w1 127.0.0.1 80 </dev/null'], Interval: 3e8, Timeout: 2e9, Retries: 5 };
+
+/**
+ * What firewalld has in the kernel for its public zone with the cluster's ports, and for its trusted one with the gateway's
+ * links. The real one would also be at the machine's next start: its package enables it.
+ */
+const FIREWALLD = `table inet firewalld {
+  chain filter_INPUT {
+    type filter hook input priority filter + 10; policy accept;
+    ct state { established, related } accept
+    ct status dnat accept
+    iifname "lo" accept
+    ct state invalid drop
+    iifname { "apgw*", "apiary_gwx" } accept
+    tcp dport { 22, 2377 } accept
+    udp dport 4789-4790 accept
+    meta l4proto { icmp, ipv6-icmp } accept
+    reject with icmpx admin-prohibited
+  }
+  chain filter_FORWARD {
+    type filter hook forward priority filter + 10; policy accept;
+    ct state { established, related } accept
+    ct status dnat accept
+    iifname "lo" accept
+    ct state invalid drop
+    iifname { "apgw*", "apiary_gwx" } accept
+    reject with icmpx admin-prohibited
+  }
+}`;
+const skipWithoutUfw = !['/usr/sbin/ufw', '/sbin/ufw'].some((path) => existsSync(path)) && 'ufw is not installed';
 
 interface Asked {
   replicas?: number;
@@ -32,7 +61,7 @@ t.test('published ports and VIPs', { skip: skipWithoutHosts }, async (t) => {
   const cluster = await Cluster.up(t, 3);
   const bed = new NetworkBed(cluster);
   const hosts = [1, 2, 3].map((n) => cluster.hosts.host(n)) as [Host, Host, Host];
-  const [first, , third] = hosts;
+  const [first, second, third] = hosts;
   /** The machine's own, on the hosts' link. */
   const outside = first.address.replace(/\.\d+$/, '.254');
 
@@ -326,6 +355,68 @@ t.test('published ports and VIPs', { skip: skipWithoutHosts }, async (t) => {
       return (await cluster.tasks('nowhere')).find(({ Status }) => Status.Err !== undefined);
     });
     t.match(failed.Status.Err, /listen tcp4 192\.0\.2\.77:8084: bind: cannot assign requested address/);
+  });
+
+  await t.test('beside the host’s own firewall, once it lets the cluster in', { skip: skipWithoutUfw }, async (t) => {
+    await network(t, 'front');
+    const tasks = await run(t, 'web', { replicas: 3, ports: [tcp(8080)], networks: ['front'] });
+    const [here, there] = [tasks.find(({ host }) => host === second), tasks.find(({ host }) => host === first)];
+    if (here === undefined || there === undefined) throw new Error('not one on each host');
+    const everything = async (what: string) => {
+      for (const from of [here, there]) t.equal((await lookUp(from, 'tasks.web')).length, 3, `names: ${what}`);
+      t.same(await unreached(tasks), [], `overlay: ${what}`);
+      for (const host of [first, second]) {
+        const answers = await Promise.all(Array.from({ length: 6 }, () => request(host, 8080)));
+        t.equal(new Set(answers).size, 3, `a port of ${host.name}: ${what}`);
+        for (const answer of answers) t.equal(answer.split(' ')[1], outside);
+      }
+      for (let i = 0; i < 3; i++) t.match(await from(first, second.address, 8080), first.address);
+      await inside(here, `ping -c1 -W2 ${first.address}`);
+    };
+    const ours = () => on(second, 'nft list table inet apiary');
+    /** What is there of others, but for counts and for our accepts in Docker's chain. */
+    const theirs = () =>
+      on(
+        second,
+        "(iptables -S; nft list tables; nft list table inet firewalld 2>/dev/null) | grep -v -e apiary_gw -e apgw | sed 's/ counter.*//'",
+      );
+    const before = await ours();
+    const changed = async () => {
+      const rules = await theirs();
+      await run(t, 'more', { host: 2, ports: [tcp(8081)], networks: ['front'] });
+      await until('its port', () => request(second, 8081).catch(() => undefined));
+      await cluster.remove('more');
+      await until('its port to go', async () => (await ours()) === before);
+      t.equal(await theirs(), rules, 'what is others’ stays as it is');
+    };
+
+    // The machine's own files are not to be changed.
+    for (const path of ['/etc/ufw', '/etc/default/ufw']) {
+      const copy = `/run/of${path.replaceAll('/', '-')}`;
+      await on(second, `cp -a ${path} ${copy} && mount --bind ${copy} ${path}`);
+      t.teardown(() => on(second, `umount ${path}`));
+    }
+    t.teardown(() => on(second, 'ufw disable'));
+    await on(
+      second,
+      `ufw default deny incoming; ufw default deny routed; ufw --force enable
+      ufw allow 2377/tcp; ufw allow 4789:4790/udp; ufw allow in on apgw+ to any port 53`,
+    );
+    await everything('ufw');
+    await on(second, 'ufw reload');
+    t.equal(await ours(), before);
+    await changed();
+    await everything('ufw, after a reload and a change');
+    await on(second, 'ufw disable');
+    await everything('without ufw');
+
+    await on(second, `nft -f - <<'END'\n${FIREWALLD}\nEND`);
+    t.teardown(() => on(second, 'nft delete table inet firewalld'));
+    await everything('firewalld');
+    await on(second, `nft -f - <<'END'\ndelete table inet firewalld\n${FIREWALLD}\nEND`);
+    t.equal(await ours(), before);
+    await changed();
+    await everything('firewalld, after a reload and a change');
   });
 
   await t.test('leave a host as it was found', async (t) => {
