@@ -2,6 +2,7 @@ import { invariant } from '@apiary/std';
 import * as fc from 'fast-check';
 import { AGENT_TARGET } from './agent-target.js';
 import { DOOR_TARGETS } from './door-target.js';
+import { DRIVER_TARGET } from './driver-target.js';
 import { HTTP_TARGET } from './http-target.js';
 import { LOG_STREAM_TARGET } from './log-stream-target.js';
 import { LOG_TARGETS } from './log-targets.js';
@@ -18,6 +19,7 @@ export const TARGETS: readonly Target[] = [
   SNAPSHOT_TARGET,
   ...NAME_SERVER_TARGETS,
   AGENT_TARGET,
+  DRIVER_TARGET,
   RPC_TARGET,
   LOG_STREAM_TARGET,
   HTTP_TARGET,

@@ -4,7 +4,8 @@
  */
 export * from './agent.js';
 export { dockerNetworks } from './attachable/engine-networks.js';
-export { PLUGIN_SOCKET } from './attachable/plugin-server.js';
+export { libnetworkDriver } from './attachable/libnetwork-driver.js';
+export { PLUGIN_SOCKET, PluginServer } from './attachable/plugin-server.js';
 export * from './disk-history.js';
 export * from './docker-engine.js';
 export type * from './engine.js';

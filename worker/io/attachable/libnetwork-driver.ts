@@ -22,11 +22,17 @@ interface EndpointRequest {
   Interface?: { Address?: string; MacAddress?: string } | null;
 }
 
+/** What the driver asks of what there is. */
+type DriverAttachments = Pick<
+  Attachments,
+  'network' | 'request' | 'release' | 'networkDeleted' | 'offer' | 'retract' | 'join' | 'leave'
+>;
+
 /**
  * libnetwork's remote drivers of networks and of addresses (moby/libnetwork, docs/remote.md and docs/ipam.md), for networks
  * of the cluster. The engine must not be asked anything while it waits for an answer here: it holds locks.
  */
-export function libnetworkDriver(attachments: Attachments): PluginCalls {
+export function libnetworkDriver(attachments: DriverAttachments): PluginCalls {
   return {
     'Plugin.Activate': () => ({ Implements: ['NetworkDriver', 'IpamDriver'] }),
     ...addressCalls(attachments),
@@ -34,7 +40,7 @@ export function libnetworkDriver(attachments: Attachments): PluginCalls {
   };
 }
 
-function addressCalls(attachments: Attachments): PluginCalls {
+function addressCalls(attachments: DriverAttachments): PluginCalls {
   return {
     'IpamDriver.GetCapabilities': () => ({ RequiresMACAddress: false, RequiresRequestReplay: false }),
     'IpamDriver.GetDefaultAddressSpaces': () => ({
@@ -63,7 +69,7 @@ function addressCalls(attachments: Attachments): PluginCalls {
   };
 }
 
-function networkCalls(attachments: Attachments): PluginCalls {
+function networkCalls(attachments: DriverAttachments): PluginCalls {
   const nothing = () => ({});
   return {
     'NetworkDriver.GetCapabilities': () => ({ Scope: 'local', ConnectivityScope: 'global' }),

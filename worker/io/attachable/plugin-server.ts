@@ -51,14 +51,17 @@ async function answer(calls: PluginCalls, request: IncomingMessage, response: Se
     response.end(JSON.stringify(body));
   };
   try {
-    const call = calls[(request.url ?? '').slice(1)];
+    const name = (request.url ?? '').slice(1);
+    const call = Object.hasOwn(calls, name) ? calls[name] : undefined;
     if (call === undefined) {
       response.statusCode = 404;
       reply({ Err: `${request.url}: no such call` });
       return;
     }
     const text = await textOf(request);
-    reply((await call(text === '' ? {} : JSON.parse(text))) ?? {});
+    const asked: unknown = text === '' ? {} : JSON.parse(text);
+    if (typeof asked !== 'object' || asked === null) throw new Error('expected a JSON object');
+    reply((await call(asked)) ?? {});
   } catch (error) {
     // Networks' drivers say it by the one name, addresses' by the other.
     reply({ Err: messageOf(error), Error: messageOf(error) });
