@@ -5,7 +5,7 @@ import { attachmentsToTell } from '../../core/dispatch/told-attachments.js';
 import { reconcileAttachments } from '../../core/requests/index.js';
 import type { View } from '../../core/store/view.js';
 import type { Replica } from '../ports.js';
-import type { Session } from './agent-session.js';
+import type { AgentStream } from './agent-stream.js';
 import { readAttachments } from './messages.js';
 import { noLeader } from './no-session.js';
 
@@ -22,7 +22,7 @@ export class AttachmentFeed {
    */
   async report(
     replica: Replica,
-    { nodeId, stream }: Pick<Session, 'nodeId' | 'stream'>,
+    { nodeId, stream }: { nodeId: string; stream: AgentStream },
     report: AttachmentsReport,
     term: number | undefined,
   ): Promise<void> {
