@@ -1,4 +1,4 @@
-import type { ServiceSpec } from '@apiary/api/model';
+import { isTerminal, type ServiceSpec } from '@apiary/api/model';
 import {
   createService,
   type NodeRecord,
@@ -67,10 +67,16 @@ export class Operator {
     const { chance, queue } = this.#cluster;
     if (this.#isCalm) return;
     for (const id of touched.taskServices) {
-      const { spec, update } = view.service(id) ?? {};
-      if (spec?.Name === undefined || update?.state !== 'updating' || !chance.percent(4)) continue;
-      const { Name, UpdateConfig } = spec;
-      const afterMs = (UpdateConfig?.Monitor ?? 5e9) / 1e6 - chance.between(0, 8);
+      const service = view.service(id);
+      const { Name, UpdateConfig } = service?.spec ?? {};
+      if (service?.update?.state !== 'updating' || Name === undefined) continue;
+      const tasks = view.tasksOfService(id).filter(({ status }) => !isTerminal(status.state));
+      const isLast = tasks.every(
+        ({ status, specVersion }) => status.state === 'running' && specVersion === service.specVersion,
+      );
+      if (!isLast || !chance.percent(30)) continue;
+      // What was reported of the last task was committed some milliseconds ago.
+      const afterMs = (UpdateConfig?.Monitor ?? 5e9) / 1e6 - chance.between(2, 8);
       queue.after(afterMs, () =>
         this.#cluster.guard(() => this.#change(Name, (each) => withImage(each, this.#image(each)))),
       );

@@ -128,14 +128,15 @@ export class Oracle {
     if (after === undefined) this.#services.delete(id);
     else this.#services.set(id, after);
     const [was, is] = [before?.update, after?.update];
-    if (before === undefined || after === undefined || is === undefined || was === undefined) return;
+    if (before === undefined || after === undefined || is === undefined) return;
     const name = after.spec.Name;
-    const isEnded = is.state !== was.state && is.state !== 'updating' && is.state !== 'rollback_started';
+    const isEnded = is.state !== was?.state && is.state !== 'updating' && is.state !== 'rollback_started';
     demand(
-      !isEnded || is.startedAtMs === was.startedAtMs,
+      !isEnded || is.startedAtMs === was?.startedAtMs,
       `the end of an update of ${name} that was superseded is noted`,
     );
-    const isGivenUp = was.state === 'updating' && is.state === 'rollback_started' && is.startedAtMs === was.startedAtMs;
+    const isGivenUp =
+      was?.state === 'updating' && is.state === 'rollback_started' && is.startedAtMs === was.startedAtMs;
     demand(
       !isGivenUp || JSON.stringify(after.spec) === JSON.stringify(before.previous?.spec),
       `an update of ${name} is rolled back that was not the last one`,

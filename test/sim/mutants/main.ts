@@ -6,9 +6,9 @@ import { RAFT_MUTANTS } from './raft-mutants.js';
 /** `npm run sim:mutants`: shows that the simulators catch each of the deliberate faults; status 1 if one survives. */
 const { values } = parseArgs({
   options: {
-    /** Seeds that each is given, and for how long. */
+    /** Seeds that each is given, and how much of the processor's time, in seconds. */
     count: { type: 'string', default: '1500' },
-    seconds: { type: 'string', default: '300' },
+    seconds: { type: 'string', default: '240' },
     /** Only those with this word in their name, or in files below this folder. */
     only: { type: 'string', default: '' },
     /** At a time. */
