@@ -12,14 +12,17 @@ import {
   startRpcServer,
 } from '@apiary/manager/io';
 import { encodedMessageBytes, writeMessage } from '@apiary/raft/core';
-import { ApiaryError, invariant } from '@apiary/std';
+import { ApiaryError, type Clock, invariant } from '@apiary/std';
 import { ChannelCredentials, Client } from '@grpc/grpc-js';
 import { pino } from 'pino';
 import { type FuzzedManager, openManager, SELF } from './cluster.js';
 
 const log = pino({ level: 'silent' });
 const CHANNEL = { 'grpc.ssl_target_name_override': 'swarm-manager', 'grpc.use_local_subchannel_pool': 1 };
-const DAY_MS = 24 * 3600_000;
+const HOUR_MS = 3600_000;
+const DAY_MS = 24 * HOUR_MS;
+/** What a stranger has to wait from one call to the next, and more. */
+const CALL_MS = 10;
 /** Another manager, and a worker. */
 const PEER = 'm2';
 export const WORKER = 'w0000000000000000000000node';
@@ -114,7 +117,16 @@ export async function openRpcDoor(): Promise<RpcDoor> {
     ...broker.services,
   ];
   const identity = identityOf(SELF, 'manager');
-  const server = await startRpcServer({ listenAddr: '127.0.0.1:0', identity, services, replica, clock });
+  // Time passes with each look at the clock: who asks so much so fast would be turned away unread.
+  let skewMs = 0;
+  const hasty: Clock = {
+    now: () => {
+      skewMs = (skewMs + CALL_MS) % HOUR_MS;
+      return clock.now() + skewMs;
+    },
+    after: (delayMs, callback) => clock.after(delayMs, callback),
+  };
+  const server = await startRpcServer({ listenAddr: '127.0.0.1:0', identity, services, replica, clock: hasty });
   const root = Buffer.from(rootCa.certificatePem);
   const clientOf = ({ keyPem, certificateChainPem }: { keyPem: string; certificateChainPem: string }) => {
     const [key, chain] = [Buffer.from(keyPem), Buffer.from(certificateChainPem)];

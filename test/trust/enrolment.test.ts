@@ -34,7 +34,7 @@ import {
   renewIdentity,
   writeCredentials,
 } from '@apiary/worker/io';
-import { Server, ServerCredentials, type UntypedServiceImplementation } from '@grpc/grpc-js';
+import { Server, ServerCredentials, status, type UntypedServiceImplementation } from '@grpc/grpc-js';
 import { pino } from 'pino';
 import t, { type Test } from 'tap';
 
@@ -278,6 +278,27 @@ t.test('the secret is sent to nobody but a manager of the cluster that the token
   await t.rejects(enrol({ remoteAddr: workerAddr, joinToken }), { code: 'unavailable', message: /does not prove/ });
 
   t.same([...other.stolen, ...shown.stolen], []);
+});
+
+t.test('a node that a crowded manager turns away asks again while it has time', async (t) => {
+  const rootCa = createRootCa(Date.now());
+  const rootDigest = rootDigestOfPem(rootCa.certificatePem);
+  const joinToken = formatJoinToken({ rootDigest, secret: SECRET });
+  const { service, stolen } = tokenThief(rootCa.certificatePem);
+  const crowded = { code: status.RESOURCE_EXHAUSTED, details: 'too many nodes are joining at once: try again' };
+  let asked = 0;
+  const turnedAway: NodeCaServer = {
+    ...service,
+    getRootCertificate: (call, callback) => {
+      if (asked++ === 0) callback(crowded);
+      else service.getRootCertificate(call, callback);
+    },
+  };
+  const addr = await startStranger(t, identityOf(rootCa, 'manager', 'm1'), turnedAway);
+  await t.rejects(enrol({ remoteAddr: addr, joinToken }), { code: 'failed-precondition' }, 'what it is sent is no use');
+  t.same([asked, stolen], [2, [joinToken]]);
+  asked = 0;
+  await t.rejects(enrol({ remoteAddr: addr, joinToken, timeoutMs: 400 }), { code: 'resource-exhausted' });
 });
 
 t.test('each kind of host that is no manager is told apart', async (t) => {

@@ -14,6 +14,7 @@ import { Dispatcher } from './dispatcher.js';
 import { ListReplica } from './list-replica.js';
 import { Recorder } from './recorder.js';
 import { startRpcServer } from './server.js';
+import { STRANGERS } from './stranger-limits.js';
 import {
   CHANNEL,
   credentialsOf,
@@ -123,7 +124,8 @@ t.test('a join that is wrong in any way makes no node', async (t) => {
     code: 'invalid-argument',
     message: /certificate request/,
   });
-  await t.rejects(attempt({ joinToken: good, csrPem: 'x'.repeat(1_000_000) }), { code: 'invalid-argument' });
+  await t.rejects(attempt({ joinToken: good, csrPem: 'x'.repeat(60_000) }), { code: 'invalid-argument' });
+  await t.rejects(attempt({ joinToken: good, csrPem: 'x'.repeat(66_000) }), { code: 'resource-exhausted' });
   t.equal(replica.entries.length, before);
 });
 
@@ -149,6 +151,35 @@ t.test('callers who are no node get only so many calls at once, and none for lon
   t.equal(codes.filter((code) => code === 'unavailable').length, 256);
   t.equal(codes.filter((code) => code === 'resource-exhausted').length, 44);
   await t.rejects(issue(t, server, { rootPem }, {}), { code: 'unauthenticated' }, 'there is room again');
+});
+
+t.test('callers who are no node get only so many calls a second, and nodes all that they like', async (t) => {
+  const { server, rootCa, clock } = await openCluster(t);
+  const credentials = credentialsOf({ rootPem: rootCa.certificatePem });
+  const client = new NodeCaClient(server.addr, credentials, CHANNEL);
+  t.teardown(() => client.close());
+  const ask = () =>
+    new Promise<boolean>((resolve, reject) => {
+      client.getRootCertificate({}, (error) => {
+        const failure = error === null ? undefined : fromRpcError(error);
+        if (failure === undefined || failure.code === 'resource-exhausted') resolve(failure === undefined);
+        else reject(failure);
+      });
+    });
+  const answered = async (calls: number) => {
+    let count = 0;
+    for (let left = calls; left > 0; left -= 64) {
+      count += (await Promise.all(Array.from({ length: Math.min(64, left) }, ask))).filter(Boolean).length;
+    }
+    return count;
+  };
+  t.equal(await answered(STRANGERS.burst + 100), STRANGERS.burst);
+  clock.advance(500);
+  t.equal(await answered(200), STRANGERS.callsPerSecond / 2);
+  clock.skewMs = -3_600_000;
+  t.equal(await answered(10), 0, 'a clock that is set back gives nothing');
+  const agent = new TestAgent(t, server, identityOf(rootCa, 'w1', 'worker'));
+  await agent.open();
 });
 
 t.test('Hello makes the node ready, and its tasks are sent: all, then what changes', async (t) => {

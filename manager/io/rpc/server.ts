@@ -17,6 +17,7 @@ import type { Replica } from '../ports.js';
 import { endWithStatus } from './call-ending.js';
 import { callerOf } from './caller.js';
 import { ClusterCredentials, type ServerIdentity } from './credentials.js';
+import { boundMessages, CallRate, STRANGERS } from './stranger-limits.js';
 
 /** A gRPC service, and who may call its methods. */
 export interface RpcService {
@@ -35,9 +36,6 @@ export interface RpcServer {
 }
 
 const MAX_CONNECTIONS = 16_384;
-/** Calls under way from those who are no node (yet). Each is small, and none lasts. */
-const MAX_ANONYMOUS_CALLS = 256;
-const ANONYMOUS_CALL_TIMEOUT_MS = 10_000;
 
 const SERVER_OPTIONS = {
   'grpc.max_receive_message_length': 4 * 1024 * 1024,
@@ -103,6 +101,7 @@ function guardOf(
     for (const { path } of Object.values(definition)) accessOf.set(path, access);
   }
   let anonymousCalls = 0;
+  const rate = new CallRate(clock);
   return (method, call) => {
     endWithStatus(call);
     const caller = callerOf(call);
@@ -113,13 +112,14 @@ function guardOf(
     if (refusal?.code === 'not-found') return judgedOnceCurrent(call, replica, judge);
     if (refusal !== undefined) return refused(call, refusal);
     if (refusalOf(replica.view, caller, 'node', clock.now()) === undefined) return new ServerInterceptingCall(call);
-    if (anonymousCalls >= MAX_ANONYMOUS_CALLS) {
+    if (anonymousCalls >= STRANGERS.mostCalls || !rate.take()) {
       return refused(call, new ApiaryError('resource-exhausted', 'too many nodes are joining at once: try again'));
     }
     anonymousCalls++;
+    boundMessages(call);
     const onTimeout = () =>
       call.sendStatus(rpcStatusOf(new ApiaryError('unavailable', 'the call took too long: try again')));
-    const timer = clock.after(ANONYMOUS_CALL_TIMEOUT_MS, onTimeout);
+    const timer = clock.after(STRANGERS.timeoutMs, onTimeout);
     const onEnd = () => {
       anonymousCalls--;
       timer.cancel();

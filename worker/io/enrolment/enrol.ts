@@ -15,6 +15,7 @@ import { nodeIdentityOf } from './identity.js';
 import { probeManager } from './probe.js';
 
 const DEFAULT_TIMEOUT_MS = 10_000;
+const CROWDED_MS = 1_000;
 
 /**
  * Joins the cluster of the manager at `remoteAddr`. The manager shows its root first, over a connection that proves
@@ -40,17 +41,35 @@ export async function enrol(request: {
   const addr = formatHostPort(parseHostPort(request.remoteAddr, 'remote address'));
   const deadlineMs = Date.now() + (request.timeoutMs ?? DEFAULT_TIMEOUT_MS);
   await probeManager(addr, { deadlineMs });
-  const rootPem = await fetchRoot(addr, rootDigest, deadlineMs);
+  const rootPem = await whenThereIsRoom(deadlineMs, () => fetchRoot(addr, rootDigest, deadlineMs));
   await probeManager(addr, { deadlineMs, rootPem });
   const credentials = ChannelCredentials.createFromSecureContext(
     createSecureContext({ ca: rootPem, minVersion: 'TLSv1.3' }),
   );
-  return issue(addr, new NodeCaClient(addr, credentials, managerChannelOptions()), deadlineMs, rootPem, {
+  const asked = {
     joinToken: request.joinToken.trim(),
     availability: request.availability ?? '',
     managerAddr: request.managerAddr ?? '',
     former: request.former,
+  };
+  return whenThereIsRoom(deadlineMs, () => {
+    const client = new NodeCaClient(addr, credentials, managerChannelOptions());
+    return issue(addr, client, deadlineMs, rootPem, asked);
   });
+}
+
+/** Asks again, until the deadline, while so many nodes join that a manager turns some of them away. */
+async function whenThereIsRoom<T>(deadlineMs: number, ask: () => Promise<T>): Promise<T> {
+  for (;;) {
+    try {
+      return await ask();
+    } catch (error) {
+      const waitMs = CROWDED_MS * (0.5 + Math.random());
+      const isCrowded = error instanceof ApiaryError && error.code === 'resource-exhausted';
+      if (!isCrowded || Date.now() + waitMs >= deadlineMs) throw error;
+      await new Promise((resolve) => setTimeout(resolve, waitMs));
+    }
+  }
 }
 
 /**
