@@ -63,11 +63,11 @@ const endpoint = (taskId: string, serviceId: string, address: string): Endpoint 
 });
 const STATE = stateOf(
   [
-    endpoint('a', 'web', '10.0.0.3'),
+    { ...endpoint('a', 'web', '10.0.0.3'), ipv6Address: 'fd00::3' },
     ...Array.from({ length: 100 }, (_, i) => endpoint(`d${i}`, 'many', `10.0.0.${i + 100}`)),
   ],
   [
-    { serviceId: 'web', name: 'web', vip: '10.0.0.2', aliases: [] },
+    { serviceId: 'web', name: 'web', vip: '10.0.0.2', aliases: [], ipv6Vip: 'fd00::2' },
     { serviceId: 'many', name: 'many', vip: '', aliases: [] },
   ],
 );
@@ -129,6 +129,17 @@ t.test('names of the asker’s networks are answered, and of nobody else’s', a
   await t.rejects(resolver(here, STRANGER).resolve4('web'), { code: 'ESERVFAIL' }, 'nobody is there to ask');
   here.forget(TASK);
   await t.rejects(resolver(here).resolve4('web'), { code: 'ESERVFAIL' });
+});
+
+t.test('who has IPv6 on a network is told addresses of it, and nobody else', async (t) => {
+  const here = await server(t);
+  await t.rejects(resolver(here).resolve6('web'), { code: 'ENODATA' });
+  const attachments = [{ networkId: 'front', address: '10.0.0.3', aliases: [], ipv6Address: 'fd00::3' }];
+  here.know(TASK, { attachments, nameservers: [] });
+  t.same(await resolver(here).resolve6('web'), ['fd00::2']);
+  t.same(await resolver(here).resolve6('tasks.web'), ['fd00::3']);
+  t.same(await resolver(here).reverse('fd00::3'), ['web.1.a.front']);
+  await t.rejects(resolver(here).resolve6('many'), { code: 'ENODATA' });
 });
 
 t.test('all addresses come, in random order, over TCP when they do not fit', async (t) => {

@@ -212,7 +212,10 @@ export class NameServer {
   /** The answer that needs nobody else; undefined when it does. */
   #known({ name, type }: DnsQuery, attachments: readonly TaskAttachment[]): DnsAnswer | undefined {
     const networks = attachments.flatMap(({ networkId }) => this.#namesOf(networkId) ?? []);
-    const answer = answerName({ name, type: KINDS.get(type) ?? 'other' }, networks);
+    // A container that is no task has no IPv6, also on a network that has.
+    const hasIpv6 = attachments.some(({ ipv6Address = '' }) => ipv6Address !== '');
+    const kind = type === TYPES.AAAA && !hasIpv6 ? undefined : KINDS.get(type);
+    const answer = answerName({ name, type: kind ?? 'other' }, networks);
     switch (answer.kind) {
       case 'addresses':
         return { code: RESPONSE_CODES.noError, addresses: this.#shuffled(answer.addresses) };
