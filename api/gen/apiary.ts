@@ -98,6 +98,8 @@ export interface DescriptionUpdate {
   managerAddr: string;
   /** Base64 of the key that this node's tasks' traffic is encrypted to; empty when it cannot. */
   wireguardKey: string;
+  /** Where what is sent between hosts comes from and goes to, where that is not `advertise_addr`. */
+  dataPathAddr?: string | undefined;
 }
 
 export interface Heartbeat {
@@ -683,7 +685,14 @@ export const Hello: MessageFns<Hello> = {
 };
 
 function createBaseDescriptionUpdate(): DescriptionUpdate {
-  return { descriptionJson: "", advertiseAddr: "", engineError: "", managerAddr: "", wireguardKey: "" };
+  return {
+    descriptionJson: "",
+    advertiseAddr: "",
+    engineError: "",
+    managerAddr: "",
+    wireguardKey: "",
+    dataPathAddr: undefined,
+  };
 }
 
 export const DescriptionUpdate: MessageFns<DescriptionUpdate> = {
@@ -702,6 +711,9 @@ export const DescriptionUpdate: MessageFns<DescriptionUpdate> = {
     }
     if (message.wireguardKey !== "") {
       writer.uint32(42).string(message.wireguardKey);
+    }
+    if (message.dataPathAddr !== undefined) {
+      writer.uint32(50).string(message.dataPathAddr);
     }
     return writer;
   },
@@ -757,6 +769,14 @@ export const DescriptionUpdate: MessageFns<DescriptionUpdate> = {
             }
 
             message.wireguardKey = reader.string();
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.dataPathAddr = reader.string();
             continue;
           }
         }

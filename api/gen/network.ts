@@ -98,6 +98,8 @@ export interface NetworkNode {
   gatewaySubnet: string;
   /** Base64 of its WireGuard key; empty when it has none. */
   wireguardKey: string;
+  /** By which clients know it, where that is another. */
+  advertisedAddr?: string | undefined;
 }
 
 /** Ports that are published on every node (ingress mode). */
@@ -828,7 +830,7 @@ export const NodeTableUpdate: MessageFns<NodeTableUpdate> = {
 };
 
 function createBaseNetworkNode(): NetworkNode {
-  return { nodeId: "", addr: "", gatewaySubnet: "", wireguardKey: "" };
+  return { nodeId: "", addr: "", gatewaySubnet: "", wireguardKey: "", advertisedAddr: undefined };
 }
 
 export const NetworkNode: MessageFns<NetworkNode> = {
@@ -844,6 +846,9 @@ export const NetworkNode: MessageFns<NetworkNode> = {
     }
     if (message.wireguardKey !== "") {
       writer.uint32(34).string(message.wireguardKey);
+    }
+    if (message.advertisedAddr !== undefined) {
+      writer.uint32(42).string(message.advertisedAddr);
     }
     return writer;
   },
@@ -891,6 +896,14 @@ export const NetworkNode: MessageFns<NetworkNode> = {
             }
 
             message.wireguardKey = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.advertisedAddr = reader.string();
             continue;
           }
         }

@@ -56,6 +56,25 @@ export function resolveListenAddr(
   return resolveAddr(asked || '0.0.0.0', 'listen address', interfaces);
 }
 
+/**
+ * Where what is sent between hosts comes from and goes to: an address, or the name of an interface; undefined when it is the
+ * advertised one.
+ *
+ * @throws ApiaryError `invalid-argument`, with Docker's words for what no other host could send to
+ */
+export function resolveDataPathAddr(
+  asked: string | undefined,
+  interfaces: Interfaces = networkInterfaces(),
+): string | undefined {
+  if (asked === undefined || asked === '') return undefined;
+  const isAddress = isIP(asked) !== 0;
+  if (isAddress ? isWildcard(asked) : asked.includes(':')) {
+    const words = 'data path address must be a non-zero IP address or network interface (without a port number)';
+    throw new ApiaryError('invalid-argument', words);
+  }
+  return isAddress ? asked : addressOfInterface(asked, 'data path address', interfaces);
+}
+
 /** Whether `host` is an address of this host's own. */
 export function isLocalAddress(host: string, interfaces: Interfaces = networkInterfaces()): boolean {
   return Object.values(interfaces).some((addresses) => addresses?.some(({ address }) => address === host));

@@ -1,6 +1,7 @@
 import t from 'tap';
 import type { Interfaces } from './address.js';
-import { advertisementNow, advertisementOf, listenAddrOf } from './advertisement.js';
+import { resolveDataPathAddr } from './address.js';
+import { advertisementAnew, advertisementNow, advertisementOf, listenAddrOf } from './advertisement.js';
 
 function interfacesWith(addresses: Record<string, string>): Interfaces {
   return Object.fromEntries(
@@ -60,4 +61,22 @@ t.test('an address that cannot be chosen, or never was of this host, stays', asy
   });
   const router = advertisementOf({ AdvertiseAddr: '203.0.113.1' }, BEFORE);
   t.same(advertisementNow(router, two), { now: router });
+});
+
+t.test('what hosts send each other comes from the address or interface that was asked for', async (t) => {
+  const both = interfacesWith({ eth0: '10.0.0.1', eth1: '10.1.0.1' });
+  const asked = { AdvertiseAddr: '10.0.0.1', DataPathAddr: 'eth1' };
+  const kept = advertisementOf(asked, both);
+  t.equal(kept.dataPath, 'eth1');
+  t.equal(resolveDataPathAddr(kept.dataPath, both), '10.1.0.1');
+  t.equal(resolveDataPathAddr(advertisementNow(kept, both).now.dataPath, both), '10.1.0.1');
+  t.equal(resolveDataPathAddr('', both), undefined);
+  t.equal(resolveDataPathAddr('192.0.2.9', both), '192.0.2.9', "a router's, perhaps");
+  for (const DataPathAddr of ['0.0.0.0', '10.1.0.1:4789', 'eth7']) {
+    t.throws(() => advertisementOf({ ...asked, DataPathAddr }, both), {
+      code: 'invalid-argument',
+      message: /^data path/,
+    });
+  }
+  t.equal(advertisementAnew({ ...kept, dataPath: '10.1.0.1' }, {}).dataPath, '10.1.0.1');
 });

@@ -8,6 +8,7 @@ import {
   ipv4Of,
   isLocalAddress,
   resolveAdvertiseAddr,
+  resolveDataPathAddr,
   resolveListenAddr,
 } from './address.js';
 import { managerAddrOf, type NodeFile, writeNodeFile } from './node-file.js';
@@ -15,19 +16,24 @@ import { managerAddrOf, type NodeFile, writeNodeFile } from './node-file.js';
 /** What the node file keeps of where this node is reached and listens. */
 export type Advertisement = Pick<
   NodeFile,
-  'advertise' | 'advertiseAddr' | 'isAdvertisedLocal' | 'advertisePort' | 'listenAddr'
+  'advertise' | 'advertiseAddr' | 'isAdvertisedLocal' | 'advertisePort' | 'dataPath' | 'listenAddr'
 >;
+
+/** Of a request to make a cluster, or to join one. */
+export interface AskedAddresses {
+  AdvertiseAddr?: string | undefined;
+  ListenAddr?: string | undefined;
+  DataPathAddr?: string | undefined;
+}
 
 /**
  * Where this node is reached, as its user asked for it at `init` or `join`.
  *
  * @throws ApiaryError `invalid-argument`, with Docker's words when there are several addresses to choose from
  */
-export function advertisementOf(
-  asked: { AdvertiseAddr?: string | undefined; ListenAddr?: string | undefined },
-  interfaces: Interfaces = networkInterfaces(),
-): Advertisement {
-  const { AdvertiseAddr: advertise = '', ListenAddr: listenAddr = '' } = asked;
+export function advertisementOf(asked: AskedAddresses, interfaces: Interfaces = networkInterfaces()): Advertisement {
+  const { AdvertiseAddr: advertise = '', ListenAddr: listenAddr = '', DataPathAddr: dataPath = '' } = asked;
+  resolveDataPathAddr(dataPath, interfaces);
   const { host, port } = resolveAdvertiseAddr(advertise, interfaces);
   const listen = resolveListenAddr(listenAddr, interfaces);
   return {
@@ -36,6 +42,7 @@ export function advertisementOf(
     isAdvertisedLocal: isLocalAddress(host, interfaces),
     // A listen port of one's own is what others must call, unless the advertised address names another.
     advertisePort: /:\d+$/.test(advertise) ? port : listen.port,
+    ...(dataPath !== '' && { dataPath }),
     listenAddr,
   };
 }
@@ -44,17 +51,19 @@ export function advertisementOf(
 const DEFAULT_LISTEN_ADDR = '0.0.0.0:2377';
 
 /** What is kept, with what its user asks for put in. @throws ApiaryError `invalid-argument` */
-export function advertisementAnew(
-  kept: Advertisement,
-  asked: { AdvertiseAddr?: string | undefined; ListenAddr?: string | undefined },
-): Advertisement {
+export function advertisementAnew(kept: Advertisement, asked: AskedAddresses): Advertisement {
   const { AdvertiseAddr: advertise = '', ListenAddr: listen = '' } = asked;
+  const dataPath = asked.DataPathAddr || kept.dataPath;
+  resolveDataPathAddr(dataPath);
   const listenAddr = ['', DEFAULT_LISTEN_ADDR].includes(listen) ? kept.listenAddr : listen;
-  if (advertise !== '') return advertisementOf({ AdvertiseAddr: advertise, ListenAddr: listenAddr });
+  if (advertise !== '') {
+    return advertisementOf({ AdvertiseAddr: advertise, ListenAddr: listenAddr, DataPathAddr: dataPath });
+  }
   const { advertiseAddr, isAdvertisedLocal, advertisePort } = kept;
   const isSame = listenAddr === kept.listenAddr;
   const port = isSame ? advertisePort : resolveListenAddr(listenAddr).port;
-  return { advertise: kept.advertise, advertiseAddr, isAdvertisedLocal, advertisePort: port, listenAddr };
+  const addresses = { advertise: kept.advertise, advertiseAddr, isAdvertisedLocal, advertisePort: port, listenAddr };
+  return { ...addresses, ...(dataPath !== undefined && { dataPath }) };
 }
 
 /** Where this node's manager listens, `HOST:PORT`. @throws ApiaryError `invalid-argument` */

@@ -23,6 +23,8 @@ export interface NodeFile {
   isAdvertisedLocal: boolean;
   /** The port of this node's manager, as the others call it. */
   advertisePort: number;
+  /** What the user asked what is sent between hosts to come from: an address or an interface; undefined: what is advertised. */
+  dataPath?: string | undefined;
   /** Where a manager's gRPC listens, `HOST:PORT`. */
   listenAddr: string;
   /** The managers as last heard of, `HOST:PORT`. */
@@ -65,6 +67,7 @@ function isNodeFile(value: unknown): value is NodeFile {
     typeof Reflect.get(value, 'isAdvertisedLocal') === 'boolean' &&
     typeof Reflect.get(value, 'advertisePort') === 'number' &&
     [undefined, 'empty', 'kept'].includes(Reflect.get(value, 'log')) &&
+    ['undefined', 'string'].includes(typeof Reflect.get(value, 'dataPath')) &&
     'role' in value &&
     (value.role === 'worker' || value.role === 'manager') &&
     'managers' in value &&

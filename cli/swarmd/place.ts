@@ -1,6 +1,6 @@
 import { createKeyAndCsr } from '@apiary/api/client';
 import { forceNewClusterAt, type LocalNodeStatus, type Manager } from '@apiary/manager/io';
-import { ApiaryError, type Timer } from '@apiary/std';
+import { ApiaryError, messageOf, type Timer } from '@apiary/std';
 import {
   type Agent,
   CertificateRenewal,
@@ -10,6 +10,7 @@ import {
   renewAtAny,
   startAgent,
 } from '@apiary/worker/io';
+import { resolveDataPathAddr } from './address.js';
 import type { Advertisement } from './advertisement.js';
 import { LockKeeper, type OpenedLock } from './lock-keeper.js';
 import { logDirectory, managersToCall, removeLog, startManagerOf } from './manager-start.js';
@@ -391,11 +392,12 @@ export function isVoter(manager: Manager, nodeId: string): boolean {
   return manager.replica.members.voters.includes(nodeId);
 }
 
-export function agentOptionsOf(options: SwarmNodeOptions, { advertiseAddr }: NodeFile) {
+export function agentOptionsOf(options: SwarmNodeOptions, { advertiseAddr, dataPath }: NodeFile) {
   const { engine, genericResources = [], network, contentsDirectory, history, clock, rng, logger } = options;
   const agentLogger = logger.child({ part: 'agent' });
   return {
     advertiseAddr,
+    dataPathAddr: dataPathAddrNow(dataPath, agentLogger),
     engine,
     genericResources,
     ...(network !== undefined && { network }),
@@ -405,4 +407,14 @@ export function agentOptionsOf(options: SwarmNodeOptions, { advertiseAddr }: Nod
     rng,
     logger: agentLogger,
   };
+}
+
+/** Where what is sent between hosts comes from now; undefined: from the advertised address, also when the interface has none. */
+function dataPathAddrNow(dataPath: string | undefined, logger: SwarmNodeOptions['logger']): string | undefined {
+  try {
+    return resolveDataPathAddr(dataPath);
+  } catch (error) {
+    logger.warn({ reason: messageOf(error) }, 'data between hosts goes by the advertised address');
+    return undefined;
+  }
 }

@@ -143,8 +143,8 @@ function advertisementFor(
   existing: NodeFile | undefined,
 ): Advertisement {
   if (existing !== undefined && advertiseAddr === undefined && listenAddr === undefined) {
-    const { advertise, advertiseAddr, isAdvertisedLocal, advertisePort, listenAddr } = existing;
-    return advertisementNow({ advertise, advertiseAddr, isAdvertisedLocal, advertisePort, listenAddr }).now;
+    const { advertise, advertiseAddr, isAdvertisedLocal, advertisePort, dataPath, listenAddr } = existing;
+    return advertisementNow({ advertise, advertiseAddr, isAdvertisedLocal, advertisePort, dataPath, listenAddr }).now;
   }
   const before = recorded === undefined ? undefined : parseHostPort(recorded, 'manager address');
   if (advertiseAddr !== undefined || before === undefined || !isLocalAddress(before.host)) {

@@ -13,6 +13,8 @@ export interface GatewayPeer {
   nodeId: string;
   /** Where what is sent to its tasks goes on the wire. */
   underlay: string;
+  /** By which clients know it beside that. */
+  advertised?: string;
   /** Of its tasks: `10.224.3.0/24`. */
   subnet: string;
   /** Its own address in it: the next hop. */
@@ -33,11 +35,12 @@ export interface TunnelEnd {
 /** The other nodes that have a gateway network, by id. Those whose addresses cannot be used are passed over. */
 export function gatewayPeers({ selfId, nodes }: Pick<NetworkState, 'selfId' | 'nodes'>): GatewayPeer[] {
   const peers: GatewayPeer[] = [];
-  for (const { nodeId, addr, gatewaySubnet } of nodes.values()) {
+  for (const { nodeId, addr, advertisedAddr = '', gatewaySubnet } of nodes.values()) {
     if (nodeId === selfId || gatewaySubnet === '' || !isAddress(addr)) continue;
     const { subnet, gateway, firstAddress } = readGatewaySubnet(gatewaySubnet);
     const number = Math.floor(firstAddress / 256) % 0x10000;
-    peers.push({ nodeId, underlay: addr, subnet, gateway, mac: tunnelMac(gateway), mark: ENTRY_MARK + number });
+    const peer = { nodeId, underlay: addr, subnet, gateway, mac: tunnelMac(gateway), mark: ENTRY_MARK + number };
+    peers.push(advertisedAddr === '' ? peer : { ...peer, advertised: advertisedAddr });
   }
   peers.sort((a, b) => (a.nodeId < b.nodeId ? -1 : 1));
   // The number of a node that is gone may be another's before both are heard of.
@@ -65,7 +68,7 @@ export function tunnelMac(gateway: string): string {
 
 /** The addresses at which other nodes take in what is published, as far as they are known. */
 export function entryAddresses(peers: readonly GatewayPeer[]): string[] {
-  const addresses = peers.flatMap(({ underlay, gateway }) => [underlay, gateway]);
+  const addresses = peers.flatMap(({ underlay, advertised = '', gateway }) => [underlay, advertised, gateway]);
   return addresses.filter((address) => parseIpv4(address) !== undefined).sort();
 }
 

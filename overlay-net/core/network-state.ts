@@ -48,6 +48,7 @@ export interface NetworkNode {
   addr: string;
   gatewaySubnet: string;
   wireguardKey: string;
+  advertisedAddr?: string | undefined;
 }
 
 export interface PublishedPort {

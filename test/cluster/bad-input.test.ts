@@ -291,9 +291,12 @@ t.test('a daemon', { skip: skipWithoutHosts }, async (t) => {
     t.equal(code, 0, stderr);
     const left = await host.docker('swarm', 'leave', '--force');
     t.equal(left.code, 0, left.stderr);
-    const data = await host.docker('swarm', 'init', '--advertise-addr', host.address, '--data-path-addr', 'eth0');
+    const data = await host.docker('swarm', 'init', '--advertise-addr', host.address, '--data-path-addr', '0.0.0.0');
     t.equal(data.code, 1);
-    t.match(data.stderr, 'swarm init: DataPathAddr: not supported by this version');
+    t.match(
+      data.stderr,
+      'data path address must be a non-zero IP address or network interface (without a port number)',
+    );
   });
 });
 

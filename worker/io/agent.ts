@@ -43,6 +43,8 @@ export interface AgentOptions {
   managers: () => string[];
   /** The address by which other nodes reach this one. */
   advertiseAddr: string;
+  /** Where what is sent between hosts comes from and goes to, where that is another. */
+  dataPathAddr?: string | undefined;
   engine: Engine;
   /** What this node has for tasks beside CPU and memory; of a kind that the engine knows too, this counts. */
   genericResources?: readonly GenericResource[];
@@ -356,6 +358,7 @@ class WorkerAgent implements Agent {
       engineError: this.#engineError,
       managerAddr: this.#options.managerAddr?.() ?? '',
       wireguardKey: this.#network?.wireguardKey ?? '',
+      dataPathAddr: this.#options.dataPathAddr,
     };
     this.#told = JSON.stringify(update);
     return update;

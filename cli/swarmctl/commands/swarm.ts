@@ -10,6 +10,10 @@ const listenAddr = textFlag('listen-addr', 'Listen address (format: "<ip|interfa
 const availability = textFlag('availability', 'Availability of the node ("active", "pause", "drain")', {
   defaultText: '"active"',
 });
+const dataPathAddr = textFlag(
+  'data-path-addr',
+  'Address or interface to use for data path traffic (format: "<ip|interface>")',
+);
 const dataPathPort = valueFlag(
   'data-path-port',
   'Port number to use for data path traffic (1024 - 49151). If no value is set or is set to 0, the default port ' +
@@ -46,6 +50,7 @@ export const init: CommandModule = {
     listenAddr,
     autolock,
     availability,
+    dataPathAddr,
     dataPathPort,
     defaultAddrPool,
     maskLength,
@@ -74,7 +79,7 @@ export const init: CommandModule = {
 };
 
 export const join: CommandModule = {
-  flags: [advertiseAddr, listenAddr, availability, token],
+  flags: [advertiseAddr, listenAddr, availability, dataPathAddr, token],
   run: async ({ client, terminal }, flags, [remote = '']) => {
     const request = { ...addressesOf(flags), RemoteAddrs: [remote], JoinToken: flags.get(token) ?? '' };
     await client.swarmJoin(request);
@@ -91,6 +96,7 @@ function addressesOf(flags: ParsedFlags) {
   return {
     ListenAddr: withPort(flags.get(listenAddr)),
     AdvertiseAddr: flags.get(advertiseAddr) ?? '',
+    ...(flags.changed(dataPathAddr) && { DataPathAddr: flags.get(dataPathAddr) }),
     ...(word === undefined ? {} : { Availability: word }),
   };
 }

@@ -263,9 +263,11 @@ function backendsOf(tasks: readonly TaskRecord[]): Map<string, PortBackend> {
 }
 
 function networkNode(node: NodeRecord): NetworkNode {
+  const { dataPathAddr = '', status } = node;
   return {
     nodeId: node.id,
-    addr: node.status.addr,
+    addr: dataPathAddr || status.addr,
+    ...(dataPathAddr !== '' && { advertisedAddr: status.addr }),
     gatewaySubnet: subnetToTell(node),
     wireguardKey: node.wireguardKey ?? '',
   };

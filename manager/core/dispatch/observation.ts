@@ -10,6 +10,7 @@ export type Observation =
   | { type: 'description'; nodeId: string; description: NodeDescription }
   | { type: 'manager-addr'; nodeId: string; managerAddr: string }
   | { type: 'wireguard-key'; nodeId: string; wireguardKey: string }
+  | { type: 'data-path-addr'; nodeId: string; dataPathAddr: string }
   | { type: 'tasks'; nodeId: string; updates: { taskId: string; status: TaskStatus }[] };
 
 /**
@@ -22,11 +23,13 @@ export function changesOf(view: View, observations: Observation[]): Change[] {
   const descriptions = new Map<string, NodeDescription>();
   const managerAddrs = new Map<string, string>();
   const wireguardKeys = new Map<string, string>();
+  const dataPathAddrs = new Map<string, string>();
   const tasks = new Map<string, TaskStatus[]>();
   for (const observation of observations) {
     if (observation.type === 'status') statuses.set(observation.nodeId, observation.status);
     else if (observation.type === 'description') descriptions.set(observation.nodeId, observation.description);
     else if (observation.type === 'wireguard-key') wireguardKeys.set(observation.nodeId, observation.wireguardKey);
+    else if (observation.type === 'data-path-addr') dataPathAddrs.set(observation.nodeId, observation.dataPathAddr);
     else if (observation.type === 'manager-addr') managerAddrs.set(observation.nodeId, observation.managerAddr);
     else {
       for (const { taskId, status } of observation.updates) {
@@ -59,6 +62,11 @@ export function changesOf(view: View, observations: Observation[]): Change[] {
     const node = view.node(id);
     if (node === undefined || (node.wireguardKey ?? '') === wireguardKey) continue;
     changes.push({ type: 'node-wireguard-key', id, wireguardKey });
+  }
+  for (const [id, dataPathAddr] of dataPathAddrs) {
+    const node = view.node(id);
+    if (node === undefined || (node.dataPathAddr ?? '') === dataPathAddr) continue;
+    changes.push({ type: 'node-data-path-addr', id, dataPathAddr });
   }
   for (const [id, status] of statuses) {
     const node = view.node(id);

@@ -213,7 +213,10 @@ function subnetFromPool(view: View, kind: NetworkRecord['kind']): string {
   const { pools, subnetLength } = addressPoolsOf(view.cluster());
   const length = kind === 'ingress' ? Math.max(subnetLength, INGRESS_SUBNET_LENGTH) : subnetLength;
   // A task must be able to reach the hosts.
-  const hosts = view.nodes().flatMap(({ status: { addr } }) => (/^[\d.]+$/.test(addr) ? [`${addr}/32`] : []));
+  const hosts = view
+    .nodes()
+    .flatMap(({ status: { addr }, dataPathAddr = '' }) => [addr, dataPathAddr])
+    .flatMap((addr) => (/^[\d.]+$/.test(addr) ? [`${addr}/32`] : []));
   const subnet = freeSubnet(pools, length, [...takenSubnets(view), ...hosts, GATEWAY_POOL]);
   if (subnet !== undefined) return subnet;
   const from = `${pools.length === 1 ? 'pool' : 'pools'} ${pools.join(', ')}`;

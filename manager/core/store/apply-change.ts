@@ -41,6 +41,7 @@ export function applyChange(tables: Tables, change: Change, landing: Landing, to
     case 'node-reachability':
     case 'node-manager-addr':
     case 'node-wireguard-key':
+    case 'node-data-path-addr':
     case 'node-delete':
       changeNode(tables, change, landing, touched);
       return;

@@ -15,6 +15,7 @@ type NodePatch = ChangeOf<
   | 'node-reachability'
   | 'node-manager-addr'
   | 'node-wireguard-key'
+  | 'node-data-path-addr'
 >;
 
 /** Makes one change of a node, and keeps the list of those that may be managers no more. */
@@ -70,6 +71,8 @@ function fieldsOf(node: NodeRecord, change: NodePatch, { atMs }: Landing): Parti
       return { reachability: change.reachability, reachabilityAtMs: atMs };
     case 'node-wireguard-key':
       return { wireguardKey: change.wireguardKey };
+    case 'node-data-path-addr':
+      return { dataPathAddr: change.dataPathAddr };
     case 'node-manager-addr':
       return { managerAddr: change.managerAddr };
     case 'node-status': {

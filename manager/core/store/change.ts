@@ -93,6 +93,8 @@ export type Change =
   | { type: 'node-reachability'; id: string; reachability: 'reachable' | 'unreachable' }
   | { type: 'node-manager-addr'; id: string; managerAddr: string }
   | { type: 'node-wireguard-key'; id: string; wireguardKey: string }
+  /** Empty: its address. */
+  | { type: 'node-data-path-addr'; id: string; dataPathAddr: string }
   /** Changes nothing while the node is a manager: first it must be taken out of their log. */
   | { type: 'node-delete'; id: string }
   /** Makes spec version 1 of the service. Does nothing when the name is taken: a guard says so to who asked. */

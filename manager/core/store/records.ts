@@ -93,6 +93,8 @@ export interface NodeRecord {
   gatewayIndex?: number;
   /** Base64 of the key that its tasks' traffic is encrypted to; undefined when it has none. */
   wireguardKey?: string;
+  /** Where what is sent between hosts comes from and goes to, where that is not its address. */
+  dataPathAddr?: string;
   /** When the entry landed that first found it down, by the managers' clock; undefined again once it is ready. */
   downSinceMs?: number;
   /**

@@ -27,7 +27,6 @@ export function swarmRoutes(app: FastifyInstance, context: ApiContext, clock: Cl
 
   app.post('/swarm/init', async (request, reply) => {
     const init = read(InitRequestSchema, bodyJson(request), 'swarm init request');
-    refuseAsked('swarm init', [(init.DataPathAddr ?? '') !== '' && 'DataPathAddr']);
     readNetworkSettings(init);
     const nodeId = await asMembershipRequest(() => node.init(withAutolock(init)));
     return reply.type('application/json').send(JSON.stringify(nodeId));
@@ -35,7 +34,6 @@ export function swarmRoutes(app: FastifyInstance, context: ApiContext, clock: Cl
 
   app.post('/swarm/join', async (request, reply) => {
     const join = read(JoinRequestSchema, bodyJson(request), 'swarm join request');
-    refuseAsked('swarm join', [(join.DataPathAddr ?? '') !== '' && 'DataPathAddr']);
     await asMembershipRequest(() => node.join(join));
     return reply.code(200).send();
   });
@@ -87,12 +85,4 @@ export function swarmRoutes(app: FastifyInstance, context: ApiContext, clock: Cl
 function withAutolock(init: InitRequest): InitRequest {
   if (init.AutoLockManagers !== true) return init;
   return { ...init, Spec: { ...init.Spec, EncryptionConfig: { AutoLockManagers: true } } };
-}
-
-/** @throws ApiaryError `unimplemented` naming each key that is not false */
-function refuseAsked(what: string, keys: (string | false)[]): void {
-  const asked = keys.filter((key) => key !== false);
-  if (asked.length > 0) {
-    throw new ApiaryError('unimplemented', `${what}: ${asked.join(', ')}: not supported by this version`);
-  }
 }

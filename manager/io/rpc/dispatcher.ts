@@ -1,3 +1,4 @@
+import { isIP } from 'node:net';
 import { isDeepStrictEqual } from 'node:util';
 import { formatHostPort, parseHostPort } from '@apiary/api/model';
 import {
@@ -334,6 +335,8 @@ export class Dispatcher {
       observations.push({ type: 'manager-addr', nodeId, managerAddr });
     }
     observations.push({ type: 'wireguard-key', nodeId, wireguardKey: bounded(update.wireguardKey) });
+    const { dataPathAddr = '' } = update;
+    observations.push({ type: 'data-path-addr', nodeId, dataPathAddr: isIP(dataPathAddr) === 0 ? '' : dataPathAddr });
     session.addr = update.advertiseAddr === '' ? session.peerAddr : hostOf(update.advertiseAddr);
     session.engineError = bounded(update.engineError);
     if (session.engineError === '') {
