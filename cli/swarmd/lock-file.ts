@@ -3,7 +3,7 @@ import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { checkUnlockKey } from '@apiary/api/model';
 import { ApiaryError, messageOf, type Sealing, systemCodeOf } from '@apiary/std';
-import { replaceFile, syncDirectory } from './durable-file.js';
+import { replaceFile, syncDirectory } from '@apiary/worker/io';
 
 /**
  * What makes a locked manager: a file with a random key, sealed by the cluster's unlock key. The random key seals what a

@@ -2,7 +2,7 @@ import { readFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { formatHostPort } from '@apiary/api/model';
 import { ApiaryError, systemCodeOf } from '@apiary/std';
-import { replaceFile, syncDirectory } from './durable-file.js';
+import { replaceFile, syncDirectory } from '@apiary/worker/io';
 
 /**
  * What a node remembers of its own place in a cluster. The file is there exactly while the node belongs to one; while

@@ -1,6 +1,7 @@
-import { mkdir, open, readFile, rename, rm } from 'node:fs/promises';
+import { mkdir, readFile, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { ApiaryError, messageOf, type Sealing, systemCodeOf } from '@apiary/std';
+import { replaceFile, syncDirectory } from '../durable-file.js';
 import type { NodeIdentity } from './channel.js';
 import { certificatesIn, isRoot, nodeIdentityOf } from './identity.js';
 
@@ -28,20 +29,10 @@ export async function writeCredentials(
 ): Promise<void> {
   const folder = join(dataRoot, FOLDER);
   const path = join(folder, FILE);
-  const aside = `${path}.new`;
   try {
     await mkdir(folder, { recursive: true, mode: 0o700 });
-    await rm(aside, { force: true });
-    const file = await open(aside, 'wx', 0o600);
-    try {
-      await file.writeFile(keyText(identity.keyPem, sealing) + identity.certificateChainPem + identity.rootPem);
-      await file.sync();
-    } finally {
-      await file.close();
-    }
-    await rename(aside, path);
-    await syncFolder(folder);
-    await syncFolder(dirname(folder));
+    await replaceFile(path, keyText(identity.keyPem, sealing) + identity.certificateChainPem + identity.rootPem);
+    await syncDirectory(dirname(folder));
   } catch (cause) {
     const code = systemCodeOf(cause) === 'ENOSPC' ? 'resource-exhausted' : 'internal';
     throw new ApiaryError(code, `cannot write the node's certificate to ${path}: ${messageOf(cause)}`, { cause });
@@ -92,13 +83,4 @@ function keyOf(text: string, sealing: Sealing | undefined): string | undefined {
 /** Takes the identity away: the node is in no cluster. */
 export async function removeCredentials(dataRoot: string): Promise<void> {
   await rm(join(dataRoot, FOLDER), { recursive: true, force: true });
-}
-
-async function syncFolder(path: string): Promise<void> {
-  const folder = await open(path);
-  try {
-    await folder.sync();
-  } finally {
-    await folder.close();
-  }
 }
