@@ -46,7 +46,7 @@ const PACKAGES = [
 ];
 
 /** What images of the tests are made of or come from, and a real signer of certificates; without them their tests are skipped. */
-const IMAGE_PACKAGES = [
+const TEST_PACKAGES = [
   ['golang-cfssl', () => has('cfssl')],
   ['docker-registry', () => has('docker-registry')],
   ['redis-server', () => has('redis-server')],
