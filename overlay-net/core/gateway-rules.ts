@@ -35,7 +35,7 @@ export function gatewayRules(subnet: GatewaySubnet, filter: GatewayFilter): stri
     `table ${TABLE}`,
     `delete table ${TABLE}`,
     `table ${TABLE} {`,
-    ...SETS.flatMap(({ kind, name, type }) => [`  ${kind} ${name} {`, `    type ${type}`, '  }']),
+    ...SETS.flatMap(({ kind, name, of }) => [`  ${kind} ${name} {`, `    ${of}`, '  }']),
     ...chains(subnet).map((line) => `  ${line}`),
     '}',
     ...SETS.flatMap((set) => setElements(set, filter)),
@@ -69,29 +69,39 @@ export function withoutGatewayRules(): string {
   return `table ${TABLE}\ndelete table ${TABLE}\n`;
 }
 
+/** The bits of an entry's mark that are its number. */
+const ZONE_MASK = 0xffff;
+
 interface NamedSet {
   kind: 'set' | 'map';
   name: string;
-  type: string;
+  /** Of its elements, as nft takes it. */
+  of: string;
   elements: (filter: GatewayFilter) => string[];
 }
 
 const SETS: readonly NamedSet[] = [
-  { kind: 'set', name: 'entries', type: 'ipv4_addr', elements: ({ peers }) => entryAddresses(peers) },
+  { kind: 'set', name: 'entries', of: 'type ipv4_addr', elements: ({ peers }) => entryAddresses(peers) },
   {
     kind: 'set',
     name: 'data_path',
-    type: 'inet_service',
+    of: 'type inet_service',
     elements: ({ dataPathPort }) => (dataPathPort === 0 ? [] : [`${dataPathPort}`]),
   },
-  { kind: 'set', name: 'peers', type: 'ether_addr', elements: ({ peers }) => peers.map(({ mac }) => mac) },
+  { kind: 'set', name: 'peers', of: 'type ether_addr', elements: ({ peers }) => peers.map(({ mac }) => mac) },
   {
     kind: 'map',
     name: 'entry_marks',
-    type: 'ether_addr : mark',
+    of: 'type ether_addr : mark',
     elements: ({ peers }) => peers.map(({ mac, mark }) => `${mac} : ${mark}`),
   },
-  { kind: 'set', name: 'confined', type: 'ipv4_addr', elements: ({ confined }) => [...confined] },
+  {
+    kind: 'map',
+    name: 'entry_zones',
+    of: 'typeof ether saddr : ct zone',
+    elements: ({ peers }) => peers.map(({ mac, mark }) => `${mac} : ${mark & ZONE_MASK}`),
+  },
+  { kind: 'set', name: 'confined', of: 'type ipv4_addr', elements: ({ confined }) => [...confined] },
 ];
 
 /** Verdicts refer to chains, so that these come and go with their chains. */
@@ -134,6 +144,9 @@ function chains({ subnet, gateway }: GatewaySubnet): string[] {
     '}',
     'chain from_host {',
     '  ether saddr != @peers drop',
+    // A client may have one port for connections to several hosts, which lead to one task: here they would be one. So each
+    // entry's are apart, and where two have the same addresses and ports for the task, conntrack gives one another port.
+    '  ct original zone set ether saddr map @entry_zones',
     '  jump no_loopback',
     '}',
     // Each packet between tasks is known to conntrack by itself; the one around it would be once more, and cannot be a reply.

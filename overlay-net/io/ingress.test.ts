@@ -341,6 +341,26 @@ t.test('published ports', { skip }, async (t) => {
     };
   };
 
+  await t.test('lead a client to one task by several hosts at once, also from one port of its own', async (t) => {
+    await publish(port('tcp', 8080, 80, 'a'), dns);
+    t.teardown(() => publish(http, dns));
+    const sockets = hosts.map(({ address }) =>
+      client.talk(
+        t,
+        `
+        const s = require('net').connect({ port: 8080, host: '${address}', localPort: 40404 }).setEncoding('utf8');
+        s.on('data', (d) => process.stdout.write(d)).on('error', (e) => console.log(e.code));
+        process.stdin.on('data', (d) => s.write(d));`,
+      ),
+    );
+    for (let round = 0; round < 3; round++) {
+      for (const { say, hear } of sockets) {
+        if (round > 0) say('still there');
+        t.equal(await hear(), round === 0 ? `a ${OUTSIDE}` : 'still there');
+      }
+    }
+  });
+
   await t.test('keep connections while sets change, and while nobody looks after them', async (t) => {
     const { hear, echo } = lasting(t, one);
     const [name = ''] = (await hear()).split(' ');
