@@ -1,6 +1,7 @@
-import { type Clock, messageOf, type Sealing, type Timer } from '@apiary/std';
+import { type Clock, messageOf, type Sealing } from '@apiary/std';
 import type { Logger } from 'pino';
 import { Lock, removeLock } from './lock-file.js';
+import { Pursuit } from './pursuit.js';
 
 const RETRY_MS = 5_000;
 
@@ -22,13 +23,11 @@ export interface OpenedLock {
 /** Keeps a manager's disk locked as the cluster's state says: by which key, or not at all. Tries until it is so. */
 export class LockKeeper {
   readonly #options: LockKeeperOptions;
+  readonly #pursuit: Pursuit;
   #opened: OpenedLock | undefined;
   /** Whether the files are known to be sealed, or in clear, as `#opened` says. */
   #isSettled: boolean;
   #wanted: string | undefined;
-  #underWay: Promise<void> = Promise.resolve();
-  #retry: Timer | undefined;
-  #isStopped = false;
 
   constructor(options: LockKeeperOptions) {
     this.#options = options;
@@ -36,6 +35,14 @@ export class LockKeeper {
     this.#wanted = options.opened?.unlockKey;
     // A stop between may have left files in clear.
     this.#isSettled = options.opened === undefined;
+    const { clock, logger } = options;
+    this.#pursuit = new Pursuit({
+      attempt: () => this.#settle(),
+      onFailure: (error) =>
+        logger.error({ reason: messageOf(error) }, 'cannot change how this manager is locked: trying again'),
+      retryMs: RETRY_MS,
+      clock,
+    });
   }
 
   /** With what whoever writes a file now is to seal it. */
@@ -46,31 +53,19 @@ export class LockKeeper {
   /** @param unlockKey  undefined: no lock */
   follow(unlockKey: string | undefined): void {
     this.#wanted = unlockKey;
-    this.#ask();
+    this.#pursuit.begin();
   }
 
   /** Nothing is written once this has resolved. */
-  async stop(): Promise<void> {
-    this.#isStopped = true;
-    this.#retry?.cancel();
-    await this.#underWay;
+  stop(): Promise<void> {
+    return this.#pursuit.stop();
   }
 
-  #ask(): void {
-    this.#underWay = this.#underWay.then(() => this.#settle());
-  }
-
-  async #settle(): Promise<void> {
-    if (this.#isStopped || (this.#isSettled && this.#opened?.unlockKey === this.#wanted)) return;
-    this.#retry?.cancel();
-    const { clock, logger } = this.#options;
-    try {
-      if (this.#wanted === undefined) await this.#unlock();
-      else await this.#lock(this.#wanted);
-    } catch (error) {
-      logger.error({ reason: messageOf(error) }, 'cannot change how this manager is locked: trying again');
-      this.#retry = clock.after(RETRY_MS, () => this.#ask());
-    }
+  async #settle(): Promise<boolean> {
+    if (this.#isSettled && this.#opened?.unlockKey === this.#wanted) return true;
+    if (this.#wanted === undefined) await this.#unlock();
+    else await this.#lock(this.#wanted);
+    return true;
   }
 
   async #lock(unlockKey: string): Promise<void> {

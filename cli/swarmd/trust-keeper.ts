@@ -1,7 +1,8 @@
 import { X509Certificate } from 'node:crypto';
-import { type Clock, messageOf, type Timer } from '@apiary/std';
+import { type Clock, messageOf } from '@apiary/std';
 import { issuerOf, type NodeIdentity } from '@apiary/worker/io';
 import type { Logger } from 'pino';
+import { Pursuit } from './pursuit.js';
 
 const RETRY_MS = 1_000;
 
@@ -25,52 +26,46 @@ export interface TrustKeeperOptions {
 /** Follows a change of the cluster's root: to a certificate of the new one, and away from the old one. Tries until it is so. */
 export class TrustKeeper {
   readonly #options: TrustKeeperOptions;
+  readonly #pursuit: Pursuit;
   #told: ToldTrust | undefined;
-  #underWay: Promise<void> = Promise.resolve();
-  #retry: Timer | undefined;
-  #isStopped = false;
 
   constructor(options: TrustKeeperOptions) {
     this.#options = options;
+    const { clock, logger } = options;
+    this.#pursuit = new Pursuit({
+      attempt: () => this.#settle(),
+      onFailure: (error) =>
+        logger.warn({ reason: messageOf(error) }, 'cannot follow the change of the root yet: trying again'),
+      retryMs: RETRY_MS,
+      clock,
+    });
   }
 
   follow(told: ToldTrust): void {
     this.#told = told;
-    this.#ask();
+    this.#pursuit.begin();
   }
 
-  async stop(): Promise<void> {
-    this.#isStopped = true;
-    this.#retry?.cancel();
-    await this.#underWay;
+  stop(): Promise<void> {
+    return this.#pursuit.stop();
   }
 
-  #ask(): void {
-    this.#retry?.cancel();
-    this.#underWay = this.#underWay.then(() => this.#settle());
-  }
-
-  async #settle(): Promise<void> {
-    const { identity, renew, trust, onChanged, clock, logger } = this.#options;
+  async #settle(): Promise<boolean> {
+    const { identity, renew, trust, onChanged, logger } = this.#options;
     const told = this.#told;
-    if (this.#isStopped || told === undefined || told.issuerPem === '') return;
-    try {
-      if (!isIssuedBy(identity(), told.issuerPem)) {
-        await renew();
-        onChanged();
-        // Whoever signed may not have heard yet.
-        if (!isIssuedBy(identity(), told.issuerPem)) this.#retry = clock.after(RETRY_MS, () => this.#ask());
-        else logger.info('this node has a certificate of the new root of the cluster');
-      }
-      if (isIssuedBy(identity(), told.issuerPem) && identity().rootPem !== told.trustPem) {
-        await trust(told.trustPem);
-        onChanged();
-      }
-    } catch (error) {
-      if (this.#isStopped) return;
-      logger.warn({ reason: messageOf(error) }, 'cannot follow the change of the root yet: trying again');
-      this.#retry = clock.after(RETRY_MS, () => this.#ask());
+    if (told === undefined || told.issuerPem === '') return true;
+    if (!isIssuedBy(identity(), told.issuerPem)) {
+      await renew();
+      onChanged();
+      // Whoever signed may not have heard yet.
+      if (!isIssuedBy(identity(), told.issuerPem)) return false;
+      logger.info('this node has a certificate of the new root of the cluster');
     }
+    if (identity().rootPem !== told.trustPem) {
+      await trust(told.trustPem);
+      onChanged();
+    }
+    return true;
   }
 }
 
