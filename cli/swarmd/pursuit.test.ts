@@ -28,6 +28,7 @@ t.test('what is not so yet, or fails, is tried again until it is so', async (t) 
   const { pursuit, state, failures, pass } = setUp();
   state.next = async () => false;
   pursuit.begin();
+  await settled();
   await pass(999);
   t.equal(state.attempts, 1);
   state.next = async () => {
