@@ -1,7 +1,13 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import t from 'tap';
 import { Cluster, type PlacedContainer, skipWithoutHosts } from '../cluster/cluster.js';
-import { until } from '../hosts/index.js';
+import { run, until } from '../hosts/index.js';
 import { NetworkBed, on, unreached } from './network-bed.js';
+
+/** It is not compiled: it lies beside the source. */
+const SCTP = fileURLToPath(new URL('../../network/sctp.pl', import.meta.url));
 
 t.setTimeout(200_000);
 t.test(
@@ -18,8 +24,8 @@ t.test(
     const made = await first.docker('swarm', 'init', ...init);
     t.equal(made.code, 0, made.stderr);
     const { JoinTokens } = await cluster.manager.swarmInspect();
-    const join = ['--token', JoinTokens.Worker, '--advertise-addr', second.address, '--data-path-addr', data(2)];
-    await second.mustSwarmctl('join', ...join, `${first.address}:2377`);
+    const asked = ['--token', JoinTokens.Worker, '--advertise-addr', second.address, '--data-path-addr', data(2)];
+    await second.mustSwarmctl('join', ...asked, `${first.address}:2377`);
     await cluster.nodeIs(2, 'ready');
     t.equal((await cluster.node(2)).Status.Addr, second.address, 'it is still known by the address that it advertises');
 
@@ -60,6 +66,42 @@ t.test(
       await on(second, 'ip netns exec apiary ip -d link show type vxlan'),
       `local ${data(2)}`,
       'a restart knows it',
+    );
+
+    await t.test(
+      'also SCTP that is published: each way in leads to the task, and the client has its own address',
+      async (t) => {
+        const [task] = await bed.run(t, 'sctp', {
+          host: 2,
+          networks: ['plain'],
+          endpoint: {
+            Ports: [
+              { Protocol: 'sctp', TargetPort: 80, PublishedPort: 9080 },
+              { Protocol: 'sctp', TargetPort: 80, PublishedPort: 9081, PublishMode: 'host' },
+            ],
+          },
+        });
+        const pid = await second.engineDocker('inspect', '--format', '{{.State.Pid}}', task?.Id ?? '');
+        const log = join(second.directory, 'sctp.log');
+        const enter = ['-t', pid.stdout.trim(), '-n', 'perl', SCTP, 'serve', '80'];
+        const server = await second.spawn('nsenter', enter, log);
+        t.teardown(async () => {
+          server.kill('SIGKILL');
+          await server.exited;
+        });
+        await until('it to listen', () => readFileSync(log, 'utf8').includes('ready'));
+        for (const [address, port] of [
+          [first.address, '9080'],
+          [second.address, '9080'],
+          [second.address, '9081'],
+        ] as const) {
+          const { code, stdout, stderr } = await run(['perl', SCTP, 'ask', address, port]);
+          t.equal(code, 0, stderr);
+          t.equal(stdout.trim(), `${address} ${port}`);
+        }
+        const outside = first.address.replace(/\.\d+$/, '.254');
+        t.same(new Set(readFileSync(log, 'utf8').match(/^\d+\.\S+$/gm)), new Set([outside]));
+      },
     );
   },
 );

@@ -17,10 +17,14 @@ export function withNetworkIds(view: View, spec: ServiceSpec): ServiceSpec {
   const asked = spec.TaskTemplate.Networks ?? [];
   const networks = asked.length > 0 ? asked : ofService;
   if (networks.length === 0) return spec;
-  const resolved = networks.map((attachment) => ({
-    ...attachment,
-    Target: networkNamed(view, attachment.Target ?? '').id,
-  }));
+  const resolved: typeof networks = [];
+  for (const attachment of networks) {
+    const { id } = networkNamed(view, attachment.Target ?? '');
+    const named = resolved.find(({ Target }) => Target === id);
+    // A task has one place on a network, by all the names that were asked for.
+    if (named === undefined) resolved.push({ ...attachment, Target: id });
+    else named.Aliases = [...new Set([...(named.Aliases ?? []), ...(attachment.Aliases ?? [])])];
+  }
   return { ...rest, TaskTemplate: { ...spec.TaskTemplate, Networks: resolved } };
 }
 
@@ -40,7 +44,7 @@ function networkNamed(view: View, reference: string): NetworkRecord {
  */
 export function refuseUnhonouredNetworks(view: View, spec: ServiceSpec): void {
   const attachments = spec.TaskTemplate.Networks ?? [];
-  for (const [i, { Target = '', DriverOpts = {} }] of attachments.entries()) {
+  for (const [i, { Target = '', Aliases = [], DriverOpts = {} }] of attachments.entries()) {
     const path = `TaskTemplate.Networks[${i}]`;
     if (Object.keys(DriverOpts).length > 0) throw unhonoured(`${path}.DriverOpts`);
     const network = view.network(Target);
@@ -51,6 +55,8 @@ export function refuseUnhonouredNetworks(view: View, spec: ServiceSpec): void {
       refuseIngress(spec, name);
       if (attachments.length > 1)
         throw unhonoured(`${name} beside others`, "put tasks on it alone: it is the engine's own");
+      if (Aliases.length > 0)
+        throw unhonoured(`${name} with Aliases`, "nobody finds anybody by name on the engine's own");
       continue;
     }
     if (asked.EnableIPv6 === true && network.subnets.length < 2)

@@ -257,6 +257,20 @@ t.test(
     t.match(created.guards.at(-1), { type: 'unchanged', kind: 'network', id });
     const older = make({ Name: 'old', TaskTemplate: image, Networks: [{ Target: 'net' }] });
     t.match(older.changes, [{ spec: { TaskTemplate: { Networks: [{ Target: id }] } } }], 'also where it once was put');
+    const twice = make({
+      Name: 'twice',
+      TaskTemplate: {
+        ...image,
+        Networks: [
+          { Target: 'net', Aliases: ['a'] },
+          { Target: id, Aliases: ['b', 'a'] },
+        ],
+      },
+    });
+    t.match(twice.changes, [{ spec: { TaskTemplate: { Networks: [{ Target: id, Aliases: ['a', 'b'] }] } } }]);
+    for (const Target of ['host', 'none', 'bridge']) {
+      t.ok(make({ Name: 'web', TaskTemplate: { ...image, Networks: [{ Target }] } }), "the engine's own, by name");
+    }
     cluster.create({ Name: 'six', EnableIPv6: true });
     t.ok(make(on('six')));
     const early = {
@@ -275,10 +289,15 @@ t.test(
       [on('ingress'), 'invalid-argument', /^Service cannot be explicitly attached to the ingress network "ingress"$/],
       [on('net', 'host'), 'unimplemented', /network host beside others/],
       [
-        { ...on('host'), EndpointSpec: { Ports: [{ TargetPort: 80 }] } },
+        {
+          Name: 'web',
+          TaskTemplate: { ...image, Networks: [{ Target: 'host' }] },
+          EndpointSpec: { Ports: [{ TargetPort: 80 }] },
+        },
         'unimplemented',
         /"ingress" with .* network host/,
       ],
+      [on('host'), 'unimplemented', /network host with Aliases is not supported/],
       [on('early'), 'unimplemented', /network early without an IPv6 subnet is not supported.*make it anew/],
       [
         { Name: 'web', TaskTemplate: { ...image, Networks: [{ Target: 'net', DriverOpts: { a: 'b' } }] } },
