@@ -176,6 +176,30 @@ t.test('overlay networks', { skip: skipWithoutHosts }, async (t) => {
     t.match(await inside(hosts, 'ip -o addr'), new RegExp(first.address.replaceAll('.', '\\.')));
   });
 
+  await t.test('a host that leaves and joins again at once is found where it is now', async (t) => {
+    await bed.network(t, 'front');
+    const one = await bed.one(t, 'one', { host: 1, networks: ['front'] });
+    await bed.run(t, 'web', { replicas: 2, networks: ['front'] });
+    for (let round = 0; round < 2; round++) {
+      const { ID } = await cluster.node(3);
+      await cluster.client(3).swarmLeave();
+      await cluster.nodeIs(3, 'down');
+      await cluster.manager.removeNode(ID, true);
+      await cluster.join(3);
+      await cluster.nodeIs(3, 'ready');
+      const [here, there] = [
+        await bed.one(t, `here${round}`, { host: 2, networks: ['front'] }),
+        await bed.one(t, `there${round}`, { host: 3, networks: ['front'] }),
+      ];
+      const all = [one, here, there, ...(await cluster.settled('web', 2))];
+      await until('each to reach each', () => everyPair(all), { timeoutMs: 5_000 });
+      for (const from of [one, here, there]) {
+        t.same(await lookUp(from, `tasks.there${round}`), [addressOf(there)]);
+        t.equal((await lookUp(from, 'tasks.web')).length, 2);
+      }
+    }
+  });
+
   await t.test('with the last task of a network all of it is gone from a host', async (t) => {
     for (const host of cluster.hosts) {
       await until('nothing to be left', async () => !(await parts(host)).includes('apiary'), { timeoutMs: 10_000 });
