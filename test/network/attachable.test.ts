@@ -108,6 +108,9 @@ t.test('containers that are no tasks, on attachable networks', { skip: skipWitho
       await must(first.docker('network', 'ls', '--filter', 'name=front', '--format', '{{.Driver}} {{.Scope}}')),
       'overlay swarm',
     );
+    const { Containers } = await cluster.manager.network('front');
+    const names = Object.values(Containers ?? {}).map((each) => ('Name' in each ? each.Name : ''));
+    t.same(names.sort(), ['alpha', 'beta'], 'wherever they are');
   });
 
   await t.test(

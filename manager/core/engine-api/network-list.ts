@@ -53,7 +53,8 @@ export function filterNetworks(view: View, filters: Filters): NetworkRecord[] {
 
 /** Whether nobody uses a network that was made to be used. */
 export function isDangling(view: View, { id, kind }: NetworkRecord): boolean {
-  return kind === 'overlay' && !view.services().some(({ spec }) => networkTargets(spec).includes(id));
+  if (kind !== 'overlay' || view.attachments().some(({ networkId }) => networkId === id)) return false;
+  return !view.services().some(({ spec }) => networkTargets(spec).includes(id));
 }
 
 function among(filters: Filters, key: string, matches: (value: string) => boolean): boolean {

@@ -1,6 +1,6 @@
 import type { Network } from '@apiary/api/model';
 import { addressRange, capacityOf, formatIpNetwork, macOf, parseIpNetwork } from '@apiary/overlay-net/core';
-import type { NetworkAddress, NetworkRecord, TaskRecord } from '../store/records.js';
+import type { AttachmentRecord, NetworkAddress, NetworkRecord, TaskRecord } from '../store/records.js';
 import { taskName } from '../store/task-name.js';
 import type { View } from '../store/view.js';
 import { filled, metaOf, timestampOf } from './timestamp.js';
@@ -148,8 +148,12 @@ export function networkDetails(view: View, record: NetworkRecord, options: { ver
     .flatMap((id) => view.task(id) ?? [])
     .sort((a, b) => (a.id < b.id ? -1 : 1));
   const places = tasks.map((task) => placeOf(view, record, task));
-  const containers = places.flatMap(({ container }) => (container === undefined ? [] : [container]));
-  const nodes = [...new Set(tasks.flatMap(({ nodeId }) => nodeId ?? []))].sort();
+  const others = attachmentsOn(view, record);
+  const containers = [
+    ...places.flatMap(({ container }) => (container === undefined ? [] : [container])),
+    ...others.map((attachment) => attachedContainer(view, attachment)),
+  ];
+  const nodes = [...new Set([...tasks, ...others].flatMap(({ nodeId }) => nodeId ?? []))].sort();
   const peers = nodes.map((id) => ({ Name: id.slice(0, 12), IP: view.node(id)?.status.addr ?? '' }));
   return {
     ...networkObject(view, record),
@@ -157,6 +161,24 @@ export function networkDetails(view: View, record: NetworkRecord, options: { ver
     ...(peers.length > 0 && { Peers: peers }),
     ...(options.verbose && places.length > 0 && { Services: servicesOn(view, record, places) }),
   };
+}
+
+/** Containers that are no tasks, by id. */
+function attachmentsOn(view: View, { id }: NetworkRecord): AttachmentRecord[] {
+  const ids = [...view.addresses(id).owners.values()].sort();
+  return ids.flatMap((owner) => view.attachment(owner) ?? []);
+}
+
+function attachedContainer(view: View, attachment: AttachmentRecord): [id: string, object] {
+  const { id, networkId, address, containerId, containerName } = attachment;
+  const endpoint = {
+    Name: containerName,
+    EndpointID: id,
+    MacAddress: macOf(address),
+    IPv4Address: withPrefixLength(view, networkId, address),
+    IPv6Address: '',
+  };
+  return [containerId || id, endpoint];
 }
 
 interface Place {
