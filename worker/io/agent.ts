@@ -220,6 +220,8 @@ class WorkerAgent implements Agent {
         logger.error({ reason }, 'this node is no longer part of the cluster');
         // Its tasks run elsewhere by now, and nobody will ever say again what should run here.
         void this.#runners.removeAll();
+        // Their addresses are others' from now on.
+        void this.#network?.putOut();
         options.onGone?.(reason);
       },
     });

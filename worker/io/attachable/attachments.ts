@@ -100,7 +100,11 @@ export class Attachments {
       const waiting = this.#waiting.get(attachmentId);
       if (waiting !== undefined && error === '') waiting.resolve(address);
       else if (waiting !== undefined) waiting.reject(new ApiaryError('failed-precondition', error));
-      else if (error !== '') void this.#putOut(attachmentId, error);
+      else if (error !== '') {
+        this.#putOut(attachmentId, error).catch((failure: unknown) => {
+          this.#options.logger.error({ reason: messageOf(failure) }, 'a container cannot be taken off its network');
+        });
+      }
     }
     if (isNews) this.look();
   }
@@ -363,7 +367,9 @@ export class Attachments {
   #drop(held: Held): void {
     if (!this.#held.delete(held.attachmentId)) return;
     if (held.namespace !== '') void this.#options.sandboxes.drop(held.namespace, held);
-    void this.#options.ports.retract(held);
+    this.#options.ports.retract(held).catch((error: unknown) => {
+      this.#options.logger.warn({ reason: messageOf(error) }, 'an interface of a container is left behind');
+    });
     this.#changed();
   }
 
