@@ -7,6 +7,7 @@ import type { ContentRecord, NodeRecord, ServiceRecord, SpecVersion, TaskRecord 
 import type { View } from '../store/view.js';
 import {
   clusterObject,
+  filterNetworks,
   filterNodes,
   filterServices,
   filterTasks,
@@ -14,6 +15,7 @@ import {
   findService,
   findTask,
   managersOf,
+  NETWORK_FILTERS,
   NODE_FILTERS,
   nodeCounts,
   nodeObject,
@@ -399,6 +401,7 @@ t.test('filters of services: beginnings of names and ids, all labels, the mode',
   t.equal(list({ label: ['toString'] }), '', 'what every object inherits is no label');
   t.equal(list({ mode: ['global'] }), 's2');
   t.equal(list({ mode: ['replicated', 'global'] }), 's1 s2');
+  t.equal(list({ mode: ['Replicated'] }), '', 'of a mode Docker wants the very word');
   t.equal(list({ runtime: ['plugin'] }), '');
 });
 
@@ -411,6 +414,7 @@ t.test('filters of tasks name services and nodes as a user would', async (t) => 
   t.equal(list({ node: ['self'] }, 'n2'), 't2');
   t.equal(list({ service: ['web', 's1'] }), 't1 t2 t4', 'a service named twice is listed once');
   t.equal(list({ 'desired-state': ['Running'] }), 't1 t3 t4');
+  t.equal(list({ 'desired-state': [''] }), 't1 t2 t3 t4');
   t.equal(list({ '_up-to-date': ['true'] }), 't1 t2');
   t.equal(list({ name: ['web.2'] }), 't2');
   t.equal(list({ name: ['webdb.n1.t3'] }), 't3');
@@ -429,6 +433,8 @@ t.test('filters of nodes tell labels of the engine from those of the node', asyn
   t.equal(list({ 'node.label': ['zone=a'] }), 'n1');
   t.equal(list({ membership: ['accepted'] }), 'n1 n2');
   t.equal(list({ membership: ['pending'] }), '');
+  t.equal(list({ role: [''], membership: [''] }), 'n1 n2', 'an empty word is none');
+  t.equal(list({ role: ['', 'Manager'] }), 'n2');
   t.throws(() => list({ role: ['king'] }), { code: 'invalid-argument', message: "Invalid role filter: 'king'" });
 });
 
@@ -437,6 +443,13 @@ t.test('a filter that is not known, or not of the form, is refused', async (t) =
   t.throws(() => parse('{"bogus":["x"]}'), { code: 'invalid-argument', message: "Invalid filter 'bogus'" });
   for (const json of ['bad', '[1]', '3', 'null', '{"name":[1]}'])
     t.throws(() => parse(json), { code: 'invalid-argument' });
+});
+
+t.test('filters of networks are of few words', async (t) => {
+  const list = (filters: object) => filterNetworks(view, parseFilters(JSON.stringify(filters), NETWORK_FILTERS));
+  t.throws(() => list({ dangling: ['maybe'] }), { message: /^invalid value for filter 'dangling', must be "true"/ });
+  t.throws(() => list({ type: ['own'] }), { message: "invalid filter: 'type'='own'" });
+  t.same(list({ dangling: ['1'], type: ['custom'] }), []);
 });
 
 t.test('a reference is an id, else a name, else the beginning of one id', async (t) => {

@@ -60,7 +60,7 @@ export function filterServices(view: View, filters: Filters): ServiceRecord[] {
         begins(filters, 'name', spec.Name ?? '') &&
         begins(filters, 'id', id) &&
         labelsMatch(filters, 'label', spec.Labels) &&
-        equals(filters, 'mode', modeOf(spec)) &&
+        among(filters, 'mode', modeOf(spec)) &&
         equals(filters, 'runtime', spec.TaskTemplate.Runtime ?? 'container'),
     );
 }
@@ -90,13 +90,14 @@ export function filterTasks(view: View, filters: Filters, selfId?: string): Task
       throw new ApiaryError('invalid-argument', `Invalid desired-state filter: '${state}'`);
     }
   }
+  const filled = withoutEmpty(filters);
   const upToDate = filters.get('_up-to-date')?.some((value) => value === 'true' || value === '1') ?? false;
   const candidates =
     services === undefined ? view.tasks() : [...new Set(services)].flatMap((id) => view.tasksOfService(id));
   return candidates.filter((task) => {
     if (nodes !== undefined && (task.nodeId === undefined || !nodes.includes(task.nodeId))) return false;
     if (!begins(filters, 'id', task.id)) return false;
-    if (!equals(filters, 'desired-state', shownDesiredState(task))) return false;
+    if (!equals(filled, 'desired-state', shownDesiredState(task))) return false;
     if (upToDate && !isUpToDate(task, view.service(task.serviceId))) return false;
     if (!filters.has('name') && !filters.has('label') && !filters.has('runtime')) return true;
     const spec = view.spec(task.serviceId, task.specVersion);
@@ -121,14 +122,15 @@ export const NODE_FILTERS = ['name', 'id', 'label', 'role', 'membership', 'node.
 export function filterNodes(view: View, filters: Filters): NodeRecord[] {
   oneOf(filters, 'role', ['worker', 'manager']);
   oneOf(filters, 'membership', ['accepted', 'pending']);
+  const filled = withoutEmpty(filters);
   return view
     .nodes()
     .filter(
       ({ id, spec, role, description }) =>
         begins(filters, 'name', description?.Hostname ?? '') &&
         begins(filters, 'id', id) &&
-        equals(filters, 'role', role) &&
-        equals(filters, 'membership', 'accepted') &&
+        equals(filled, 'role', role) &&
+        equals(filled, 'membership', 'accepted') &&
         labelsMatch(filters, 'label', description?.Engine.Labels) &&
         labelsMatch(filters, 'node.label', spec.Labels),
     );
@@ -168,6 +170,11 @@ function beginsInAnyCase(filters: Filters, key: string, text: string): boolean {
   return begins(new Map([[key, lowered]]), key, text.toLowerCase());
 }
 
+function among(filters: Filters, key: string, text: string): boolean {
+  const values = filters.get(key);
+  return values === undefined || values.length === 0 || values.includes(text);
+}
+
 function equals(filters: Filters, key: string, text: string): boolean {
   const values = filters.get(key);
   return values === undefined || values.length === 0 || values.some((value) => value.toLowerCase() === text);
@@ -180,6 +187,11 @@ export function labelsMatch(filters: Filters, key: string, labels: Record<string
     if (!Object.hasOwn(labels, name)) return false;
     return value === undefined || value === '' || labels[name] === value;
   });
+}
+
+/** Of words that are of few, Docker takes an empty one for none at all. */
+function withoutEmpty(filters: Filters): Filters {
+  return new Map([...filters].map(([key, values]) => [key, values.filter((value) => value !== '')]));
 }
 
 function oneOf(filters: Filters, key: string, known: readonly string[]): void {

@@ -32,9 +32,9 @@ export const NETWORK_FILTERS = ['dangling', 'driver', 'id', 'label', 'name', 'sc
 export function filterNetworks(view: View, filters: Filters): NetworkRecord[] {
   for (const value of filters.get('type') ?? []) {
     if (!['builtin', 'custom'].includes(value))
-      throw new ApiaryError('invalid-argument', `invalid filter: type=${value}`);
+      throw new ApiaryError('invalid-argument', `invalid filter: 'type'='${value}'`);
   }
-  const dangling = filters.get('dangling')?.some((value) => value === 'true' || value === '1');
+  const dangling = danglingOf(filters);
   return view.networks().filter((network) => {
     const { id, spec } = network;
     if (!isOverlay(network)) return false;
@@ -49,6 +49,15 @@ export function filterNetworks(view: View, filters: Filters): NetworkRecord[] {
       labelsMatch(filters, 'label', spec.Labels)
     );
   });
+}
+
+function danglingOf(filters: Filters): boolean | undefined {
+  const [value, ...others] = filters.get('dangling') ?? [];
+  if (value === undefined) return undefined;
+  if (others.length === 0 && ['true', '1'].includes(value)) return true;
+  if (others.length === 0 && ['false', '0'].includes(value)) return false;
+  const words = `invalid value for filter 'dangling', must be "true" (or "1"), or "false" (or "0")`;
+  throw new ApiaryError('invalid-argument', words);
 }
 
 /** Whether nobody uses a network that was made to be used. */

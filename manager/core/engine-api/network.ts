@@ -37,7 +37,7 @@ export function networkObject(view: View, record: NetworkRecord): Network {
     ConfigOnly: false,
     Containers: null,
     Options: isOurs ? { ...spec.Options, [VNI_KEY]: String(vni) } : null,
-    Labels: filled(spec.Labels) ?? null,
+    Labels: filled(spec.Labels) ?? (kind === 'ingress' ? {} : null),
   };
 }
 

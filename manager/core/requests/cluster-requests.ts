@@ -158,11 +158,14 @@ function isAutolocked(spec: ClusterSpec): boolean {
 
 const HOUR_NS = 3_600_000_000_000;
 
+/** Docker's engine finds this fault before it asks SwarmKit. @throws ApiaryError `invalid-argument` */
+export function checkClusterName({ Name = '' }: ClusterSpec): void {
+  if (Name !== '' && Name !== 'default') throw invalid('swarm spec must be named "default"');
+}
+
 /** What is wrong with a cluster's spec in itself. @throws ApiaryError `invalid-argument`, `unimplemented` */
 export function checkClusterSpec(spec: ClusterSpec): void {
-  if (spec.Name !== undefined && spec.Name !== '' && spec.Name !== 'default') {
-    throw invalid('swarm spec must be named "default"');
-  }
+  checkClusterName(spec);
   const expiryNs = spec.CAConfig?.NodeCertExpiry ?? 0;
   if (expiryNs !== 0 && expiryNs < HOUR_NS) throw invalid('minimum certificate expiry time is: 1h0m0s');
   if ((spec.Dispatcher?.HeartbeatPeriod ?? 0) < 0) {

@@ -13,6 +13,7 @@ export * from './join-token-requests.js';
 export { costOfRemoval, type RemovalCost } from './manager-removal.js';
 export { withNetworkIds } from './network-references.js';
 export {
+  checkNetworkWords,
   createNetwork,
   ENCRYPTED_OPTION,
   isBeingLeft,

@@ -152,6 +152,8 @@ t.test(
       [{ Name: 'x'.repeat(64) }, 'invalid-argument', /^name must be 63 characters or fewer$/],
       [{ Name: 'a' }, 'already-exists', /^network with name a already exists$/],
       [{ Name: 'b', Scope: 'local' }, 'permission-denied', /^cannot downgrade network scope for overlay networks$/],
+      [{ Name: 'none' }, 'permission-denied', /^operation is not permitted on predefined none network$/],
+      [{ Name: 'default' }, 'permission-denied', /^operation is not permitted on predefined default network$/],
       [{ Name: 'b', Driver: 'bridge' }, 'unimplemented', /^Driver "bridge" with scope swarm/],
       [{ Name: 'b', IPAM: { Driver: 'foo' } }, 'invalid-argument', /^error during lookup of plugin foo$/],
       [{ Name: 'b', Ingress: true }, 'already-exists', /^ingress network \(\w+\) is already present$/],

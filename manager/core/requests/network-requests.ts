@@ -45,6 +45,7 @@ const LARGEST_MTU = 65_535;
  *   `unimplemented` for what this version does not honour
  */
 export function createNetwork(view: View, spec: NetworkSpec, rng: Rng): Decision<string> {
+  checkNetworkWords(spec);
   checkNetworkSpec(view, spec);
   const existing = view.networks().find((network) => network.spec.Name === spec.Name);
   if (existing !== undefined) throw new ApiaryError('already-exists', `network with name ${spec.Name} already exists`);
@@ -122,13 +123,25 @@ export function firstNetworks(addressPools: ClusterRecord['addressPools'], rng: 
   ];
 }
 
-function checkNetworkSpec(view: View, spec: NetworkSpec): void {
-  const { Name, Driver = '', IPAM, Scope = '' } = spec;
-  if (Name.length > MAX_NAME_LENGTH) throw invalid(`name must be ${MAX_NAME_LENGTH} characters or fewer`);
-  if (!NAME.test(Name)) throw invalid('name must be valid as a DNS name component');
+/**
+ * Refuses what Docker's engine refuses before it asks SwarmKit: who puts SwarmKit's `rpc error` before the other faults calls
+ * this one apart.
+ *
+ * @throws ApiaryError `permission-denied` in Docker's words
+ */
+export function checkNetworkWords({ Name, Scope = '' }: NetworkSpec): void {
+  if (Name === 'none' || Name === 'default') {
+    throw new ApiaryError('permission-denied', `operation is not permitted on predefined ${Name} network`);
+  }
   if (Scope !== '' && Scope !== 'swarm') {
     throw new ApiaryError('permission-denied', 'cannot downgrade network scope for overlay networks');
   }
+}
+
+function checkNetworkSpec(view: View, spec: NetworkSpec): void {
+  const { Name, Driver = '', IPAM } = spec;
+  if (Name.length > MAX_NAME_LENGTH) throw invalid(`name must be ${MAX_NAME_LENGTH} characters or fewer`);
+  if (!NAME.test(Name)) throw invalid('name must be valid as a DNS name component');
   if (Driver !== '' && Driver !== 'overlay') {
     throw unhonoured(`Driver ${quoted(Driver)} with scope swarm`, 'use the driver overlay');
   }

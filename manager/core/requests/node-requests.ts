@@ -60,7 +60,7 @@ export function removeNode(view: View, request: { id: string; force: boolean }):
   const { force } = request;
   let guards: Guard[] = [];
   if (node.role === 'manager' && isWantedManager(node)) {
-    if (!force) {
+    if (!force || costOfRemoval(view, node.id).isLast) {
       throw new ApiaryError(
         'failed-precondition',
         `node ${node.id} is a cluster manager and is a member of the raft cluster. ` +

@@ -50,6 +50,14 @@ t.test('faults of a service spec are refused in the words of Docker Swarm 20.10'
   bad('TaskSpec: restart-delay cannot be negative', spec({}, { RestartPolicy: { Delay: -1 } }));
   bad('TaskSpec: restart-window cannot be negative', spec({}, { RestartPolicy: { Window: -1 } }));
   bad('invalid RestartCondition: "x"', spec({}, { RestartPolicy: { Condition: 'x' } }));
+  for (const Mode of [{ ReplicatedJob: {} }, { GlobalJob: {} }]) {
+    bad('Jobs may not have an update config', spec({ Mode, UpdateConfig: { Delay: -1 } }));
+  }
+  const Privileges = { CredentialSpec: { Registry: 'r', Config: 'c' } };
+  bad(
+    'invalid CredentialSpec: cannot specify both "config" and "registry" credential specs',
+    spec({}, {}, { Privileges }),
+  );
   bad('TaskSpec: update-delay cannot be negative', spec({ UpdateConfig: { Delay: -1 } }));
   bad('TaskSpec: update-monitor cannot be negative', spec({ UpdateConfig: { Monitor: -1 } }));
   const ratio = 'TaskSpec: update-maxfailureratio cannot be less than 0 or bigger than 1';

@@ -25,6 +25,7 @@ export function checkServiceSpec(spec: ServiceSpec): void {
   checkReferenceForm(spec);
   checkContainerSpec(template.ContainerSpec ?? {});
   checkReferenceTargets(spec);
+  checkJob(spec);
   checkUpdateConfig(spec.UpdateConfig, 'update');
   checkUpdateConfig(spec.RollbackConfig, 'rollback');
   checkEndpoint(spec.EndpointSpec);
@@ -101,6 +102,12 @@ function checkPreferences({ TaskTemplate: template }: ServiceSpec): void {
         `engine.labels.<key>, got ${quoted(descriptor)}`,
     );
   }
+}
+
+/** A job is run again as a whole, so that nothing is left for it to say. */
+function checkJob({ Mode, UpdateConfig }: ServiceSpec): void {
+  const isJob = Mode?.ReplicatedJob !== undefined || Mode?.GlobalJob !== undefined;
+  if (isJob && UpdateConfig !== undefined) throw invalid('Jobs may not have an update config');
 }
 
 function checkUpdateConfig(config: UpdateConfig | undefined, what: 'update' | 'rollback'): void {

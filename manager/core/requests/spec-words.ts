@@ -21,9 +21,7 @@ export function checkWords(spec: ServiceSpec): void {
       throw invalid('invalid Config: cannot specify both File and Runtime');
   }
   const credential = spec.TaskTemplate.ContainerSpec?.Privileges?.CredentialSpec;
-  if (credential !== undefined && Object.values(credential).every((value) => value === undefined || value === '')) {
-    throw invalid('invalid CredentialSpec: must either provide "file", "registry", or "config" for credential spec');
-  }
+  if (credential !== undefined) checkCredentialSpec(credential);
   checkUpdateWords(spec.UpdateConfig);
   checkUpdateWords(spec.RollbackConfig);
   checkWord(spec.EndpointSpec?.Mode, ['vip', 'dnsrr'], 'resolution mode');
@@ -39,6 +37,18 @@ function checkRuntime({ TaskTemplate: template }: ServiceSpec): void {
   if (Runtime === 'plugin' || Runtime === 'attachment') throw unhonoured(`TaskTemplate.Runtime ${quoted(Runtime)}`);
   if (Runtime !== '' && Runtime !== 'container') throw invalid('unsupported runtime');
   if (template.ContainerSpec === undefined) throw invalid('mismatched Runtime and *Spec fields');
+}
+
+function checkCredentialSpec(credential: Readonly<Record<string, string | undefined>>): void {
+  const [first, second] = Object.keys(credential)
+    .filter((key) => credential[key] !== undefined && credential[key] !== '')
+    .map((key) => quoted(key.toLowerCase()))
+    .sort();
+  if (first === undefined) {
+    throw invalid('invalid CredentialSpec: must either provide "file", "registry", or "config" for credential spec');
+  }
+  if (second === undefined) return;
+  throw invalid(`invalid CredentialSpec: cannot specify both ${first} and ${second} credential specs`);
 }
 
 function checkUpdateWords(config: UpdateConfig | undefined): void {

@@ -441,6 +441,7 @@ t.test('networks are made, found, listed, removed and pruned, as Docker has them
     await refusal(client.createNetwork({ Name: 'a', Driver: 'overlay' })),
     '409 already-exists: network with name a already exists',
   );
+  t.match(await refusal(client.createNetwork({ Name: 'd', Driver: 'overlay', Scope: 'local' })), /^403 .*: cannot/);
   t.equal(
     await refusal(client.createNetwork({ Name: 'bad name', Driver: 'overlay' })),
     '400 invalid-argument: rpc error: code = InvalidArgument desc = name must be valid as a DNS name component',
@@ -557,7 +558,9 @@ t.test('nodes are listed and changed, by hostname or id', async (t) => {
     ['n2'],
   );
   const { Version } = await client.node('h2');
-  await client.updateNode('h2', Version.Index, { ...worker, Labels: { zone: 'a' } });
+  const body = { Role: 'WORKER', Availability: 'Active', Labels: { zone: 'a' } };
+  await client.request('POST', `/nodes/h2/update?version=${Version.Index}`, { body });
+  t.match((await client.node('h2')).Spec, worker, 'words are taken whatever their case');
   t.same(
     (await client.nodes({ 'node.label': ['zone=a'] })).map((node) => node.ID),
     ['n2'],
@@ -591,6 +594,7 @@ t.test('the cluster is shown and changed; rotating a token changes that one', as
   t.equal(after.Spec.Dispatcher?.HeartbeatPeriod, 9e9);
   t.not(after.JoinTokens.Worker, before.JoinTokens.Worker);
   t.equal(after.JoinTokens.Manager, before.JoinTokens.Manager);
+  t.match(await refusal(client.swarmUpdate(1, { Name: 'x' })), /^400 invalid-argument: swarm spec must be named/);
   t.match(await refusal(client.swarmUpdate(1, before.Spec)), /^500 out-of-sequence: .* update out of sequence$/);
   t.same(await client.request('GET', '/swarm/unlockkey'), { UnlockKey: '' });
   t.match(

@@ -14,7 +14,7 @@ import {
   networkUsage,
   parseFilters,
 } from '../../core/engine-api/index.js';
-import { createNetwork, isBeingLeft, removeNetwork } from '../../core/requests/index.js';
+import { checkNetworkWords, createNetwork, isBeingLeft, removeNetwork } from '../../core/requests/index.js';
 import type { NetworkRecord } from '../../core/store/records.js';
 import type { View } from '../../core/store/view.js';
 import type { Replica } from '../ports.js';
@@ -134,6 +134,7 @@ async function create(context: ApiContext, body: unknown): Promise<{ Id: string;
   }
   const replica = replicaOf(context);
   const spec = read(NetworkSpecSchema, body, 'network');
+  checkNetworkWords(spec);
   await refuseNameOfEngine(context, spec);
   if (replica.view.networks().some((network) => network.spec.Name === spec.Name)) throw alreadyExists(spec.Name);
   const id = await asClusterRequest(() => replica.submit((view, { rng }) => createNetwork(view, spec, rng)));

@@ -34,9 +34,9 @@ export function nodeRoutes(app: FastifyInstance, context: ApiContext): void {
     const force = strictQueryFlag(request, 'force');
     const body = bodyJson(request);
     const view = await currentView(context);
-    checkWord(body, 'Role', ['worker', 'manager']);
-    checkWord(body, 'Availability', ['active', 'pause', 'drain']);
-    const spec = read(NodeSpecSchema, body, 'node spec');
+    const Role = knownWord(body, 'Role', ['worker', 'manager']);
+    const Availability = knownWord(body, 'Availability', ['active', 'pause', 'drain']);
+    const spec = read(NodeSpecSchema, { ...Object(body), Role, Availability }, 'node spec');
     const { id } = findNode(view, pathParameter(request, 'id'), self.status().nodeId);
     await asClusterRequest(() => replicaOf(context).submit((now) => updateNode(now, { id, version, spec, force })));
     return reply.code(200).send();
@@ -76,9 +76,10 @@ function untilGone(replica: Replica, id: string): Promise<void> {
   });
 }
 
-/** Docker wants both words in every update, and refuses others in these words. */
-function checkWord(body: unknown, key: string, known: string[]): void {
+/** Docker wants both words in every update, whatever their case, and refuses others in these words. */
+function knownWord(body: unknown, key: string, known: string[]): string {
   const word: unknown = Object.entries(body ?? {}).find(([name]) => name === key)?.[1];
-  if (typeof word === 'string' && known.includes(word)) return;
+  const lowered = typeof word === 'string' ? word.toLowerCase() : '';
+  if (known.includes(lowered)) return lowered;
   throw new ApiaryError('invalid-argument', `invalid ${key}: ${JSON.stringify(word ?? '')}`);
 }

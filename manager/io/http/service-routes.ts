@@ -75,7 +75,8 @@ export function serviceRoutes(app: FastifyInstance, context: ApiContext, watches
       ),
     );
     await untilAllocated(replicaOf(context), id);
-    return warnings;
+    // Docker answers the key also when there is nothing to warn of.
+    return { Warnings: null, ...warnings };
   });
 
   app.delete('/services/:id', async (request, reply) => {

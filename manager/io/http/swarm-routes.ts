@@ -9,7 +9,12 @@ import {
 import { ApiaryError, type Clock, invariant } from '@apiary/std';
 import type { FastifyInstance } from 'fastify';
 import { swarmObject } from '../../core/engine-api/index.js';
-import { completeClusterSpec, readNetworkSettings, updateCluster } from '../../core/requests/index.js';
+import {
+  checkClusterName,
+  completeClusterSpec,
+  readNetworkSettings,
+  updateCluster,
+} from '../../core/requests/index.js';
 import { prepareRoot } from '../trust/index.js';
 import { type ApiContext, currentView, replicaOf } from './context.js';
 import { asClusterRequest, asMembershipRequest, ReplyError } from './error-reply.js';
@@ -50,6 +55,7 @@ export function swarmRoutes(app: FastifyInstance, context: ApiContext, clock: Cl
     const rotateUnlockKey = strictQueryFlag(request, 'rotateManagerUnlockKey');
     const spec = read(ClusterSpecSchema, bodyJson(request), 'swarm spec');
     const cluster = (await currentView(context)).cluster();
+    checkClusterName(spec);
     await asClusterRequest(async () => {
       // One that is of another version is refused below.
       const isOfVersion = cluster?.meta.version === version;
