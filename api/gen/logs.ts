@@ -33,6 +33,8 @@ export interface LogOptions {
   since: string;
   /** The last so many lines of each task; -1 for all. */
   tail: number;
+  /** Also what the log driver was told to note of each container (`--log-opt labels=...`, `env=...`). */
+  details: boolean;
 }
 
 /** Lines of the task up to this one are there already. */
@@ -94,6 +96,8 @@ export interface LogLine {
   /** Of a line that was kept, whose task the managers know no more: `web.1.<task id>`, and its service. */
   taskName: string;
   serviceId: string;
+  /** Asked for by `details`: `KEY=VALUE,KEY=VALUE`, both encoded as in a query. */
+  details: string;
 }
 
 export interface LogsTaken {
@@ -110,7 +114,7 @@ export interface LogRequest {
 }
 
 function createBaseLogOptions(): LogOptions {
-  return { follow: false, stdout: false, stderr: false, since: "", tail: 0 };
+  return { follow: false, stdout: false, stderr: false, since: "", tail: 0, details: false };
 }
 
 export const LogOptions: MessageFns<LogOptions> = {
@@ -129,6 +133,9 @@ export const LogOptions: MessageFns<LogOptions> = {
     }
     if (message.tail !== 0) {
       writer.uint32(40).int64(message.tail);
+    }
+    if (message.details !== false) {
+      writer.uint32(48).bool(message.details);
     }
     return writer;
   },
@@ -184,6 +191,14 @@ export const LogOptions: MessageFns<LogOptions> = {
             }
 
             message.tail = longToNumber(reader.int64());
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.details = reader.bool();
             continue;
           }
         }
@@ -586,7 +601,16 @@ export const LogBatch: MessageFns<LogBatch> = {
 };
 
 function createBaseLogLine(): LogLine {
-  return { taskId: "", nodeId: "", stream: 0, timestamp: "", data: Buffer.alloc(0), taskName: "", serviceId: "" };
+  return {
+    taskId: "",
+    nodeId: "",
+    stream: 0,
+    timestamp: "",
+    data: Buffer.alloc(0),
+    taskName: "",
+    serviceId: "",
+    details: "",
+  };
 }
 
 export const LogLine: MessageFns<LogLine> = {
@@ -611,6 +635,9 @@ export const LogLine: MessageFns<LogLine> = {
     }
     if (message.serviceId !== "") {
       writer.uint32(58).string(message.serviceId);
+    }
+    if (message.details !== "") {
+      writer.uint32(66).string(message.details);
     }
     return writer;
   },
@@ -682,6 +709,14 @@ export const LogLine: MessageFns<LogLine> = {
             }
 
             message.serviceId = reader.string();
+            continue;
+          }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.details = reader.string();
             continue;
           }
         }

@@ -133,7 +133,7 @@ const BODIES: readonly Body[] = [
     value: {
       queryId: 'q1',
       taskIds: ['t1'],
-      options: { follow: false, stdout: true, stderr: true, since: '', tail: -1 },
+      options: { follow: false, stdout: true, stderr: true, since: '', tail: -1, details: false },
       after: [{ taskId: 't1', timestamp: '2026-01-01T00:00:00.000000000Z' }],
       isOpen: false,
       kept: undefined,

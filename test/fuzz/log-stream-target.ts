@@ -9,11 +9,12 @@ import type { OpenTarget, Target, Verdict } from './target.js';
 /** What agents bring of the output of their tasks, over gRPC, while somebody reads it. */
 
 const asIs = (bytes: Buffer): Buffer => bytes;
-const ASKED = { follow: false, stdout: true, stderr: true, since: '', tail: -1 };
+const ASKED = { follow: false, stdout: true, stderr: true, since: '', tail: -1, details: false };
 
 function line(second: number): LogLine {
   const timestamp = `2026-01-01T00:00:0${second}.000000000Z`;
-  return { taskId: TASK, nodeId: '', stream: 1, timestamp, data: Buffer.from('words\n'), taskName: '', serviceId: '' };
+  const data = Buffer.from('words\n');
+  return { taskId: TASK, nodeId: '', stream: 1, timestamp, data, taskName: '', serviceId: '', details: 'A=1' };
 }
 
 /** With the id of a query in it, which has the length of all of them. */

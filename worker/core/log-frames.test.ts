@@ -15,7 +15,7 @@ function frame(stream: number, text: string): Buffer {
 const say = ({ stream, timestamp, data }: OutputLine): string => `${stream} ${timestamp} ${Buffer.from(data)}`;
 
 function readIn(isTty: boolean, all: Uint8Array, cuts: number[]): string[] {
-  const frames = new LogFrames(isTty);
+  const frames = new LogFrames({ isTty });
   const places = [0, ...cuts.map((cut) => cut % (all.length + 1)).sort((a, b) => a - b), all.length];
   const lines = places.flatMap((at, i) => frames.push(all.subarray(places[i - 1] ?? 0, at)));
   return [...lines, ...frames.finish()].map(say);
@@ -44,4 +44,16 @@ t.test('a terminal has lines alone, and its last one may have no end', async (t)
 t.test('what is of no stream is left out; without a timestamp of its own, a line has that before it', async (t) => {
   const all = Buffer.concat([frame(0, `${AT} stdin\n`), frame(1, `${AT} first\n`), frame(1, 'more\n')]);
   t.same(readIn(false, all, []), [`stdout ${AT} first\n`, `stdout ${AT} more\n`]);
+});
+
+t.test('what a log driver notes of a container stands between the time and the line', async (t) => {
+  const frames = new LogFrames({ isTty: false, withDetails: true });
+  const lines = frames.push(Buffer.concat([frame(1, `${AT} A=1,b=x%2Cy a b\n`), frame(2, `${AT}  none\n`)]));
+  t.same(
+    lines.map((line) => [line.details, say(line)]),
+    [
+      ['A=1,b=x%2Cy', `stdout ${AT} a b\n`],
+      ['', `stderr ${AT} none\n`],
+    ],
+  );
 });

@@ -5,6 +5,8 @@ export interface OutputLine {
   timestamp: string;
   /** With its line feed, unless it is a part that goes on. */
   data: Uint8Array;
+  /** What the log driver notes of the container, as the engine writes it: `KEY=VALUE,KEY=VALUE`. */
+  details?: string;
 }
 
 /** What the engine writes when asked for timestamps: one for each line, and a space. */
@@ -23,11 +25,14 @@ const LONGEST_LINE = 1024 * 1024;
  */
 export class LogFrames {
   readonly #isTty: boolean;
+  readonly #withDetails: boolean;
   #rest: Uint8Array = new Uint8Array(0);
   #lastTimestamp = '';
 
-  constructor(isTty: boolean) {
+  /** @param withDetails  the engine was asked for them: between the timestamp and the line, with a space after them */
+  constructor({ isTty, withDetails = false }: { isTty: boolean; withDetails?: boolean }) {
     this.#isTty = isTty;
+    this.#withDetails = withDetails;
   }
 
   /** The lines that are complete with this chunk. */
@@ -63,7 +68,10 @@ export class LogFrames {
         data = bytes.subarray(TIMESTAMP_LENGTH + 1);
       }
     }
-    return { stream: stream === 1 ? 'stdout' : 'stderr', timestamp: this.#lastTimestamp, data };
+    const line = { stream: stream === 1 ? 'stdout' : 'stderr', timestamp: this.#lastTimestamp } as const;
+    const space = this.#withDetails ? data.indexOf(SPACE) : -1;
+    if (space < 0) return { ...line, data };
+    return { ...line, data: data.subarray(space + 1), details: String.fromCharCode(...data.subarray(0, space)) };
   }
 }
 

@@ -76,7 +76,7 @@ export class DiskHistory implements History {
   async *read(taskId: string): AsyncGenerator<OutputLine[], void, void> {
     await this.#opened();
     if (!this.#files.has(taskId)) return;
-    const frames = new LogFrames(false);
+    const frames = new LogFrames({ isTty: false });
     let isHead = true;
     for await (const chunk of createReadStream(join(this.#options.directory, taskId))) {
       let bytes: Buffer = chunk;

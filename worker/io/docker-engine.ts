@@ -212,8 +212,9 @@ class DockerEngine implements Engine {
       timestamps: 'true',
       tail: options.tail < 0 ? 'all' : String(options.tail),
       ...(options.since !== '' && { since: options.since }),
+      ...(options.details === true && { details: 'true' }),
     });
-    const frames = new LogFrames(Config?.Tty === true);
+    const frames = new LogFrames({ isTty: Config?.Tty === true, withDetails: options.details === true });
     const url = `${await this.#versionPrefix()}${path}/logs?${query}`;
     try {
       for await (const chunk of this.#http.bytes('GET', url, { timeoutMs: READ_TIMEOUT_MS, signal })) {

@@ -24,6 +24,8 @@ export interface LogsOptions {
   since: string;
   /** At most so many lines from the end; -1 for all. */
   tail: number;
+  /** Also what the log driver notes of the container with each line. */
+  details?: boolean;
 }
 
 /**

@@ -26,7 +26,7 @@ const IDENTITY = {
   keyPem: '',
   rootPem: '',
 } as const;
-const OPTIONS = { follow: false, stdout: true, stderr: true, since: '', tail: -1 };
+const OPTIONS = { follow: false, stdout: true, stderr: true, since: '', tail: -1, details: false };
 
 /** An agent whose tasks `a` and `b` run and have written something. */
 async function start(t: Test) {

@@ -78,17 +78,17 @@ export class LogPublication {
     const { signal } = this.#abort;
     const containerId = await this.#containerOf(taskId, options.follow);
     if (containerId === undefined || signal.aborted) return;
-    const { follow, stdout, stderr } = options;
+    const { follow, stdout, stderr, details } = options;
     const asked =
       after === undefined
-        ? { follow, stdout, stderr, since: options.since, tail: options.tail }
-        : { follow, stdout, stderr, since: secondsOf(after), tail: -1 };
+        ? { follow, stdout, stderr, details, since: options.since, tail: options.tail }
+        : { follow, stdout, stderr, details, since: secondsOf(after), tail: -1 };
     try {
       for await (const lines of engine.logs(containerId, asked, signal)) {
         const wanted = after === undefined ? lines : lines.filter(({ timestamp }) => timestamp > after);
-        yield wanted.map(({ stream, timestamp, data }) => {
+        yield wanted.map(({ stream, timestamp, data, details: noted = '' }) => {
           const line = { taskId, nodeId: '', stream: STREAM_NUMBER[stream], timestamp, data: bufferOf(data) };
-          return { ...line, taskName: '', serviceId: '' };
+          return { ...line, taskName: '', serviceId: '', details: noted };
         });
       }
     } catch (error) {
@@ -106,7 +106,7 @@ export class LogPublication {
         for (const { stream, timestamp, data } of lines) {
           if (!asked[stream] || timestamp <= after || isBeforeTime(timestamp, asked.since)) continue;
           const line = { taskId, nodeId: '', stream: STREAM_NUMBER[stream], timestamp, data: bufferOf(data) };
-          wanted.push({ ...line, taskName, serviceId });
+          wanted.push({ ...line, taskName, serviceId, details: '' });
         }
       }
     } catch (error) {

@@ -496,6 +496,7 @@ t.test('logs are written in frames of docker, raw for a terminal, and what is mi
     data: Buffer.from('x\n'),
     taskName: '',
     serviceId: '',
+    details: 'A=1,z=2',
   };
   logs.read = async function* (request) {
     asked.push(request);
@@ -510,15 +511,10 @@ t.test('logs are written in frames of docker, raw for a terminal, and what is mi
   const plain = await raw(socketPath, 'GET', '/v1.41/services/a/logs?stdout=1&tail=5&since=1.5');
   t.equal(plain.text, frame(2, 'x\n') + frame(3, missing));
   t.equal(plain.headers['content-type'], 'application/vnd.docker.multiplexed-stream');
-  t.same(asked[0], {
-    serviceId: id,
-    taskId: '',
-    options: { follow: false, stdout: true, stderr: false, since: '1.5', tail: 5 },
-    after: [],
-    kept: false,
-  });
+  const options = { follow: false, stdout: true, stderr: false, since: '1.5', tail: 5, details: false };
+  t.same(asked[0], { serviceId: id, taskId: '', options, after: [], kept: false });
   const detailed = await raw(socketPath, 'GET', '/services/a/logs?stderr=1&follow=1&timestamps=1&details=1');
-  const details = `com.docker.swarm.node.id=n1,com.docker.swarm.service.id=${id},com.docker.swarm.task.id=t1`;
+  const details = `A=1,com.docker.swarm.node.id=n1,com.docker.swarm.service.id=${id},com.docker.swarm.task.id=t1,z=2`;
   t.equal(detailed.text, frame(2, `2026-01-01T00:00:00.000000001Z ${details} x\n`) + frame(3, missing));
   t.match(asked[1], { options: { follow: true, stdout: false, stderr: true, since: '', tail: -1 } });
   await client.createService({ ...spec('tty'), TaskTemplate: { ContainerSpec: { Image: 'i', TTY: true } } });

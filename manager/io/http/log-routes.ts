@@ -112,7 +112,7 @@ function optionsOf(request: FastifyRequest): LogOptions {
   }
   const since = sinceOf(queryText(request, 'since') ?? '');
   const tail = tailOf(queryText(request, 'tail') ?? '');
-  return { follow: queryFlag(request, 'follow'), stdout, stderr, since, tail };
+  return { follow: queryFlag(request, 'follow'), stdout, stderr, since, tail, details: queryFlag(request, 'details') };
 }
 
 function tailOf(text: string): number {

@@ -62,16 +62,24 @@ export async function writeLogs(
 }
 
 function bytesOf(line: LogLine, format: LogFormat): Buffer {
-  const { taskId, nodeId, stream, timestamp, data, taskName } = line;
+  const { stream, timestamp, data } = line;
   let prefix = format.withTimestamps ? `${timestamp} ` : '';
-  if (format.withDetails) {
-    const service = line.serviceId === '' ? format.serviceIdOf(taskId) : line.serviceId;
-    const name = taskName === '' ? '' : `,com.docker.swarm.task.name=${encodeURIComponent(taskName)}`;
-    const ids = `com.docker.swarm.service.id=${service},com.docker.swarm.task.id=${taskId}${name}`;
-    prefix += `com.docker.swarm.node.id=${nodeId},${ids} `;
-  }
+  if (format.withDetails) prefix += `${detailsOf(line, format)} `;
   const parts = prefix === '' ? [data] : [Buffer.from(prefix), data];
   return format.isTty ? Buffer.concat(parts) : framed(stream, parts);
+}
+
+/** What the log driver has noted of the container, and whose line it is, by their keys as Docker has it. */
+function detailsOf(line: LogLine, { serviceIdOf }: LogFormat): string {
+  const { taskId, nodeId, taskName, details } = line;
+  const service = line.serviceId === '' ? serviceIdOf(taskId) : line.serviceId;
+  const ours = [
+    `com.docker.swarm.node.id=${nodeId}`,
+    `com.docker.swarm.service.id=${service}`,
+    `com.docker.swarm.task.id=${taskId}`,
+    ...(taskName === '' ? [] : [`com.docker.swarm.task.name=${encodeURIComponent(taskName)}`]),
+  ];
+  return details === '' ? ours.join(',') : [...ours, ...details.split(',')].sort().join(',');
 }
 
 /** The stream's number, three zeros, the length in 4 bytes, big-endian. */

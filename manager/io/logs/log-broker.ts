@@ -69,7 +69,7 @@ export class LogBroker {
         `logs are read by ${MOST_COLLECTIONS} clients already: try again later`,
       );
     }
-    const asked = request.options ?? { follow: false, stdout: true, stderr: true, since: '', tail: -1 };
+    const asked = request.options ?? { follow: false, stdout: true, stderr: true, since: '', tail: -1, details: false };
     const collection = new LogCollection(request, asked, {
       ...this.#options,
       admit: (part, its) => {

@@ -9,7 +9,7 @@ import { writeLogs } from '../http/log-stream.js';
 import { CHANNEL, credentialsOf, identityOf, openCluster, serviceWithTasks, TestAgent } from '../rpc/test-cluster.js';
 import { ClusterLogs, LogBroker } from './index.js';
 
-const OPTIONS = { follow: false, stdout: true, stderr: true, since: '', tail: -1 };
+const OPTIONS = { follow: false, stdout: true, stderr: true, since: '', tail: -1, details: false };
 const OF_SERVICE: LogRequest = { serviceId: 's1', taskId: '', options: OPTIONS, after: [], kept: false };
 
 async function open(t: Test) {
@@ -109,6 +109,7 @@ const line = (taskId: string, second: number): LogLine => ({
   data: Buffer.from(`${taskId} ${second}\n`),
   taskName: '',
   serviceId: '',
+  details: '',
 });
 
 async function all(batches: AsyncIterable<LogBatch>): Promise<{ lines: string[]; problems: string[] }> {
