@@ -729,6 +729,7 @@ t.test('a secret is made, found, shown without its data, given another version a
     t.match(await refusal(call('GET', `/${kind}s?filters=${encodeURIComponent('{"bogus":["x"]}')}`)), /^400 /);
     t.equal(await refusal(call('GET', `/${kind}s/nosuch`)), `404 not-found: ${kind} nosuch not found`);
     t.match(await refusal(call('POST', `/${kind}s/create`, { Name: 'b', Data: 'Y?==' })), /^400 .*illegal base64 data/);
+    t.match(await refusal(call('POST', `/${kind}s/key/update?version=x`, {})), / invalid (secret|config) version$/);
     t.match(
       await refusal(call('POST', `/${kind}s/create`, { Name: 'key', Data })),
       new RegExp(`^409 .*code = AlreadyExists desc = ${kind} key already exists`),

@@ -47,7 +47,9 @@ export function queryVersion(request: FastifyRequest, kind: string): number {
   const text = queryText(request, 'version') ?? '';
   const version = Number(text);
   if (/^\d+$/.test(text) && Number.isSafeInteger(version)) return version;
-  throw new ApiaryError('invalid-argument', `invalid ${kind} version '${text}': expected the object's Version.Index`);
+  // Of these two Docker says no more.
+  const what = kind === 'secret' || kind === 'config' ? '' : ` '${text}': expected the object's Version.Index`;
+  throw new ApiaryError('invalid-argument', `invalid ${kind} version${what}`);
 }
 
 /** The JSON of a request's body. @throws ApiaryError `invalid-argument` when there is none, or it is no JSON */
