@@ -4,3 +4,4 @@ export * from './errors.js';
 export * from './invariant.js';
 export * from './random.js';
 export * from './sealing.js';
+export * from './token-bucket.js';

@@ -107,6 +107,24 @@ t.test('a role says what a certificate opens', async (t) => {
   t.equal((await local.services()).length, 0);
 });
 
+t.test('a certificate that asks for too much is told to wait, and no other', async (t) => {
+  const { certified, clock } = await doors(t);
+  const [eager, other] = [await certified('eva', 'viewer'), await certified('otto', 'viewer')];
+  const ask = () =>
+    eager.client.nodes().then(
+      () => 'answered',
+      ({ status }) => status,
+    );
+  const seen = new Set<unknown>();
+  for (let asked = 0; asked < 2_100 && !seen.has(429); asked += 50) {
+    for (const answer of await Promise.all(Array.from({ length: 50 }, ask))) seen.add(answer);
+  }
+  t.same([...seen], ['answered', 429]);
+  t.equal((await other.client.nodes()).length, 1);
+  clock.advance(1_000);
+  t.equal(await ask(), 'answered');
+});
+
 t.test('who shows no good certificate of a client is not let in', async (t) => {
   const { certified, local, address, port, clock, host } = await doors(t);
   const { client, tls, id } = await certified('ann', 'admin');

@@ -173,9 +173,9 @@ t.test('callers who are no node get only so many calls a second, and nodes all t
     }
     return count;
   };
-  t.equal(await answered(STRANGERS.burst + 100), STRANGERS.burst);
+  t.equal(await answered(STRANGERS.rate.burst + 100), STRANGERS.rate.burst);
   clock.advance(500);
-  t.equal(await answered(200), STRANGERS.callsPerSecond / 2);
+  t.equal(await answered(200), STRANGERS.rate.perSecond / 2);
   clock.skewMs = -3_600_000;
   t.equal(await answered(10), 0, 'a clock that is set back gives nothing');
   const agent = new TestAgent(t, server, identityOf(rootCa, 'w1', 'worker'));

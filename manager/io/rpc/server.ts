@@ -2,7 +2,7 @@ import { X509Certificate } from 'node:crypto';
 import { createServer, type Server as NetServer, type Socket } from 'node:net';
 import { rpcStatusOf } from '@apiary/api/client';
 import { formatHostPort, parseHostPort } from '@apiary/api/model';
-import { ApiaryError, type Clock, invariant, messageOf } from '@apiary/std';
+import { ApiaryError, type Clock, invariant, messageOf, TokenBucket } from '@apiary/std';
 import {
   type ConnectionInjector,
   Server,
@@ -17,7 +17,7 @@ import type { Replica } from '../ports.js';
 import { endWithStatus } from './call-ending.js';
 import { callerOf } from './caller.js';
 import { ClusterCredentials, type ServerIdentity } from './credentials.js';
-import { boundMessages, CallRate, STRANGERS } from './stranger-limits.js';
+import { boundMessages, STRANGERS } from './stranger-limits.js';
 
 /** A gRPC service, and who may call its methods. */
 export interface RpcService {
@@ -101,7 +101,7 @@ function guardOf(
     for (const { path } of Object.values(definition)) accessOf.set(path, access);
   }
   let anonymousCalls = 0;
-  const rate = new CallRate(clock);
+  const rate = new TokenBucket(STRANGERS.rate, clock.now());
   return (method, call) => {
     endWithStatus(call);
     const caller = callerOf(call);
@@ -112,7 +112,7 @@ function guardOf(
     if (refusal?.code === 'not-found') return judgedOnceCurrent(call, replica, judge);
     if (refusal !== undefined) return refused(call, refusal);
     if (refusalOf(replica.view, caller, 'node', clock.now()) === undefined) return new ServerInterceptingCall(call);
-    if (anonymousCalls >= STRANGERS.mostCalls || !rate.take()) {
+    if (anonymousCalls >= STRANGERS.mostCalls || !rate.take(clock.now())) {
       return refused(call, new ApiaryError('resource-exhausted', 'too many nodes are joining at once: try again'));
     }
     anonymousCalls++;
