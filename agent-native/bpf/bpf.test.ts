@@ -137,17 +137,23 @@ t.test('datagrams to a VIP go to its backend, and answers come from the VIP', { 
   await there.set(endpoint('198.51.100.8', 53), endpoint('127.0.0.1', port));
   await back.set(endpoint('127.0.0.1', port), endpoint('198.51.100.8', 53));
   const cgroup = cgroupOf(t);
+  // What is not held is closed by the garbage collector, and a link takes its program out of the cgroup.
+  const held: { close(): void }[] = [];
+  t.teardown(() => {
+    for (const object of held) object.close();
+  });
   for (const [attachType, map] of [
     ['sendmsg4', there],
     ['recvmsg4', back],
   ] as const) {
     const program = await BpfProgram.load({ type: 'cgroup-sock-addr', attachType, instructions: rewriting(map) });
-    await program.link({ cgroup, attachType });
+    held.push(program, await program.link({ cgroup, attachType }));
   }
   const code = `const s = require('dgram').createSocket('udp4');
     s.on('message', (text, from) => { console.log(String(text), from.address, from.port); s.close(); });
     s.send('hello', 53, '198.51.100.8');`;
   t.equal(await outputOf(runIn(cgroup, code)), 're: hello 198.51.100.8 53');
+  for (const object of [there, back]) object.close();
 });
 
 t.test('a program that is refused comes with what the verifier said', { skip }, async (t) => {
