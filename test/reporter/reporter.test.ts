@@ -40,6 +40,9 @@ t.test('a failed test is shown with what was found deep within it', async (t) =>
               ---
               found: 1
               wanted: 2
+              at:
+                fileName: a.test.js
+                lineNumber: 7
               ...
             1..1
         not ok 1 - inner
@@ -51,6 +54,7 @@ not ok 1 - a.test.js
 `);
   t.match(seen, 'FAIL  outer');
   t.match(seen, '"wanted": 2');
+  t.match(seen, 'a.test.js:7');
   t.equal(lastLine(seen), '0 passed, 1 failed');
 });
 

@@ -109,6 +109,12 @@ function diagnosisOf(result: Result): string {
   const diag: Record<string, unknown> = result.diag ?? {};
   const told = Object.entries(diag).filter(([key]) => !['at', 'stack', 'source'].includes(key));
   const detail = told.length === 0 ? '' : `\n${JSON.stringify(Object.fromEntries(told), undefined, 2)}`;
-  const stack = typeof diag['stack'] === 'string' ? `\n${diag['stack'].trimEnd()}` : '';
+  const stack = typeof diag['stack'] === 'string' ? `\n${diag['stack'].trimEnd()}` : placeOf(diag['at']);
   return `${result.name}${detail}${stack}`.replace(/^/gm, '        ');
+}
+
+/** What failed without a stack has at least a place: what was awaited, for one. */
+function placeOf(at: unknown): string {
+  if (typeof at !== 'object' || at === null || !('fileName' in at) || !('lineNumber' in at)) return '';
+  return `\n${at.fileName}:${at.lineNumber}`;
 }

@@ -325,6 +325,7 @@ t.test('an encrypted backup opens with its passphrase alone, and as it was writt
     inClear.subarray(0, 20),
     Buffer.alloc(0),
     Buffer.concat([inClear.subarray(0, -1), end]),
+    Buffer.concat([inClear, end]),
   ]) {
     const seal = Readable.from(sealedBackup(Readable.from([bytes]), { passphrase: 'quick', costLog2: 1 }));
     await t.rejects(seal.toArray(), { code: 'unavailable', message: /is not a whole backup/ });

@@ -69,7 +69,7 @@ async function* piecesFrom(source: Source): AsyncGenerator<Buffer, void, void> {
     yield await source.take(length);
   }
   const digest = source.digest();
-  if (!digest.equals(await source.take(DIGEST_BYTES))) throw notWhole();
+  if (!digest.equals(await source.take(DIGEST_BYTES)) || !(await source.isOver())) throw notWhole();
 }
 
 /** So many bytes at a time, of a stream that is cut otherwise. */
@@ -98,6 +98,16 @@ class Source {
     const taken = Buffer.concat(parts);
     this.#hash.update(taken);
     return taken;
+  }
+
+  /** Whether nothing is left to be taken. */
+  async isOver(): Promise<boolean> {
+    while (this.#rest.length === 0) {
+      const next = await this.#chunks.next();
+      if (next.done === true) return true;
+      this.#rest = next.value;
+    }
+    return false;
   }
 
   /** SHA-256 of all that was taken. */

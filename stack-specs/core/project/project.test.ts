@@ -122,7 +122,7 @@ t.test('env files are read as Docker reads them, or in the format that is asked 
     HOME: '/root',
     E: '',
   });
-  const text = 'export A="x\\ny"\nB=\'$HOME\' # c\nC=$HOME/b # c\nD="two\nlines"\nE: yes\nF=${B:-z}\n';
+  const text = 'export A="x\\ny"\nB=\'$HOME\' # c\nC=$HOME/b # c\nD="two\nlines"\nE: yes\nF=\u0024{B:-z}\n';
   const dotted = readDotEnv(text, lookup);
   t.same('variables' in dotted && Object.fromEntries(dotted.variables), {
     A: 'x\ny',
