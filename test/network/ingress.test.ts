@@ -380,7 +380,13 @@ t.test('published ports and VIPs', { skip: skipWithoutHosts }, async (t) => {
         second,
         "(iptables -S; nft list tables; nft list table inet firewalld 2>/dev/null) | grep -v -e apiary_gw -e apgw | sed 's/ counter.*//'",
       );
-    const before = await ours();
+    const before = await until('all of its tasks behind the port', async () => {
+      const rules = await ours();
+      return rules.includes('numgen inc mod 3') && rules;
+    });
+    for (const asker of [here, there]) {
+      await until('all of its names', async () => (await lookUp(asker, 'tasks.web')).length === 3);
+    }
     const changed = async () => {
       const rules = await theirs();
       await run(t, 'more', { host: 2, ports: [tcp(8081)], networks: ['front'] });
