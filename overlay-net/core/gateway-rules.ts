@@ -146,7 +146,8 @@ function chains({ subnet, gateway }: GatewaySubnet): string[] {
     '  ether saddr != @peers drop',
     // A client may have one port for connections to several hosts, which lead to one task: here they would be one. So each
     // entry's are apart, and where two have the same addresses and ports for the task, conntrack gives one another port.
-    '  ct original zone set ether saddr map @entry_zones',
+    // What is for nobody here is a reply, which would be looked for in that zone first, in vain.
+    `  ip daddr ${subnet} ct original zone set ether saddr map @entry_zones`,
     '  jump no_loopback',
     '}',
     // Each packet between tasks is known to conntrack by itself; the one around it would be once more, and cannot be a reply.
