@@ -10,6 +10,8 @@ const server = await NameServer.listen({
   rng: new SystemRng(),
   logger: { info: () => {}, warn: (fields, message) => process.stderr.write(`${message} ${JSON.stringify(fields)}\n`) },
   upstream: async () => [],
+  // The one who asks stands for all tasks of a host.
+  askerRate: { burst: 1e9, perSecond: 1e9 },
 });
 const names = Array.from({ length: services }, (_, i) => `service-${i}`);
 const network = { networkId: 'front', name: 'front', vni: 4097, subnet: '10.0.0.0/16', gateway: '10.0.0.1' };

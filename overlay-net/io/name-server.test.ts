@@ -2,7 +2,7 @@ import { createSocket } from 'node:dgram';
 import { Resolver } from 'node:dns/promises';
 import { once } from 'node:events';
 import { connect } from 'node:net';
-import { type Clock, SeededRng } from '@apiary/std';
+import { type Clock, SeededRng, VirtualClock } from '@apiary/std';
 import t, { type Test } from 'tap';
 import type { AssignedNetwork, Endpoint, NamedService, NetworkState } from '../core/index.js';
 import { NameServer, type NameServerOptions } from './name-server.js';
@@ -245,4 +245,15 @@ t.test('over TCP, who does not read the answers is not read either, and has all 
     socket.on('data', read);
   });
   t.equal(answers, asked);
+});
+
+t.test('who asks without end is not heard for a while, and nobody else waits', async (t) => {
+  const clock = new VirtualClock();
+  const here = await server(t, { clock, askerRate: { burst: 3, perSecond: 1 } });
+  const ask = (from: string) => resolver(here, from).resolve4('web');
+  for (let i = 0; i < 3; i++) t.same(await ask(TASK), ['10.0.0.2']);
+  await t.rejects(ask(TASK), { code: 'ETIMEOUT' });
+  t.same(await ask(SEALED), ['10.0.0.2']);
+  clock.advance(1_000);
+  t.same(await ask(TASK), ['10.0.0.2']);
 });

@@ -1,7 +1,7 @@
 import { createSocket, type Socket as UdpSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { createServer, type Server, type Socket } from 'node:net';
-import { type Clock, messageOf, type Rng } from '@apiary/std';
+import { type Clock, messageOf, type Rate, type Rng, TokenBucket } from '@apiary/std';
 import {
   answerName,
   type DnsAnswer,
@@ -31,6 +31,12 @@ const IDLE_MS = 10_000;
 const MOST_CONNECTIONS = 512;
 /** Datagrams that may wait to be read: at 30,000 a second, a quarter of a second's. */
 const RECEIVE_BYTES = 4 << 20;
+/**
+ * What one task may ask: far more than programs do, and a tenth of what the server could answer. What is more is not heard,
+ * or over TCP not read for a while.
+ */
+const ASKER_RATE: Rate = { burst: 20_000, perSecond: 10_000 };
+const PAUSE_MS = 100;
 
 export interface NameServerOptions {
   /** Where tasks reach it: their gateway. */
@@ -41,6 +47,8 @@ export interface NameServerOptions {
   logger: GatewayLogger;
   /** The host's own resolvers. */
   upstream: () => Promise<readonly string[]>;
+  /** What each asker may ask; those who are not known share one. */
+  askerRate?: Rate;
 }
 
 export type DnsProtocol = 'udp' | 'tcp';
@@ -62,6 +70,8 @@ export class NameServer {
   readonly #tcp: Server;
   readonly #resolver: Resolver;
   readonly #askers = new Map<string, Asker>();
+  /** By address; of strangers together by none. */
+  readonly #rates = new Map<string, TokenBucket>();
   readonly #connections = new Set<Socket>();
   #state: NetworkState | undefined;
   #hasVips = false;
@@ -98,7 +108,7 @@ export class NameServer {
       const send = (answer: Uint8Array) => {
         if (!this.#isOver) udp.send(answer, 0, answer.length, port, address);
       };
-      this.#hear(message, address, 'udp', send);
+      if (this.#isHeard(address)) this.#hear(message, address, 'udp', send);
     });
     tcp.on('connection', (socket) => this.#converse(socket));
   }
@@ -126,6 +136,7 @@ export class NameServer {
 
   forget(address: string): void {
     this.#askers.delete(address);
+    this.#rates.delete(address);
   }
 
   async close(): Promise<void> {
@@ -156,7 +167,14 @@ export class NameServer {
     socket.on('drain', () => socket.resume());
     socket.on(
       'data',
-      framed((message) => this.#hear(message, from, 'tcp', send)),
+      framed((message) => {
+        this.#hear(message, from, 'tcp', send);
+        if (this.#isHeard(from) || socket.isPaused()) return;
+        socket.pause();
+        this.#options.clock.after(PAUSE_MS, () => {
+          if (!socket.writableNeedDrain) socket.resume();
+        });
+      }),
     );
   }
 
@@ -169,6 +187,15 @@ export class NameServer {
         elsewhere: (query) => this.#askOthers(message, query, asker, protocol),
       }),
     });
+  }
+
+  #isHeard(address: string): boolean {
+    const { clock, askerRate = ASKER_RATE } = this.#options;
+    const nowMs = clock.now();
+    const from = this.#askers.has(address) ? address : '';
+    const rate = this.#rates.get(from) ?? new TokenBucket(askerRate, nowMs);
+    this.#rates.set(from, rate);
+    return rate.take(nowMs);
   }
 
   /**
