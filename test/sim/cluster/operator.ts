@@ -39,7 +39,7 @@ export class Operator {
   readonly counts = new Map<string, number>();
   readonly #cluster: SimulatedCluster;
   readonly #networks: NetworkOperator;
-  #isCalm = false;
+  #isOver = false;
 
   constructor(cluster: SimulatedCluster) {
     this.#cluster = cluster;
@@ -62,10 +62,15 @@ export class Operator {
     else this.#actOn(name);
   }
 
+  /** Asks for nothing more of its own accord; what it has set out to do may still happen for some seconds. */
+  end(): void {
+    this.#isOver = true;
+  }
+
   /** Asks for something else at the very moment at which an update is found to be over. */
   #beInTheWay(view: View, touched: Touched): void {
     const { chance, queue } = this.#cluster;
-    if (this.#isCalm) return;
+    if (this.#isOver) return;
     for (const id of touched.taskServices) {
       const service = view.service(id);
       const { Name, UpdateConfig } = service?.spec ?? {};
@@ -110,7 +115,6 @@ export class Operator {
 
   /** Asks for what can be had: images that work, and room for all that is to run. Again until all of it is acknowledged. */
   calm(heard: () => void): void {
-    this.#isCalm = true;
     const steps: ((next: () => void) => void)[] = [];
     for (const node of this.#cluster.view?.nodes() ?? []) {
       steps.push((next) =>

@@ -108,6 +108,7 @@ async function disturb(cluster: SimulatedCluster, operator: Operator, faults: Fa
   );
   await cluster.run(endMs);
   faults.end();
+  operator.end();
 }
 
 /** Calls `act` again and again, at random distances, until it is over. */
