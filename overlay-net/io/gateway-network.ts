@@ -241,7 +241,7 @@ export class GatewayNetwork {
       { do: 'set-link', link: name, to: { ipv6AddressGeneration: 'none' } },
       { do: 'add-address', address: { link: name, address: `${this.subnet.gateway}/32` } },
       { do: 'set-link', link: name, to: { isUp: true } },
-      this.#nowhere('add'),
+      this.#nowhere(),
     ]);
     return [name];
   }
@@ -265,18 +265,16 @@ export class GatewayNetwork {
     const isNowhere = routes.some(
       ({ type, destination }) => type === 'unreachable' && destination === this.subnet.subnet,
     );
-    if (!isNowhere) changes.push(this.#nowhere('add'));
+    if (!isNowhere) changes.push(this.#nowhere());
     await this.#netlink.apply(changes);
     return changes.length === 0 ? [] : [`address of ${GATEWAY_LINK}`];
   }
 
   /** What is sent to a task that is gone does not leave the host by its default route. */
-  #nowhere(how: 'add' | 'delete'): Change {
-    const route = { destination: this.subnet.subnet, type: 'unreachable' as const };
-    return {
-      do: `${how}-route`,
-      route: { ...route, protocol: GATEWAY_PROTOCOL, ...(how === 'add' && { ifExists: 'replace' as const }) },
-    };
+  #nowhere(): Change {
+    const { subnet: destination } = this.subnet;
+    const route = { destination, type: 'unreachable', protocol: GATEWAY_PROTOCOL, ifExists: 'replace' } as const;
+    return { do: 'add-route', route };
   }
 
   #isOwn(address: string): boolean {

@@ -94,7 +94,7 @@ export class GatewayPorts {
    * @returns the names of the links that something was put right of
    */
   async ensure(): Promise<string[]> {
-    const ports = await this.all();
+    const ports = (await this.all()).map((port) => ({ ...port, settings: settingsOf(port.link.name) }));
     if (ports.length === 0) return [];
     const [routes, neighbours] = await Promise.all([
       this.#netlink.routes({ family: 'ipv4', protocol: GATEWAY_PROTOCOL }),
@@ -107,11 +107,11 @@ export class GatewayPorts {
         .filter(({ state, mac, address }) => state === 'permanent' && mac === macOf(address))
         .map(({ link, address }) => key(link, address)),
     );
-    const settings = await readSysctls(ports.flatMap(({ link }) => Object.keys(settingsOf(link.name))));
+    const present = await readSysctls(ports.flatMap(({ settings }) => Object.keys(settings)));
+    const mac = macOf(this.#subnet.gateway);
     const repaired: string[] = [];
-    for (const { link, address } of ports) {
-      const mac = macOf(this.#subnet.gateway);
-      const isSet = Object.entries(settingsOf(link.name)).every(([name, value]) => settings.get(name) === value);
+    for (const { link, address, settings } of ports) {
+      const isSet = Object.entries(settings).every(([name, value]) => present.get(name) === value);
       const isLink = link.isUp && link.group === LINK_GROUPS.tasks && link.address === mac && link.master === undefined;
       if (isLink && isSet && reached.has(key(link.index, `${address}/32`)) && known.has(key(link.index, address))) {
         continue;
@@ -119,7 +119,7 @@ export class GatewayPorts {
       const to = { isUp: true, group: LINK_GROUPS.tasks, address: mac, master: null };
       try {
         await this.#netlink.apply([{ do: 'set-link', link: link.name, to }, ...this.#ways(link.name, address)]);
-        await writeSysctls(settingsOf(link.name));
+        await writeSysctls(settings);
       } catch (error) {
         // Its task has ended meanwhile, or the gateway's address was taken away, which is heard of.
         if (!['ENODEV', 'ENOENT', 'EINVAL'].includes(systemCodeOf(error) ?? '')) throw error;

@@ -13,6 +13,7 @@ import {
   tunnelChanges,
   tunnelMac,
   tunnelRows,
+  VXLAN_BYTES,
 } from '../core/index.js';
 import { GATEWAY_PROTOCOL } from './gateway-ports.js';
 
@@ -20,7 +21,6 @@ import { GATEWAY_PROTOCOL } from './gateway-ports.js';
 export const GATEWAY_TUNNEL = 'apiary_gwx';
 /** Its network on the wire: one number for all hosts, that no user's network has. */
 const VNI = 97;
-const ENCAPSULATION_BYTES = { ipv4: 50, ipv6: 70 } as const;
 
 /**
  * What comes in may have any source: a client of another host, or one on this very host that took the way by another.
@@ -133,7 +133,7 @@ export class GatewayTunnel {
   async #mtu({ local }: TunnelEnd): Promise<number> {
     const held = (await this.#netlink.addresses()).find(({ address }) => address.split('/')[0] === local);
     const underlay = held === undefined ? undefined : await this.#netlink.link(held.link);
-    return (underlay?.mtu ?? 1_500) - ENCAPSULATION_BYTES[local.includes(':') ? 'ipv6' : 'ipv4'];
+    return (underlay?.mtu ?? 1_500) - VXLAN_BYTES[local.includes(':') ? 'ipv6' : 'ipv4'];
   }
 
   /** What there is of rows that could be ours. */
