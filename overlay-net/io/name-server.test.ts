@@ -1,11 +1,20 @@
 import { createSocket } from 'node:dgram';
 import { Resolver } from 'node:dns/promises';
 import { once } from 'node:events';
-import { connect } from 'node:net';
-import { type Clock, SeededRng, VirtualClock } from '@apiary/std';
+import { mkdirSync } from 'node:fs';
+import { connect, Socket } from 'node:net';
+import { createNetworkNamespace, deleteNetworkNamespace, Netlink, openSocketIn } from '@apiary/agent-native';
+import { type Clock, type Rate, SeededRng, VirtualClock } from '@apiary/std';
 import t, { type Test } from 'tap';
-import type { AssignedNetwork, Endpoint, NamedService, NetworkState } from '../core/index.js';
+import {
+  type AssignedNetwork,
+  ENGINE_RESOLVER,
+  type Endpoint,
+  type NamedService,
+  type NetworkState,
+} from '../core/index.js';
 import { NameServer, type NameServerOptions } from './name-server.js';
+import { NamespaceNames } from './namespace-names.js';
 import { framed, withLength } from './resolver.js';
 
 const CLOCK: Clock = {
@@ -16,6 +25,7 @@ const CLOCK: Clock = {
   },
 };
 const SERVER = '127.0.0.53';
+const skip = process.getuid?.() === 0 ? false : 'root is needed, for a network namespace';
 /** Whom the server knows by the addresses that they ask from. */
 const [TASK, SEALED, STRANGER] = ['127.0.0.2', '127.0.0.3', '127.0.0.4'];
 
@@ -120,6 +130,42 @@ async function other(t: Test, answer: string): Promise<{ addr: string }> {
   return { addr: `${SERVER}:${elsewhere.port}` };
 }
 
+/** For the addresses of a name, as it goes over TCP. */
+function question(id: number, ...labels: string[]): Uint8Array {
+  const head = [0, id, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+  const name = labels.flatMap((label) => [label.length, ...Buffer.from(label)]);
+  return withLength(Uint8Array.from([...head, ...name, 0, 0, 1, 0, 1]));
+}
+
+/** The numbers of the next so many answers. */
+function answersOf(socket: Socket, count: number): Promise<number[]> {
+  const ids: number[] = [];
+  return new Promise((resolve) => {
+    const read = framed((message) => {
+      ids.push(message[1] ?? 0);
+      if (ids.length === count) resolve(ids);
+    });
+    socket.removeAllListeners('data');
+    socket.on('data', read);
+  });
+}
+
+/** Asks until no more is taken: what the kernel holds on both sides is full some time, and then it stays here. */
+async function askWithoutReading(socket: Socket, message: Uint8Array): Promise<number> {
+  const hundred = Buffer.concat(Array.from({ length: 100 }, () => message));
+  let asked = 0;
+  let stuck = 0;
+  while (stuck < 50 && asked < 200_000) {
+    if (stuck === 0) {
+      socket.write(hundred);
+      asked += 100;
+    }
+    await new Promise(setImmediate);
+    stuck = socket.writableLength > 10 * hundred.length ? stuck + 1 : 0;
+  }
+  return asked;
+}
+
 t.test('names of the asker’s networks are answered, and of nobody else’s', async (t) => {
   const here = await server(t);
   t.same(await resolver(here).resolve4('web'), ['10.0.0.2']);
@@ -200,51 +246,20 @@ t.test('over TCP, many questions come in pieces, and are answered in turn', asyn
   const here = await server(t);
   const socket = connect({ host: SERVER, port: here.port, localAddress: TASK });
   t.teardown(() => socket.destroy());
-  const ask = (id: number) =>
-    withLength(Uint8Array.from([0, id, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 3, 119, 101, 98, 0, 0, 1, 0, 1]));
-  const bytes = Buffer.concat([ask(1), ask(2), ask(3)]);
-  const ids: number[] = [];
-  const answered = new Promise<void>((resolve) => {
-    const read = framed((message) => {
-      ids.push(message[1] ?? 0);
-      if (ids.length === 3) resolve();
-    });
-    socket.on('data', read);
-  });
+  const bytes = Buffer.concat([1, 2, 3].map((id) => question(id, 'web')));
+  const ids = answersOf(socket, 3);
   for (const byte of bytes) socket.write(Uint8Array.of(byte));
-  await answered;
-  t.same(ids, [1, 2, 3]);
+  t.same(await ids, [1, 2, 3]);
 });
 
 t.test('over TCP, who does not read the answers is not read either, and has all of them in the end', async (t) => {
   const here = await server(t);
   const socket = connect({ host: SERVER, port: here.port, localAddress: SEALED });
   t.teardown(() => socket.destroy());
-  const labels = ['x', 'y', 'z'].flatMap((letter) => [63, ...Buffer.from(letter.repeat(63))]);
-  const question = withLength(Uint8Array.from([0, 1, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, ...labels, 0, 0, 1, 0, 1]));
-  const hundred = Buffer.concat(Array.from({ length: 100 }, () => question));
-  let asked = 0;
-  // What the kernel holds on both sides is full some time, and then it stays here.
-  for (
-    let stuck = 0;
-    stuck < 50 && asked < 200_000;
-    stuck = socket.writableLength > 10 * hundred.length ? stuck + 1 : 0
-  ) {
-    if (stuck === 0) {
-      socket.write(hundred);
-      asked += 100;
-    }
-    await new Promise(setImmediate);
-  }
+  const longest = ['x', 'y', 'z'].map((letter) => letter.repeat(63));
+  const asked = await askWithoutReading(socket, question(1, ...longest));
   t.ok(asked < 200_000, `it took ${asked} questions`);
-  let answers = 0;
-  await new Promise<void>((resolve) => {
-    const read = framed(() => {
-      if (++answers === asked) resolve();
-    });
-    socket.on('data', read);
-  });
-  t.equal(answers, asked);
+  t.equal((await answersOf(socket, asked)).length, asked);
 });
 
 t.test('who asks without end is not heard for a while, and nobody else waits', async (t) => {
@@ -256,4 +271,57 @@ t.test('who asks without end is not heard for a while, and nobody else waits', a
   t.same(await ask(SEALED), ['10.0.0.2']);
   clock.advance(1_000);
   t.same(await ask(TASK), ['10.0.0.2']);
+  const socket = connect({ host: SERVER, port: here.port, localAddress: SEALED });
+  t.teardown(() => socket.destroy());
+  const first = answersOf(socket, 3);
+  socket.write(Buffer.concat([1, 2, 3, 4].map((id) => question(id, 'web'))));
+  t.same(await first, [1, 2, 3], 'over TCP, in one piece');
+  const last = answersOf(socket, 1);
+  clock.advance(1_500);
+  t.same(await last, [4]);
+});
+
+t.test('in a container with the engine’s network, as much may be asked, and no more', { skip }, async (t) => {
+  const clock = new VirtualClock();
+  const path = `/run/netns/apiary-names-${process.pid}`;
+  mkdirSync('/run/netns', { recursive: true });
+  await createNetworkNamespace(path);
+  t.teardown(() => deleteNetworkNamespace(path));
+  const netlink = await Netlink.open();
+  t.teardown(() => netlink.close());
+  await netlink.apply([{ in: { path }, do: 'set-link', link: 'lo', to: { isUp: true } }]);
+  const logger = { info: () => {}, warn: (fields: object, message: string) => t.fail(message, fields) };
+  const open = async (rate?: Rate) => {
+    const options = { namespace: { path }, names: await server(t), clock, logger, ...(rate && { rate }) };
+    const names = await NamespaceNames.open(options, [{ networkId: 'front', address: '', aliases: [] }]);
+    t.teardown(() => names.close());
+    return names;
+  };
+  const connection = async () => {
+    const peer = { address: ENGINE_RESOLVER, port: 53 };
+    const socket = new Socket({ fd: await openSocketIn({ path }, { kind: 'tcp', address: '127.0.0.1', peer }) });
+    t.teardown(() => socket.destroy());
+    return socket;
+  };
+
+  const names = await open({ burst: 3, perSecond: 1 });
+  const udp = createSocket('udp4');
+  t.teardown(() => udp.close());
+  udp.bind({ fd: await openSocketIn({ path }, { kind: 'udp', address: '127.0.0.1' }) });
+  udp.send(question(1, 'web').subarray(2), 53, ENGINE_RESOLVER);
+  const [answer, from]: (Buffer & { address?: string })[] = await once(udp, 'message');
+  t.same([answer?.[1], from?.address], [1, ENGINE_RESOLVER]);
+  const asker = await connection();
+  const first = answersOf(asker, 2);
+  asker.write(Buffer.concat([2, 3, 4].map((id) => question(id, 'web'))));
+  t.same(await first, [2, 3]);
+  const last = answersOf(asker, 1);
+  clock.advance(1_500);
+  t.same(await last, [4], 'later');
+  names.close();
+
+  await open({ burst: 1_000_000, perSecond: 0 });
+  const silent = await connection();
+  const asked = await askWithoutReading(silent, question(1, 'many'));
+  t.ok(asked < 200_000, `it took ${asked} questions`);
 });

@@ -1,6 +1,6 @@
 import { createSocket, type Socket as UdpSocket } from 'node:dgram';
 import { once } from 'node:events';
-import { createServer, type Server, type Socket } from 'node:net';
+import { createServer, type Server } from 'node:net';
 import { type Clock, messageOf, type Rate, type Rng, TokenBucket } from '@apiary/std';
 import {
   answerName,
@@ -17,7 +17,8 @@ import {
   writeAnswer,
 } from '../core/index.js';
 import type { GatewayLogger } from './gateway-network.js';
-import { framed, Resolver, withLength } from './resolver.js';
+import { Resolver } from './resolver.js';
+import { TcpQuestions } from './tcp-questions.js';
 
 const PORT = 53;
 /** Of questions that are answered here. */
@@ -26,8 +27,6 @@ const KINDS = new Map<number, Question['type']>([
   [TYPES.AAAA, 'AAAA'],
   [TYPES.PTR, 'PTR'],
 ]);
-/** A connection on which nothing is asked is closed. */
-const IDLE_MS = 10_000;
 const MOST_CONNECTIONS = 512;
 /** Datagrams that may wait to be read: at 30,000 a second, a quarter of a second's. */
 const RECEIVE_BYTES = 4 << 20;
@@ -35,8 +34,7 @@ const RECEIVE_BYTES = 4 << 20;
  * What one task may ask: far more than programs do, and a tenth of what the server could answer. What is more is not heard,
  * or over TCP not read for a while.
  */
-const ASKER_RATE: Rate = { burst: 20_000, perSecond: 10_000 };
-const PAUSE_MS = 100;
+export const ASKER_RATE: Rate = { burst: 20_000, perSecond: 10_000 };
 
 export interface NameServerOptions {
   /** Where tasks reach it: their gateway. */
@@ -68,11 +66,11 @@ export class NameServer {
   readonly #options: NameServerOptions;
   readonly #udp: UdpSocket;
   readonly #tcp: Server;
+  readonly #tcpQuestions: TcpQuestions;
   readonly #resolver: Resolver;
   readonly #askers = new Map<string, Asker>();
   /** By address; of strangers together by none. */
   readonly #rates = new Map<string, TokenBucket>();
-  readonly #connections = new Set<Socket>();
   #state: NetworkState | undefined;
   #hasVips = false;
   #isOver = false;
@@ -110,7 +108,11 @@ export class NameServer {
       };
       if (this.#isHeard(address)) this.#hear(message, address, 'udp', send);
     });
-    tcp.on('connection', (socket) => this.#converse(socket));
+    this.#tcpQuestions = new TcpQuestions(tcp, {
+      clock: options.clock,
+      isHeard: (from) => this.#isHeard(from),
+      hear: (message, from, send) => this.#hear(message, from, 'tcp', send),
+    });
   }
 
   get port(): number {
@@ -141,7 +143,7 @@ export class NameServer {
 
   async close(): Promise<void> {
     this.#isOver = true;
-    for (const socket of this.#connections) socket.destroy();
+    this.#tcpQuestions.close();
     await Promise.all([
       new Promise<void>((resolve) => {
         try {
@@ -152,30 +154,6 @@ export class NameServer {
       }),
       new Promise<void>((resolve) => this.#tcp.close(() => resolve())),
     ]);
-  }
-
-  #converse(socket: Socket): void {
-    this.#connections.add(socket);
-    socket.setTimeout(IDLE_MS, () => socket.destroy());
-    socket.on('error', () => socket.destroy());
-    socket.on('close', () => this.#connections.delete(socket));
-    const from = socket.remoteAddress ?? '';
-    const send = (answer: Uint8Array) => {
-      // Who does not read what was answered is asked for no more questions: they would be answered into memory.
-      if (!socket.write(withLength(answer))) socket.pause();
-    };
-    socket.on('drain', () => socket.resume());
-    socket.on(
-      'data',
-      framed((message) => {
-        this.#hear(message, from, 'tcp', send);
-        if (this.#isHeard(from) || socket.isPaused()) return;
-        socket.pause();
-        this.#options.clock.after(PAUSE_MS, () => {
-          if (!socket.writableNeedDrain) socket.resume();
-        });
-      }),
-    );
   }
 
   #hear(message: Uint8Array, from: string, protocol: DnsProtocol, send: (answer: Uint8Array) => void): void {

@@ -2,15 +2,14 @@ import { createSocket, type Socket as UdpSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { createServer, Socket } from 'node:net';
 import { type NamespaceRef, openSocketIn } from '@apiary/agent-native';
-import type { Clock } from '@apiary/std';
+import { type Clock, type Rate, TokenBucket } from '@apiary/std';
 import { ENGINE_RESOLVER, NAMES_ADDRESS, namesRules, type TaskAttachment } from '../core/index.js';
 import { done } from './command.js';
 import type { GatewayLogger } from './gateway-network.js';
-import type { DnsProtocol, NameServer } from './name-server.js';
-import { framed, Resolver, withLength } from './resolver.js';
+import { ASKER_RATE, type DnsProtocol, type NameServer } from './name-server.js';
+import { Resolver } from './resolver.js';
+import { TcpQuestions } from './tcp-questions.js';
 
-/** A connection on which nothing is asked is closed. */
-const IDLE_MS = 10_000;
 const MOST_CONNECTIONS = 64;
 
 export interface NamespaceNamesOptions {
@@ -20,6 +19,8 @@ export interface NamespaceNamesOptions {
   names: Pick<NameServer, 'answer'>;
   clock: Clock;
   logger: GatewayLogger;
+  /** What the container may ask. */
+  rate?: Rate;
 }
 
 /**
@@ -30,6 +31,7 @@ export interface NamespaceNamesOptions {
 export class NamespaceNames {
   readonly #options: NamespaceNamesOptions;
   readonly #resolver: Resolver;
+  readonly #rate: TokenBucket;
   readonly #closers: (() => void)[] = [];
   /** The networks that the container is on. */
   attachments: readonly TaskAttachment[];
@@ -49,7 +51,8 @@ export class NamespaceNames {
   private constructor(options: NamespaceNamesOptions, attachments: readonly TaskAttachment[]) {
     this.#options = options;
     this.attachments = attachments;
-    const { namespace, clock } = options;
+    const { namespace, clock, rate = ASKER_RATE } = options;
+    this.#rate = new TokenBucket(rate, clock.now());
     this.#resolver = new Resolver(clock, {
       udp: () => udpIn(namespace),
       tcp: async (address, port) => {
@@ -65,41 +68,38 @@ export class NamespaceNames {
   }
 
   async #listen(): Promise<void> {
-    const { namespace, logger } = this.#options;
+    const { namespace, clock, logger } = this.#options;
     const udp = await udpIn(namespace);
     this.#closers.push(() => udp.close());
     udp.on('error', (error) => logger.warn({ reason: error.message }, 'a container cannot ask for names'));
     udp.on('message', (message, { address, port }) => {
+      if (!this.#isHeard()) return;
       this.#answer(message, 'udp', (answer) => {
         if (this.#closers.length > 0) udp.send(answer, 0, answer.length, port, address);
       });
     });
-    const tcp = createServer((socket) => this.#converse(socket));
+    const tcp = createServer();
     tcp.maxConnections = MOST_CONNECTIONS;
+    const tcpQuestions = new TcpQuestions(tcp, {
+      clock,
+      isHeard: () => this.#isHeard(),
+      hear: (message, _from, send) => this.#answer(message, 'tcp', send),
+    });
     const listening = once(tcp, 'listening');
     tcp.listen({ fd: await openSocketIn(namespace, { kind: 'tcp', address: NAMES_ADDRESS }) });
     await listening;
-    this.#closers.push(() => tcp.close());
+    this.#closers.push(() => {
+      tcpQuestions.close();
+      tcp.close();
+    });
     const bound = tcp.address();
     const tcpPort = typeof bound === 'object' && bound !== null ? bound.port : 0;
     const rules = namesRules({ udpPort: udp.address().port, tcpPort });
     await done('nsenter', [`--net=${namespace.path}`, 'nft', '-f', '-'], rules);
   }
 
-  #converse(socket: Socket): void {
-    const close = () => socket.destroy();
-    this.#closers.push(close);
-    socket.setTimeout(IDLE_MS, close);
-    socket.on('error', close);
-    socket.on('close', () => {
-      const at = this.#closers.indexOf(close);
-      if (at >= 0) this.#closers.splice(at, 1);
-    });
-    const write = (answer: Uint8Array) => socket.write(withLength(answer));
-    socket.on(
-      'data',
-      framed((message) => this.#answer(message, 'tcp', write)),
-    );
+  #isHeard(): boolean {
+    return this.#rate.take(this.#options.clock.now());
   }
 
   #answer(message: Uint8Array, protocol: DnsProtocol, send: (answer: Uint8Array) => void): void {

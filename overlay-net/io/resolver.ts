@@ -13,6 +13,7 @@ const PORT = 53;
 /** Where sockets come from, with which others are asked. */
 export interface SocketSource {
   udp(host: string): Promise<UdpSocket>;
+  /** May reject when nobody listens there. */
   tcp(host: string, port: number): Promise<Socket>;
 }
 
@@ -113,7 +114,8 @@ async function overTcp(
   clock: Clock,
   isAnswer: IsAnswer,
 ): Promise<Uint8Array | undefined> {
-  const socket = await sockets.tcp(host, port);
+  const socket = await sockets.tcp(host, port).catch(() => undefined);
+  if (socket === undefined) return undefined;
   return new Promise((resolve) => {
     const end = (answer?: Uint8Array) => {
       timer.cancel();
