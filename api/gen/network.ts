@@ -30,6 +30,8 @@ export interface AssignedNetwork {
   engineNetwork: string;
   /** `fd00:3::/64`; empty for a network of IPv4 alone. */
   ipv6Subnet: string;
+  /** The address in that one that no task has. */
+  ipv6Gateway: string;
 }
 
 /** A task's place on a network. */
@@ -151,6 +153,10 @@ export interface HeldAttachment {
   containerId: string;
   containerName: string;
   aliases: string[];
+  /** The same of IPv6; empty for any, or for none. */
+  ipv6Address: string;
+  /** It is to have one of IPv6 too. */
+  hasIpv6: boolean;
 }
 
 /**
@@ -170,6 +176,8 @@ export interface Attachment {
   address: string;
   /** Why, in that case. */
   error: string;
+  /** Empty: it has none. */
+  ipv6Address: string;
 }
 
 function createBaseAssignedNetwork(): AssignedNetwork {
@@ -185,6 +193,7 @@ function createBaseAssignedNetwork(): AssignedNetwork {
     mtu: 0,
     engineNetwork: "",
     ipv6Subnet: "",
+    ipv6Gateway: "",
   };
 }
 
@@ -222,6 +231,9 @@ export const AssignedNetwork: MessageFns<AssignedNetwork> = {
     }
     if (message.ipv6Subnet !== "") {
       writer.uint32(90).string(message.ipv6Subnet);
+    }
+    if (message.ipv6Gateway !== "") {
+      writer.uint32(98).string(message.ipv6Gateway);
     }
     return writer;
   },
@@ -325,6 +337,14 @@ export const AssignedNetwork: MessageFns<AssignedNetwork> = {
             }
 
             message.ipv6Subnet = reader.string();
+            continue;
+          }
+          case 12: {
+            if (tag !== 98) {
+              break;
+            }
+
+            message.ipv6Gateway = reader.string();
             continue;
           }
         }
@@ -1271,7 +1291,16 @@ export const AttachmentsReport: MessageFns<AttachmentsReport> = {
 };
 
 function createBaseHeldAttachment(): HeldAttachment {
-  return { attachmentId: "", networkId: "", address: "", containerId: "", containerName: "", aliases: [] };
+  return {
+    attachmentId: "",
+    networkId: "",
+    address: "",
+    containerId: "",
+    containerName: "",
+    aliases: [],
+    ipv6Address: "",
+    hasIpv6: false,
+  };
 }
 
 export const HeldAttachment: MessageFns<HeldAttachment> = {
@@ -1293,6 +1322,12 @@ export const HeldAttachment: MessageFns<HeldAttachment> = {
     }
     for (const v of message.aliases) {
       writer.uint32(50).string(v!);
+    }
+    if (message.ipv6Address !== "") {
+      writer.uint32(58).string(message.ipv6Address);
+    }
+    if (message.hasIpv6 !== false) {
+      writer.uint32(64).bool(message.hasIpv6);
     }
     return writer;
   },
@@ -1356,6 +1391,22 @@ export const HeldAttachment: MessageFns<HeldAttachment> = {
             }
 
             message.aliases.push(reader.string());
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.ipv6Address = reader.string();
+            continue;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.hasIpv6 = reader.bool();
             continue;
           }
         }
@@ -1429,7 +1480,7 @@ export const AttachmentsUpdate: MessageFns<AttachmentsUpdate> = {
 };
 
 function createBaseAttachment(): Attachment {
-  return { attachmentId: "", networkId: "", address: "", error: "" };
+  return { attachmentId: "", networkId: "", address: "", error: "", ipv6Address: "" };
 }
 
 export const Attachment: MessageFns<Attachment> = {
@@ -1445,6 +1496,9 @@ export const Attachment: MessageFns<Attachment> = {
     }
     if (message.error !== "") {
       writer.uint32(34).string(message.error);
+    }
+    if (message.ipv6Address !== "") {
+      writer.uint32(42).string(message.ipv6Address);
     }
     return writer;
   },
@@ -1492,6 +1546,14 @@ export const Attachment: MessageFns<Attachment> = {
             }
 
             message.error = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.ipv6Address = reader.string();
             continue;
           }
         }

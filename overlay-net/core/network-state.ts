@@ -15,6 +15,7 @@ export interface AssignedNetwork {
   mtu: number;
   engineNetwork: string;
   ipv6Subnet?: string;
+  ipv6Gateway?: string;
 }
 
 export interface TaskAttachment {

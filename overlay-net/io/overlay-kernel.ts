@@ -165,9 +165,7 @@ export class OverlayKernel {
       await this.#netlink.apply([{ in: namespace, do: 'set-link', link: name, to: { ipv6AddressGeneration: 'none' } }]);
       await writeSysctls({ [`${settings}/accept_ra`]: 0, [`${settings}/disable_ipv6`]: 0 }, namespace);
     } catch (error) {
-      if (!['EAFNOSUPPORT', 'ENOENT'].includes(systemCodeOf(error) ?? '')) throw error;
-      const words = `${name} cannot have ${ipv6Address}: this host's kernel runs without IPv6`;
-      throw new ApiaryError('failed-precondition', words, { cause: error });
+      throw withoutIpv6(error, name, ipv6Address);
     }
     const add = (text: string): Change => ({
       in: namespace,
@@ -184,6 +182,16 @@ export class OverlayKernel {
       { do: 'add-link', link: { kind: 'veth', name: portName(vni, address), mtu, peer } },
       ...portWrites(vni, address),
     ];
+  }
+
+  /** @throws ApiaryError `failed-precondition` when somebody is to give a link of this host an address that it cannot have */
+  async refuseWithoutIpv6(namespace: NamespaceRef, { name, ipv6Address }: TaskInterface): Promise<void> {
+    if (ipv6Address === undefined) return;
+    // As it is already, but the kernel takes it for a link that can have IPv6 alone.
+    const to = { ipv6AddressGeneration: 'eui64' } as const;
+    await this.#netlink.apply([{ in: namespace, do: 'set-link', link: name, to }]).catch((error: unknown) => {
+      throw withoutIpv6(error, name, ipv6Address);
+    });
   }
 
   #writes({ do: what, row }: OverlayChange): Change[] {
@@ -232,6 +240,12 @@ export class OverlayKernel {
       { do: 'set-link', link: name, to: { isUp: true } },
     ];
   }
+}
+
+function withoutIpv6(error: unknown, name: string, address: string): unknown {
+  if (!['EAFNOSUPPORT', 'ENOENT'].includes(systemCodeOf(error) ?? '')) return error;
+  const words = `${name} cannot have ${address}: this host's kernel runs without IPv6`;
+  return new ApiaryError('failed-precondition', words, { cause: error });
 }
 
 function upIn(namespace: NamespaceRef, name: string): Change {

@@ -310,6 +310,7 @@ t.test('a host whose kernel runs without IPv6 says so of a task that is to have 
   };
   const message = "uplink cannot have fd00::2/64: this host's kernel runs without IPv6";
   await t.rejects(kernel.addIpv6(ref, wanted), { code: 'failed-precondition', message });
+  await t.rejects(kernel.refuseWithoutIpv6(ref, wanted), { code: 'failed-precondition', message });
 });
 
 t.test('hosts that know one another by IPv6 carry networks of both families', { skip }, async (t) => {

@@ -159,6 +159,7 @@ export class OverlayNetwork {
       await namespace.netlink.tryAll([{ do: 'delete-link', link: port }]);
       this.#offered.expect(port, taken);
       await namespace.netlink.apply(kernel.offer(this.#host, offered));
+      await kernel.refuseWithoutIpv6(this.#host, offered);
     });
   }
 

@@ -47,6 +47,7 @@ const NETWORK = {
   subnet: '10.0.0.0/24',
   gateway: '10.0.0.1',
   ipv6Subnet: 'fd00::/64',
+  ipv6Gateway: 'fd00::1',
   internal: false,
   attachable: false,
   encrypted: false,

@@ -14,9 +14,15 @@ import type { OpenTarget, Target, Verdict } from './target.js';
 const OPTIONS = { 'com.docker.network.generic': { 'apiary.network': 'net' }, 'apiary.network': 'net' };
 const BODIES = [
   { Pool: '10.0.0.0/24', Options: OPTIONS },
+  { Pool: 'fd00::/64', V6: true, Options: { ...OPTIONS, 'apiary.ipv6': 'true' } },
+  { PoolID: 'net/6', Address: 'fd00::5', Options: null },
   { PoolID: 'net', Address: '10.0.0.1', Options: { RequestAddressType: 'com.docker.network.gateway' } },
   { PoolID: 'net', Address: '10.0.0.5', Options: null },
-  { NetworkID: 'net', EndpointID: 'e1', Interface: { Address: '10.0.0.5/24', MacAddress: '02:42:0a:00:00:05' } },
+  {
+    NetworkID: 'net',
+    EndpointID: 'e1',
+    Interface: { Address: '10.0.0.5/24', AddressIPv6: 'fd00::5/64', MacAddress: '02:42:0a:00:00:05' },
+  },
   { NetworkID: 'net', EndpointID: 'e1', SandboxKey: '/var/run/docker/netns/1', Options: OPTIONS },
 ].map((body) => Buffer.from(JSON.stringify(body)));
 const NETWORK = {
@@ -25,7 +31,8 @@ const NETWORK = {
   vni: 4097,
   subnet: '10.0.0.0/24',
   gateway: '10.0.0.1',
-  ipv6Subnet: '',
+  ipv6Subnet: 'fd00::/64',
+  ipv6Gateway: 'fd00::1',
   internal: false,
   attachable: true,
   encrypted: false,
@@ -45,6 +52,10 @@ async function open(): Promise<OpenTarget> {
     request: async (networkId, address) => {
       known(networkId);
       return address === '' ? '10.0.0.5' : address;
+    },
+    requestIpv6: async (networkId, address) => {
+      known(networkId);
+      return address === '' ? 'fd00::5' : address;
     },
     release: () => {},
     networkDeleted: () => {},

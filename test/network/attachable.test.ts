@@ -2,6 +2,7 @@ import t from 'tap';
 import { Cluster, serviceSpec, skipWithoutHosts } from '../cluster/cluster.js';
 import { type Host, type Outcome, until } from '../hosts/index.js';
 
+const IPV6 = '{{.NetworkSettings.Networks.six.GlobalIPv6Address}}';
 const SLEEP = ['busybox:test', 'sleep', '1d'];
 
 t.setTimeout(400_000);
@@ -136,6 +137,70 @@ t.test('containers that are no tasks, on attachable networks', { skip: skipWitho
       await until("it to be gone from beta's engine", () =>
         second.engineDocker('network', 'inspect', 'back').then(({ code }) => code !== 0),
       );
+    },
+  );
+
+  await t.test(
+    'on a network of IPv6 they have an address of each family, known by name as those of tasks are',
+    async (t) => {
+      await network('six', '--ipv6', '--subnet', '10.78.0.0/24', '--subnet', 'fd00:78::/64');
+      for (const host of [first, second]) await engineHas(host, 'six');
+      const names = ['one', 'two', 'three', 'four'];
+      const hosts = new Map(names.map((name, i) => [name, i % 2 === 0 ? first : second]));
+      await Promise.all(
+        [...hosts].map(([name, host]) =>
+          must(host.engineDocker('run', '-d', '--name', name, '--network', 'six', ...SLEEP)),
+        ),
+      );
+      const ipv6Of = (name: string) => must((hosts.get(name) ?? first).engineDocker('inspect', '--format', IPV6, name));
+      const addresses = await Promise.all(names.map(ipv6Of));
+      t.equal(new Set(addresses).size, names.length);
+      const inspected = Object.values((await cluster.manager.network('six')).Containers ?? {});
+      const shown = inspected.map((each) => ('IPv6Address' in each ? each.IPv6Address : ''));
+      t.same(shown.sort(), addresses.map((address) => `${address}/64`).sort());
+      for (const [i, name] of names.entries()) {
+        await finds(second, 'two', name, addresses[i] ?? '');
+        t.ok(await reaches(second, 'two', addresses[i] ?? ''), `${name} at ${addresses[i]}`);
+      }
+      t.match(await inside(second, 'two', 'ip -6 route'), /^fd00:78::\/64 dev eth0/);
+      t.notMatch(await inside(second, 'two', 'ip -6 route'), 'default', 'no way out');
+
+      const plain = serviceSpec('web6', { replicas: 2, restartDelayMs: 0 });
+      const Command = ['sh', '-c', 'mkdir /w; hostname > /w/index.html; exec httpd -f -p [::]:80 -h /w'];
+      await cluster.manager.createService({
+        ...plain,
+        TaskTemplate: {
+          ...plain.TaskTemplate,
+          ContainerSpec: { ...plain.TaskTemplate.ContainerSpec, Command, StopSignal: 'SIGKILL' },
+          Networks: [{ Target: 'six' }],
+        },
+      });
+      await cluster.settled('web6', 2);
+      const vip = (await cluster.manager.service('web6')).Endpoint?.VirtualIPs?.[1]?.Addr?.split('/')[0] ?? '';
+      t.match(vip, /^fd00:78::/);
+      await finds(first, 'one', 'web6', vip);
+      const asked = `printf 'GET /index.html HTTP/1.0\\r\\n\\r\\n' | nc ${vip} 80`;
+      for (const name of ['one', 'two']) t.match(await inside(hosts.get(name) ?? first, name, asked), /200 OK/);
+      await cluster.manager.removeService('web6');
+      await cluster.gone('web6');
+
+      const chosen = ['--network', 'six', '--ip6', 'fd00:78::abcd'];
+      await must(first.engineDocker('run', '-d', '--name', 'five', ...chosen, ...SLEEP));
+      hosts.set('five', first);
+      t.equal(await ipv6Of('five'), 'fd00:78::abcd');
+      const words = 'address fd00:78::abcd on network six is in use: choose another';
+      t.match(await refused(second.engineDocker('run', '--rm', ...chosen, ...SLEEP)), words);
+      t.equal(await used('six'), 5, 'it has given back the other one that it was given');
+
+      const ping = inside(first, 'one', `ping -c 60 -i 0.05 -q ${addresses[1]}`);
+      await second.killSwarmd();
+      await second.startSwarmd();
+      await cluster.nodeIs(2, 'ready');
+      t.match(await ping, ' 0% packet loss');
+      await finds(second, 'two', 'one', addresses[0] ?? '');
+      for (const [name, host] of hosts) await must(host.engineDocker('rm', '-f', name));
+      await until('all addresses to be free', async () => (await used('six')) === 0);
+      await must(first.docker('network', 'rm', 'six'));
     },
   );
 

@@ -39,7 +39,7 @@ export interface AttachmentsMessage {
   /** All that are attachable. */
   networks: AssignedNetwork[];
   /** Of containers that are no tasks. */
-  attachments: { attachmentId: string; networkId: string; address: string; error: string }[];
+  attachments: { attachmentId: string; networkId: string; address: string; error: string; ipv6Address: string }[];
 }
 
 /** A task of this node that is on networks; what its host makes of it is not known here. */

@@ -120,14 +120,14 @@ export class NetworkBook {
     const attachment = view.attachment(id);
     this.#leave(id, attachment === undefined ? [] : [attachment], news);
     if (attachment === undefined) return;
-    const { nodeId, networkId, address, containerName, aliases } = attachment;
+    const { nodeId, networkId, address, ipv6Address = '', containerName, aliases } = attachment;
     const live = view.node(nodeId)?.status.state === 'ready';
     const endpoint = {
       taskId: id,
       serviceId: '',
       nodeId,
       address,
-      ipv6Address: '',
+      ipv6Address,
       taskName: containerName,
       aliases,
       live,
@@ -289,6 +289,7 @@ export function assignedNetwork({ id, spec, kind, vni, subnets }: NetworkRecord)
     mtu: Number(options[MTU_OPTION] ?? 0),
     engineNetwork: kind === 'overlay' || kind === 'ingress' ? '' : kind,
     ipv6Subnet: subnets[1]?.subnet ?? '',
+    ipv6Gateway: subnets[1]?.gateway ?? '',
   };
 }
 

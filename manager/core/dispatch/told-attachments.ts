@@ -14,11 +14,11 @@ export function attachmentsToTell(
   errors: ReadonlyMap<string, ApiaryError>,
 ): AttachmentsUpdate {
   const networks = view.networks().filter(({ kind, spec }) => kind === 'overlay' && spec.Attachable === true);
-  const attachments = view
-    .attachmentsOfNode(nodeId)
-    .map(({ id, networkId, address }): Attachment => ({ attachmentId: id, networkId, address, error: '' }));
+  const attachments = view.attachmentsOfNode(nodeId).map(({ id, networkId, address, ipv6Address = '' }): Attachment => {
+    return { attachmentId: id, networkId, address, error: '', ipv6Address };
+  });
   for (const [id, { message }] of errors) {
-    attachments.push({ attachmentId: id, networkId: '', address: '', error: message });
+    attachments.push({ attachmentId: id, networkId: '', address: '', error: message, ipv6Address: '' });
   }
   return { networks: networks.map(assignedNetwork), attachments };
 }

@@ -170,13 +170,13 @@ function attachmentsOn(view: View, { id }: NetworkRecord): AttachmentRecord[] {
 }
 
 function attachedContainer(view: View, attachment: AttachmentRecord): [id: string, object] {
-  const { id, networkId, address, containerId, containerName } = attachment;
+  const { id, networkId, address, ipv6Address = '', containerId, containerName } = attachment;
   const endpoint = {
     Name: containerName,
     EndpointID: id,
     MacAddress: macOf(address),
     IPv4Address: withPrefixLength(view, networkId, address),
-    IPv6Address: '',
+    IPv6Address: ipv6Address === '' ? '' : withPrefixLength(view, networkId, ipv6Address),
   };
   return [containerId || id, endpoint];
 }

@@ -1,4 +1,19 @@
-import { addressRange, capacityOf, formatIpv4, freeAddress, parseIpv4 } from '@apiary/overlay-net/core';
+import {
+  type AddressUse,
+  addressIn,
+  addressRange,
+  capacityOf,
+  formatIp,
+  freeAddress,
+  lastOf,
+  type NetworkSubnet,
+  networkContains,
+  numberIn,
+  parseIp,
+  parseIpNetwork,
+  parseIpv4,
+  useIn,
+} from '@apiary/overlay-net/core';
 import { ApiaryError } from '@apiary/std';
 import { isGrowing } from '../plan/allocation.js';
 import type { Change, Guard } from '../store/change.js';
@@ -7,7 +22,10 @@ import type { View } from '../store/view.js';
 import type { Decision } from './decision.js';
 
 /** A container of a node's own on a network, as its agent says; without an address, any will do. */
-export type HeldAttachment = Omit<AttachmentRecord, 'meta' | 'nodeId'>;
+export interface HeldAttachment extends Omit<AttachmentRecord, 'meta' | 'nodeId'> {
+  /** It is to have an address of IPv6 too. */
+  hasIpv6?: boolean;
+}
 
 /** No node may take all addresses of a network by itself. */
 export const MOST_ATTACHMENTS = 1_024;
@@ -32,13 +50,25 @@ export function reconcileAttachments(
   const gone = new Set<string>();
   for (const { id } of isComplete ? view.attachmentsOfNode(nodeId) : []) if (!wanted.has(id)) gone.add(id);
   for (const id of gone) changes.push({ type: 'attachment-delete', id });
-  const pass = { view, given: new Map<string, Set<number>>(), gone };
+  const pass = { view, given: new Map<string, Set<string>>(), gone };
   for (const asked of wanted.values()) {
     try {
-      const { address, owner } = addressFor(pass, asked);
-      const attachment = { ...asked, nodeId, address };
+      const { hasIpv6 = false, ipv6Address: _, ...named } = asked;
+      const { networkId } = asked;
+      const network = attachable(view, networkId);
+      const ipv4 = addressFor(pass, network, asked, 'IPv4');
+      const ipv6 = hasIpv6 ? addressFor(pass, network, asked, 'IPv6') : undefined;
+      const { address } = ipv4;
+      const attachment = { ...named, nodeId, address, ...(ipv6 && { ipv6Address: ipv6.address }) };
       if (isSame(view.attachment(asked.id), attachment)) continue;
-      guards.push({ type: 'address-free', owner, address: { networkId: asked.networkId, address } });
+      guards.push({ type: 'address-free', owner: ipv4.owner, address: { networkId, address } });
+      if (ipv6 !== undefined) {
+        guards.push({
+          type: 'address-free',
+          owner: ipv6.owner,
+          address: { networkId, address: '', ipv6Address: ipv6.address },
+        });
+      }
       changes.push({ type: 'attachment-put', attachment });
     } catch (error) {
       if (!(error instanceof ApiaryError)) throw error;
@@ -53,11 +83,13 @@ export function reconcileAttachments(
   return { guards, changes, result: errors };
 }
 
+type Family = 'IPv4' | 'IPv6';
+
 /** What one decision knows. */
 interface Pass {
   view: View;
-  /** What it has given itself, by network. */
-  given: Map<string, Set<number>>;
+  /** What it has given itself, by subnet. */
+  given: Map<string, Set<string>>;
   /** Whose addresses are free with it. */
   gone: ReadonlySet<string>;
 }
@@ -65,23 +97,28 @@ interface Pass {
 /** @returns the address, and who may have it where this lands: who asks, or who gives it back with this very decision */
 function addressFor(
   { view, given, gone }: Pass,
-  { id, networkId, address }: HeldAttachment,
+  network: NetworkRecord,
+  asked: HeldAttachment,
+  family: Family,
 ): { address: string; owner: string } {
-  const network = attachable(view, networkId);
-  const record = view.attachment(id);
-  if (record?.networkId === networkId && (address === '' || address === record.address)) {
-    return { address: record.address, owner: id };
+  const subnet = subnetOf(network, family);
+  const wish = (family === 'IPv4' ? asked.address : asked.ipv6Address) ?? '';
+  const record = view.attachment(asked.id);
+  const held = (family === 'IPv4' ? record?.address : record?.ipv6Address) ?? '';
+  if (record?.networkId === network.id && held !== '' && (wish === '' || wish === held)) {
+    return { address: held, owner: asked.id };
   }
-  const taken = given.get(networkId) ?? new Set();
-  given.set(networkId, taken);
-  const number = address === '' ? freeIn(view, network, taken) : numberOf(network, address);
-  const holder = view.addresses(network.id).owners.get(number);
-  if ((holder !== undefined && holder !== id && !gone.has(holder)) || taken.has(number)) {
+  const taken = given.get(subnet.subnet) ?? new Set();
+  given.set(subnet.subnet, taken);
+  const address = wish === '' ? freeIn(view, network, subnet, taken) : chosen(network, subnet, wish);
+  const { owners, ipv6 } = view.addresses(network.id);
+  const holder = ipv6.owners.get(address) ?? owners.get(parseIpv4(address) ?? -1);
+  if ((holder !== undefined && holder !== asked.id && !gone.has(holder)) || taken.has(address)) {
     const words = `address ${address} on network ${network.spec.Name} is in use: choose another`;
     throw new ApiaryError('already-exists', words);
   }
-  taken.add(number);
-  return { address: formatIpv4(number), owner: holder ?? id };
+  taken.add(address);
+  return { address, owner: holder ?? asked.id };
 }
 
 function attachable(view: View, networkId: string): NetworkRecord {
@@ -96,44 +133,55 @@ export function notAttachable(name: string): ApiaryError {
   return new ApiaryError('permission-denied', `network ${name} not manually attachable`);
 }
 
-function freeIn(view: View, network: NetworkRecord, taken: ReadonlySet<number>): number {
-  const range = addressRange(subnetOf(network));
-  const use = view.addresses(network.id);
+function freeIn(view: View, network: NetworkRecord, subnet: NetworkSubnet, taken: ReadonlySet<string>): string {
+  const range = addressRange(subnet);
+  const isIpv4 = range.bits === 32;
+  const committed = view.addresses(network.id);
+  const use: AddressUse = isIpv4 ? committed : useIn(range, committed.ipv6);
+  const last = [...taken].at(-1);
   const both = {
     count: use.count + taken.size,
-    last: [...taken].at(-1) ?? use.last,
-    has: (address: number) => use.has(address) || taken.has(address),
+    last: last === undefined ? use.last : numberIn(range, last),
+    has: (number: number) => use.has(number) || taken.has(addressIn(range, number)),
   };
-  const address = freeAddress(range, both, isGrowing(network));
-  if (address !== undefined) return address;
-  const words = `no free address in subnet ${subnetOf(network).subnet} of network ${network.spec.Name}`;
+  const number = freeAddress(range, both, isIpv4 && isGrowing(network));
+  if (number !== undefined) return addressIn(range, number);
+  const words = `no free address in subnet ${subnet.subnet} of network ${network.spec.Name}`;
   throw new ApiaryError('resource-exhausted', `${words} (all ${capacityOf(range)} are in use)`);
 }
 
-function numberOf(network: NetworkRecord, text: string): number {
-  const { subnet, gateway, reserved = [] } = subnetOf(network);
-  const { first, last } = addressRange({ subnet, gateway });
-  const address = parseIpv4(text);
-  if (address !== undefined && address >= first && address <= last && ![gateway, ...reserved].includes(text)) {
-    return address;
+/** An address that somebody asks for, as it is written. */
+function chosen(network: NetworkRecord, { subnet, gateway, reserved = [] }: NetworkSubnet, text: string): string {
+  const whole = parseIpNetwork(subnet);
+  const address = parseIp(text);
+  const isOwn = address !== undefined && networkContains(whole, address) && address.value !== whole.first;
+  // The last of IPv4 is everybody's.
+  if (isOwn && !(whole.bits === 32 && address.value === lastOf(whole))) {
+    const written = formatIp(address);
+    if (![gateway, ...reserved].includes(written)) return written;
   }
   const words = `address ${text} is none that a container on network ${network.spec.Name} can have`;
   throw new ApiaryError('invalid-argument', words);
 }
 
-function subnetOf(network: NetworkRecord) {
-  const [subnet] = network.subnets;
-  if (subnet !== undefined && !subnet.subnet.includes(':')) return subnet;
-  throw new ApiaryError('failed-precondition', `network ${network.spec.Name} has no IPv4 subnet`);
+function subnetOf({ spec, subnets }: NetworkRecord, family: Family): NetworkSubnet {
+  const subnet = subnets.find((each) => each.subnet.includes(':') === (family === 'IPv6'));
+  if (subnet !== undefined) return subnet;
+  throw new ApiaryError('failed-precondition', `network ${spec.Name} has no ${family} subnet`);
 }
 
 function isSame(record: AttachmentRecord | undefined, attachment: Omit<AttachmentRecord, 'meta'>): boolean {
   if (record === undefined) return false;
-  const { meta: _, ...rest } = record;
-  const { id, nodeId, networkId, address, containerId, containerName, aliases } = attachment;
-  return (
-    JSON.stringify([rest.id, rest.nodeId, rest.networkId, rest.address, rest.containerId, rest.containerName]) ===
-      JSON.stringify([id, nodeId, networkId, address, containerId, containerName]) &&
-    JSON.stringify(rest.aliases) === JSON.stringify(aliases)
-  );
+  const told = ({
+    id,
+    nodeId,
+    networkId,
+    address,
+    ipv6Address,
+    containerId,
+    containerName,
+    aliases,
+  }: typeof attachment) =>
+    JSON.stringify([id, nodeId, networkId, address, ipv6Address, containerId, containerName, aliases]);
+  return told(record) === told(attachment);
 }

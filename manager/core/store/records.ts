@@ -177,6 +177,8 @@ export interface AttachmentRecord {
   nodeId: string;
   networkId: string;
   address: string;
+  /** The one that goes with it on a network of IPv6. */
+  ipv6Address?: string;
   /** Empty until the engine has told it. */
   containerId: string;
   containerName: string;

@@ -43,7 +43,7 @@ export interface View {
   addresses(networkId: string): AddressUse & {
     highest(): number | undefined;
     owners: ReadonlyMap<number, string>;
-    ipv6: Ipv6AddressUse;
+    ipv6: Ipv6AddressUse & { owners: ReadonlyMap<string, string> };
   };
   attachment(id: string): AttachmentRecord | undefined;
   attachments(): AttachmentRecord[];

@@ -59,11 +59,10 @@ const MAX_ALIASES = 64;
 /** What an agent says of containers on networks, without what no name can be. */
 export function readAttachments({ attachments }: AttachmentsReport): HeldAttachment[] {
   const isShort = (text: string) => text.length <= MAX_NAME_LENGTH;
-  return attachments.flatMap(({ attachmentId: id, networkId, address, containerId, containerName, aliases }) => {
-    if (id === '' || ![id, networkId, address, containerId, containerName].every(isShort)) return [];
-    return [
-      { id, networkId, address, containerId, containerName, aliases: aliases.filter(isShort).slice(0, MAX_ALIASES) },
-    ];
+  return attachments.flatMap(({ attachmentId: id, aliases, ...attachment }) => {
+    const { networkId, address, ipv6Address, containerId, containerName } = attachment;
+    if (id === '' || ![id, networkId, address, ipv6Address, containerId, containerName].every(isShort)) return [];
+    return [{ ...attachment, id, aliases: aliases.filter(isShort).slice(0, MAX_ALIASES) }];
   });
 }
 

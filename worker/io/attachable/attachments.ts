@@ -4,7 +4,9 @@ import { hexadecimal } from '@apiary/overlay-net/core';
 import { ApiaryError, type Clock, messageOf, newId, type Rng, type Timer } from '@apiary/std';
 import type { Logger } from 'pino';
 import type { AttachmentsMessage } from '../../core/index.js';
+import { AddressTurns } from './address-turns.js';
 import type { EngineNetwork, EngineNetworks } from './engine-networks.js';
+import { NetworkMirror } from './network-mirror.js';
 import type { Sandboxes } from './sandboxes.js';
 
 /** How long a container that is about to start waits for the managers to give it an address: the engine waits for longer. */
@@ -45,7 +47,11 @@ interface Held extends HeldAttachment {
   missedSinceMs: number | undefined;
 }
 
+const LATE = 'its addresses were not asked for in one go: start it again';
+
 const UNKNOWN = {
+  hasIpv6: false,
+  ipv6Address: '',
   endpointId: '',
   engineNetwork: '',
   namespace: '',
@@ -53,8 +59,10 @@ const UNKNOWN = {
   missedSinceMs: undefined,
 };
 
+type Given = AttachmentsMessage['attachments'][number];
+
 interface Waiting {
-  resolve: (address: string) => void;
+  resolve: (given: Given) => void;
   reject: (error: ApiaryError) => void;
 }
 
@@ -67,6 +75,8 @@ export class Attachments {
   /** By attachment id. */
   readonly #held = new Map<string, Held>();
   readonly #waiting = new Map<string, Waiting>();
+  readonly #turns: AddressTurns<Held>;
+  readonly #mirror: NetworkMirror;
   /** Of the managers: by network id. */
   #networks = new Map<string, AssignedNetwork>();
   #told: AttachmentsMessage['attachments'] = [];
@@ -78,9 +88,10 @@ export class Attachments {
   #isLookDue = false;
   #timer: Timer | undefined;
   #isOver = false;
-  readonly #strangers = new Set<string>();
 
   constructor(options: AttachmentsOptions) {
+    this.#turns = new AddressTurns(options.clock);
+    this.#mirror = new NetworkMirror(options.engine, options.logger);
     this.#options = options;
   }
 
@@ -96,10 +107,14 @@ export class Attachments {
     this.#told = attachments;
     const isNews = !this.#isTold || before !== [...this.#networks.keys()].join();
     this.#isTold = true;
-    for (const { attachmentId, address, error } of attachments) {
+    for (const given of attachments) {
+      const { attachmentId, error } = given;
       const waiting = this.#waiting.get(attachmentId);
-      if (waiting !== undefined && error === '') waiting.resolve(address);
-      else if (waiting !== undefined) waiting.reject(new ApiaryError('failed-precondition', error));
+      if (waiting !== undefined && error === '') {
+        const asked = this.#held.get(attachmentId)?.ipv6Address ?? '';
+        // Else it is what it had before it asked for another.
+        if (asked === '' || asked === given.ipv6Address) waiting.resolve(given);
+      } else if (waiting !== undefined) waiting.reject(new ApiaryError('failed-precondition', error));
       else if (error !== '') {
         this.#putOut(attachmentId, error).catch((failure: unknown) => {
           this.#options.logger.error({ reason: messageOf(failure) }, 'a container cannot be taken off its network');
@@ -156,26 +171,63 @@ export class Attachments {
   }
 
   /**
-   * An address for a container, cluster-wide.
+   * An address for a container, cluster-wide; with `hasIpv6` its address of IPv6 is asked for next.
    *
    * @param asked  empty for any
    * @throws ApiaryError as the managers say; `unavailable` when none of them says anything
    */
-  async request(networkId: string, asked: string): Promise<string> {
-    const { rng, clock } = this.#options;
-    const id = newId(rng);
-    const named = { attachmentId: id, networkId, containerId: '', containerName: '', aliases: [] };
-    const held: Held = { ...named, address: asked, ...UNKNOWN };
-    this.#held.set(id, held);
-    const answered = new Promise<string>((resolve, reject) => this.#waiting.set(id, { resolve, reject }));
+  async request(networkId: string, asked: string, { hasIpv6 = false } = {}): Promise<string> {
+    const { rng } = this.#options;
+    const turn = hasIpv6 ? await this.#turns.begin(networkId) : undefined;
+    const named = { attachmentId: newId(rng), networkId, containerId: '', containerName: '', aliases: [] };
+    const held: Held = { ...named, ...UNKNOWN, address: asked, hasIpv6 };
+    this.#held.set(held.attachmentId, held);
+    try {
+      await this.#ask(held);
+    } catch (error) {
+      turn?.end();
+      throw error;
+    }
+    if (turn !== undefined) this.#turns.expectNext(turn, held);
+    return held.address;
+  }
+
+  /**
+   * The address of IPv6 of the container that has just asked for its other one.
+   *
+   * @param asked  empty for any; as `formatIp` writes it
+   * @throws ApiaryError as `request`; `unavailable` when that was too long ago
+   */
+  async requestIpv6(networkId: string, asked: string): Promise<string> {
+    const turn = this.#turns.of(networkId);
+    const held = turn?.holder;
+    if (turn === undefined || held === undefined) throw new ApiaryError('unavailable', LATE);
+    try {
+      if (asked !== '' && asked !== held.ipv6Address) {
+        held.ipv6Address = asked;
+        await this.#ask(held);
+      }
+      if (held.ipv6Address !== '') return held.ipv6Address;
+      throw new ApiaryError('unavailable', 'the managers are of a version that gives containers no IPv6 address');
+    } finally {
+      turn.end();
+    }
+  }
+
+  /** Has the managers say which addresses it has. @throws ApiaryError as `request`; then it is held no more */
+  async #ask(held: Held): Promise<void> {
+    const { clock } = this.#options;
+    const { attachmentId: id } = held;
+    const answered = new Promise<Given>((resolve, reject) => this.#waiting.set(id, { resolve, reject }));
     const timer = clock.after(PATIENCE_MS, () => {
       const words = 'no manager of the cluster has given it an address: is there a leader?';
       this.#waiting.get(id)?.reject(new ApiaryError('unavailable', words));
     });
     this.#changed();
     try {
-      held.address = await answered;
-      return held.address;
+      const { address, ipv6Address } = await answered;
+      held.address = address;
+      held.ipv6Address = ipv6Address;
     } catch (error) {
       this.#held.delete(id);
       this.#changed();
@@ -189,13 +241,17 @@ export class Attachments {
   /** The container has given its address back. */
   release(networkId: string, address: string): void {
     const held = this.#find((each) => each.networkId === networkId && each.address === address);
-    if (held !== undefined) this.#drop(held);
+    if (held === undefined) return;
+    const turn = this.#turns.of(networkId);
+    if (turn?.holder === held) turn.end();
+    this.#drop(held);
   }
 
-  /** Makes the interface that goes with an address. */
-  async offer(address: string, endpointId: string): Promise<void> {
+  /** Makes the interface that goes with addresses. @param ipv6Address  empty for none */
+  async offer(address: string, ipv6Address: string, endpointId: string): Promise<void> {
     const held = this.#find((each) => each.address === address);
     if (held === undefined) throw new ApiaryError('not-found', `address ${address} is no container's of this node`);
+    if (held.ipv6Address !== ipv6Address) throw new ApiaryError('unavailable', LATE);
     held.endpointId = endpointId;
     await this.#options.ports.offer(held, linkOf(held), () => this.#taken(held));
   }
@@ -279,7 +335,7 @@ export class Attachments {
     const networks = await this.#options.engine.list();
     await this.#adopt(networks.filter(({ networkId }) => networkId !== undefined));
     // Before the managers have told of any, none is too many.
-    if (this.#isTold) await this.#makeNetworks(networks);
+    if (this.#isTold) await this.#mirror.ensure(this.#networks, networks);
   }
 
   async #adopt(networks: readonly EngineNetwork[]): Promise<void> {
@@ -287,8 +343,8 @@ export class Attachments {
     const found = new Set<string>();
     const nowMs = this.#options.clock.now();
     for (const { id, networkId = '' } of networks) {
-      for (const { endpointId, containerId, address } of (await engine.endpoints(id)) ?? []) {
-        const held = this.#heldAt(networkId, address);
+      for (const { endpointId, containerId, address, ipv6Address } of (await engine.endpoints(id)) ?? []) {
+        const held = this.#heldAt(networkId, address, ipv6Address);
         found.add(held.attachmentId);
         if (held.endpointId === '') held.endpointId = endpointId;
         const isKnown = held.namespace !== '' && held.containerId !== '';
@@ -314,43 +370,16 @@ export class Attachments {
   }
 
   /** The one that has the address, or what an earlier process, or a manager, knew of it. */
-  #heldAt(networkId: string, address: string): Held {
+  #heldAt(networkId: string, address: string, ipv6Address: string): Held {
     const known = this.#find((each) => each.networkId === networkId && each.address === address);
     if (known !== undefined) return known;
     const told = this.#told.find((each) => each.networkId === networkId && each.address === address);
     const attachmentId = told?.attachmentId ?? newId(this.#options.rng);
     const named = { containerId: '', containerName: '', aliases: [] };
-    const held: Held = { attachmentId, networkId, address, ...named, ...UNKNOWN };
+    const isDual = { ipv6Address, hasIpv6: ipv6Address !== '' };
+    const held: Held = { attachmentId, networkId, address, ...named, ...UNKNOWN, ...isDual };
     this.#held.set(attachmentId, held);
     return held;
-  }
-
-  async #makeNetworks(present: readonly EngineNetwork[]): Promise<void> {
-    const { engine, logger } = this.#options;
-    for (const { id, networkId } of present) {
-      if (networkId === undefined || this.#networks.has(networkId)) continue;
-      // While somebody is on it, it stays.
-      await engine.remove(id).catch((error: unknown) => {
-        logger.warn({ network: id, reason: messageOf(error) }, 'cannot remove a network from the engine');
-      });
-    }
-    const there = new Set(present.map(({ networkId }) => networkId));
-    for (const network of this.#networks.values()) {
-      if (there.has(network.networkId)) continue;
-      if (present.some(({ name, networkId }) => name === network.name && networkId === undefined)) {
-        if (this.#strangers.has(network.networkId)) continue;
-        this.#strangers.add(network.networkId);
-        const words = "the engine has a network of its own of this name: no container can be put on the cluster's here";
-        logger.warn({ network: network.name }, words);
-        continue;
-      }
-      await engine.create(network).catch((error: unknown) => {
-        logger.warn(
-          { network: network.name, reason: messageOf(error) },
-          "cannot make an attachable network the engine's",
-        );
-      });
-    }
   }
 
   /** The managers will not have it: somebody else has its address by now. */
@@ -379,10 +408,12 @@ export class Attachments {
 
   #changed(): void {
     const attachments = [...this.#held.values()].map(
-      ({ attachmentId, networkId, address, containerId, containerName, aliases }) => ({
+      ({ attachmentId, networkId, address, containerId, containerName, aliases, ipv6Address, hasIpv6 }) => ({
         attachmentId,
         networkId,
         address,
+        ipv6Address,
+        hasIpv6,
         containerId,
         containerName,
         aliases: [...aliases],

@@ -4,6 +4,8 @@ import { EngineHttp } from '../engine-http.js';
 
 /** Which of the cluster's networks one of the engine's stands for. */
 export const NETWORK_LABEL = 'apiary.network';
+/** The network has IPv6 beside IPv4. */
+export const IPV6_LABEL = 'apiary.ipv6';
 
 const TIMEOUT_MS = 30_000;
 
@@ -13,6 +15,7 @@ export interface EngineNetwork {
   name: string;
   /** The cluster's; undefined for one that is none of ours. */
   networkId: string | undefined;
+  hasIpv6: boolean;
 }
 
 export interface NetworkMaking {
@@ -20,6 +23,9 @@ export interface NetworkMaking {
   name: string;
   subnet: string;
   gateway: string;
+  /** Empty: it is of IPv4 alone. */
+  ipv6Subnet?: string;
+  ipv6Gateway?: string;
   internal: boolean;
 }
 
@@ -28,6 +34,8 @@ export interface EngineEndpoint {
   endpointId: string;
   containerId: string;
   address: string;
+  /** Empty: it has none. */
+  ipv6Address: string;
 }
 
 export interface NetworkedContainer {
@@ -55,8 +63,9 @@ interface NetworkAnswer {
   Id: string;
   Name: string;
   Driver?: string;
+  EnableIPv6?: boolean;
   Labels?: Record<string, string> | null;
-  Containers?: Record<string, { EndpointID?: string; IPv4Address?: string }> | null;
+  Containers?: Record<string, { EndpointID?: string; IPv4Address?: string; IPv6Address?: string }> | null;
 }
 
 interface ContainerAnswer {
@@ -76,22 +85,26 @@ export function dockerNetworks({ socketPath, clock }: { socketPath: string; cloc
   return {
     async list() {
       const networks = (await call('GET', '/networks')) as NetworkAnswer[];
-      return networks.map(({ Id: id, Name: name, Driver, Labels }) => ({
+      return networks.map(({ Id: id, Name: name, Driver, EnableIPv6, Labels }) => ({
         id,
         name,
         networkId: Driver === ATTACHABLE_DRIVER ? (Labels?.[NETWORK_LABEL] ?? '') : undefined,
+        hasIpv6: EnableIPv6 === true,
       }));
     },
-    async create({ networkId, name, subnet, gateway, internal }) {
-      const options = { [NETWORK_LABEL]: networkId };
+    async create({ networkId, name, subnet, gateway, ipv6Subnet = '', ipv6Gateway = '', internal }) {
+      const hasIpv6 = ipv6Subnet !== '';
+      const options = { [NETWORK_LABEL]: networkId, ...(hasIpv6 && { [IPV6_LABEL]: 'true' }) };
+      const ipv6 = hasIpv6 ? [{ Subnet: ipv6Subnet, Gateway: ipv6Gateway }] : [];
       await call('POST', '/networks/create', {
         Name: name,
         CheckDuplicate: true,
         Driver: ATTACHABLE_DRIVER,
         Internal: internal,
+        EnableIPv6: hasIpv6,
         Labels: options,
         Options: options,
-        IPAM: { Driver: ATTACHABLE_DRIVER, Options: options, Config: [{ Subnet: subnet, Gateway: gateway }] },
+        IPAM: { Driver: ATTACHABLE_DRIVER, Options: options, Config: [{ Subnet: subnet, Gateway: gateway }, ...ipv6] },
       });
     },
     async remove(id) {
@@ -100,11 +113,14 @@ export function dockerNetworks({ socketPath, clock }: { socketPath: string; cloc
     async endpoints(id) {
       const network = (await call('GET', `/networks/${id}`).catch(ifThere)) as NetworkAnswer | undefined;
       if (network === undefined) return undefined;
-      return Object.entries(network.Containers ?? {}).flatMap(([containerId, { EndpointID, IPv4Address = '' }]) =>
-        EndpointID === undefined || containerId.startsWith('ep-')
-          ? []
-          : [{ endpointId: EndpointID, containerId, address: withoutPrefix(IPv4Address) }],
-      );
+      const endpoints: EngineEndpoint[] = [];
+      for (const [containerId, container] of Object.entries(network.Containers ?? {})) {
+        const { EndpointID: endpointId, IPv4Address = '', IPv6Address = '' } = container;
+        if (endpointId === undefined || containerId.startsWith('ep-')) continue;
+        const [address, ipv6Address] = [withoutPrefix(IPv4Address), withoutPrefix(IPv6Address)];
+        endpoints.push({ endpointId, containerId, address, ipv6Address });
+      }
+      return endpoints;
     },
     async container(id) {
       const container = (await call('GET', `/containers/${id}/json`).catch(ifThere)) as ContainerAnswer | undefined;

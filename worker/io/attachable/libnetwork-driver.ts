@@ -1,13 +1,21 @@
-import { macOf, parseIpv4Prefix } from '@apiary/overlay-net/core';
+import { formatIp, macOf, parseIp } from '@apiary/overlay-net/core';
 import { ApiaryError } from '@apiary/std';
 import type { Attachments } from './attachments.js';
-import { NETWORK_LABEL, withoutPrefix } from './engine-networks.js';
+import { IPV6_LABEL, NETWORK_LABEL, withoutPrefix } from './engine-networks.js';
 import type { PluginCalls } from './plugin-server.js';
 
 /** What the engine says that an address is for; else it is a container's. */
 const ADDRESS_TYPE = 'RequestAddressType';
 const GATEWAY_TYPE = 'com.docker.network.gateway';
+/** Which of a network's two pools one is; of a network of IPv4 alone the one has the network's id. */
+const [IPV4, IPV6] = ['4', '6'];
 const GENERIC_OPTIONS = 'com.docker.network.generic';
+
+interface PoolRequest {
+  Pool?: string;
+  V6?: boolean;
+  Options?: Record<string, string> | null;
+}
 
 interface AddressRequest {
   PoolID?: string;
@@ -19,13 +27,13 @@ interface EndpointRequest {
   NetworkID?: string;
   EndpointID?: string;
   SandboxKey?: string;
-  Interface?: { Address?: string; MacAddress?: string } | null;
+  Interface?: { Address?: string; AddressIPv6?: string; MacAddress?: string } | null;
 }
 
 /** What the driver asks of what there is. */
 type DriverAttachments = Pick<
   Attachments,
-  'network' | 'request' | 'release' | 'networkDeleted' | 'offer' | 'retract' | 'join' | 'leave'
+  'network' | 'request' | 'requestIpv6' | 'release' | 'networkDeleted' | 'offer' | 'retract' | 'join' | 'leave'
 >;
 
 /**
@@ -48,22 +56,29 @@ function addressCalls(attachments: DriverAttachments): PluginCalls {
       GlobalDefaultAddressSpace: 'apiary',
     }),
     'IpamDriver.RequestPool': (request) => {
-      const { Pool = '', Options } = request as { Pool?: string; Options?: Record<string, string> | null };
+      const { Pool = '', V6 = false, Options } = request as PoolRequest;
       const networkId = Options?.[NETWORK_LABEL];
       if (networkId === undefined || Pool === '') throw notOfCluster();
-      return { PoolID: networkId, Pool };
+      const isDual = Options?.[IPV6_LABEL] !== undefined;
+      return { PoolID: isDual ? `${networkId}/${V6 ? IPV6 : IPV4}` : networkId, Pool };
     },
     'IpamDriver.ReleasePool': () => ({}),
     'IpamDriver.RequestAddress': async (request) => {
-      const { PoolID: networkId = '', Address = '', Options } = request as AddressRequest;
-      const { subnet, gateway } = attachments.network(networkId);
-      const isGateway = Options?.[ADDRESS_TYPE] === GATEWAY_TYPE;
-      const address = isGateway ? Address || gateway : await attachments.request(networkId, Address);
-      return { Address: `${address}/${parseIpv4Prefix(subnet).length}` };
+      const { PoolID = '', Address = '', Options } = request as AddressRequest;
+      const [networkId = '', family] = PoolID.split('/');
+      const network = attachments.network(networkId);
+      const [subnet = '', gateway = ''] =
+        family === IPV6 ? [network.ipv6Subnet, network.ipv6Gateway] : [network.subnet, network.gateway];
+      const within = (address: string) => ({ Address: `${address}/${subnet.split('/')[1] ?? ''}` });
+      if (Options?.[ADDRESS_TYPE] === GATEWAY_TYPE) return within(Address || gateway);
+      if (family === IPV6) return within(await attachments.requestIpv6(networkId, written(Address)));
+      return within(await attachments.request(networkId, Address, { hasIpv6: family === IPV4 }));
     },
     'IpamDriver.ReleaseAddress': (request) => {
-      const { PoolID: networkId = '', Address = '' } = request as AddressRequest;
-      attachments.release(networkId, withoutPrefix(Address));
+      const { PoolID = '', Address = '' } = request as AddressRequest;
+      const [networkId = '', family] = PoolID.split('/');
+      // Both go with that of IPv4.
+      if (family !== IPV6) attachments.release(networkId, withoutPrefix(Address));
       return {};
     },
   };
@@ -93,7 +108,7 @@ function networkCalls(attachments: DriverAttachments): PluginCalls {
         const words = `MAC address ${asked}: on a network of the cluster it follows from the address: leave it out`;
         throw new ApiaryError('invalid-argument', words);
       }
-      await attachments.offer(address, EndpointID);
+      await attachments.offer(address, written(withoutPrefix(Interface?.AddressIPv6 ?? '')), EndpointID);
       return { Interface: asked === '' ? { MacAddress: mac } : {} };
     },
     'NetworkDriver.DeleteEndpoint': async (request) => {
@@ -118,6 +133,12 @@ function networkCalls(attachments: DriverAttachments): PluginCalls {
     'NetworkDriver.ProgramExternalConnectivity': nothing,
     'NetworkDriver.RevokeExternalConnectivity': nothing,
   };
+}
+
+/** An address as everybody here writes it. */
+function written(text: string): string {
+  const address = parseIp(text);
+  return address === undefined ? text : formatIp(address);
 }
 
 function notOfCluster(): ApiaryError {
