@@ -11,6 +11,10 @@ function nodesOf(tasks: readonly TaskRecord[]): (string | undefined)[] {
   return tasks.map(({ nodeId }) => nodeId).sort();
 }
 
+function statesOf(tasks: readonly TaskRecord[]): string[] {
+  return tasks.map(({ status }) => status.state).sort();
+}
+
 const CONSTRAINTS_NOT_MET = 'assigned node no longer meets constraints';
 const TOO_LITTLE_LEFT = 'assigned node no longer has the resources that the task reserves';
 
@@ -143,6 +147,24 @@ t.test('of a global service and of a job, what does not fit any more waits until
   cluster.run(2_000);
   t.same(nodesOf(cluster.running('agent')), ['h1', 'h2']);
   t.equal(cluster.running('batch').length, 1);
+});
+
+t.test('on a node that shrinks while the next task waits for room, the one before it makes room', async (t) => {
+  const cluster = new HollowCluster();
+  cluster.addNode('h1', { NanoCPUs: 4e9 });
+  cluster.createService('first', reserving(1e9));
+  cluster.run(2_000);
+  cluster.createService('agent', { Mode: { Global: {} }, ...reserving(3e9), ...startFirst });
+  cluster.run(2_000);
+  cluster.setImage('agent', 'app:2');
+  cluster.run(2_000);
+  t.same(statesOf(cluster.tasks('agent')), ['pending', 'running']);
+  cluster.resize('h1', { NanoCPUs: 3e9 });
+  cluster.run(2_000);
+  t.same(statesOf(cluster.tasks('agent')), ['pending', 'shutdown']);
+  cluster.resize('h1', { NanoCPUs: 4e9 });
+  cluster.run(2_000);
+  t.match(cluster.running('agent'), [{ specVersion: 2 }]);
 });
 
 t.test('what stays on a node that has shrunk is what the oldest leave room for', async () => {

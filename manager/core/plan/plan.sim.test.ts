@@ -177,7 +177,7 @@ class Simulation {
     }
   }
 
-  /** Whoever may be stopped first is not left on a node that has no room for all. */
+  /** On a node that has no room for all, nothing is left but what waits for its successor elsewhere to run. */
   #checkMisfits(node: NodeRecord): void {
     const { store } = this.cluster;
     if (node.spec.Availability !== 'active') return;
@@ -186,11 +186,13 @@ class Simulation {
       (task) => store.spec(task.serviceId, task.specVersion).template.Resources?.Reservations?.NanoCPUs ?? 0,
     );
     const isTooMuch = reserved.reduce((a, b) => a + b, 0) > (node.description?.Resources.NanoCPUs ?? 0);
-    const isFirst = (task: TaskRecord) => {
-      const { spec } = this.cluster.service(task.serviceId);
-      return [spec.UpdateConfig?.Order, spec.RollbackConfig?.Order].includes('start-first');
-    };
-    invariant(!isTooMuch || live.some(isFirst), `node ${node.id} is to run more than it can: ${this.describe()}`);
+    const isAboutToBeReplaced = ({ id, serviceId, slot }: TaskRecord): boolean =>
+      serviceId !== 'd' &&
+      this.cluster.tasks(serviceId).some((each) => each.slot === slot && each.id !== id && isLive(each));
+    invariant(
+      !isTooMuch || live.some(isAboutToBeReplaced),
+      `node ${node.id} is to run more than it can: ${this.describe()}`,
+    );
   }
 
   #checkConverged(): void {

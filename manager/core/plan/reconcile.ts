@@ -31,7 +31,7 @@ export function reconcileSlot(draft: Draft, rollout: Rollout, slot: Slot): SlotO
   refresh(slot, draft);
 
   if (fit !== undefined) {
-    if (isRunning(fit) && old !== undefined) draft.stop(old);
+    if (old !== undefined && (isRunning(fit) || isInTheWay(draft, slot, old))) draft.stop(old);
     startWhenDue(draft, slot, fit);
     refresh(slot, draft);
     return rollout.takesPlace(slot) ? 'taken' : 'settled';
@@ -78,8 +78,8 @@ function toBegin(draft: Draft, rollout: Rollout, slot: Slot): SlotOutcome {
  */
 export function begin(draft: Draft, rollout: Rollout, slot: Slot): void {
   const old = slot.tasks.find(isLive);
-  const isInTheWay = old !== undefined && slot.nodeId !== undefined && draft.misfits.reasonOf(old) !== undefined;
-  const staysMeanwhile = old !== undefined && rollout.policy.startFirst && isRunning(old) && !isInTheWay;
+  const isToEndFirst = old === undefined || !rollout.policy.startFirst || isInTheWay(draft, slot, old);
+  const staysMeanwhile = !isToEndFirst && isRunning(old);
   if (old !== undefined && !staysMeanwhile) {
     draft.stop(old);
     refresh(slot, draft);
@@ -91,6 +91,11 @@ export function begin(draft: Draft, rollout: Rollout, slot: Slot): void {
     restarts: inherits ? old.restarts : NO_RESTARTS,
     ...(old !== undefined && { instead: old }),
   });
+}
+
+/** Whether a task makes room for what follows it: both are for one node, which would not take this one any more. */
+function isInTheWay(draft: Draft, slot: Slot, old: TaskRecord): boolean {
+  return slot.nodeId !== undefined && draft.misfits.reasonOf(old) !== undefined;
 }
 
 /** The slot's last task is over, or lost: by the restart policy it is replaced now, later, or never. */

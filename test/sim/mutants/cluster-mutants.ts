@@ -29,7 +29,7 @@ export const CLUSTER_MUTANTS: readonly Mutant[] = [
   {
     name: 'start-first stops the old task before the new one runs',
     file: 'manager/core/plan/reconcile.ts',
-    from: 'if (isRunning(fit) && old !== undefined) draft.stop(old);',
+    from: 'if (old !== undefined && (isRunning(fit) || isInTheWay(draft, slot, old))) draft.stop(old);',
     to: 'if (old !== undefined) draft.stop(old);',
   },
   {
