@@ -253,7 +253,7 @@ t.test('over TCP, many questions come in pieces, and are answered in turn', asyn
 });
 
 t.test('over TCP, who does not read the answers is not read either, and has all of them in the end', async (t) => {
-  const here = await server(t);
+  const here = await server(t, { askerRate: { burst: 1_000_000, perSecond: 0 } });
   const socket = connect({ host: SERVER, port: here.port, localAddress: SEALED });
   t.teardown(() => socket.destroy());
   const longest = ['x', 'y', 'z'].map((letter) => letter.repeat(63));
