@@ -36,7 +36,7 @@ const LAST_RETRY_MS = 5_000;
 export class LeaderLoop {
   readonly #options: Required<LeaderLoopOptions>;
   #dirty = new DirtySet();
-  /** When services have to be looked at although nothing changed: by service id. */
+  /** When services and nodes have to be looked at although nothing changed: by id. */
   readonly #wakes = new Map<string, Timer>();
   #retry: { timer: Timer; resolve: () => void } | undefined;
   readonly #unsubscribe: (() => void)[];
@@ -144,9 +144,10 @@ export class LeaderLoop {
   async #pass(dirty: Dirty, term: number): Promise<number> {
     const { replica, clock, rng } = this.#options;
     const startMs = clock.now();
-    const { changes, wakes } = this.#options.plan(replica.view, dirty, startMs, rng);
+    const { changes, wakes, nodeWakes } = this.#options.plan(replica.view, dirty, startMs, rng);
     const tookMs = Math.max(0, clock.now() - startMs);
-    for (const { serviceId, atMs } of wakes) this.#wakeAt(serviceId, atMs);
+    for (const { serviceId, atMs } of wakes) this.#wakeAt('services', serviceId, atMs);
+    for (const { nodeId, atMs } of nodeWakes) this.#wakeAt('nodes', nodeId, atMs);
     for (const part of inEntries(changes)) {
       if (term !== this.#term) return tookMs;
       // What was planned on one term's state is never another leader's to commit.
@@ -155,15 +156,15 @@ export class LeaderLoop {
     return tookMs;
   }
 
-  #wakeAt(serviceId: string, atMs: number): void {
+  #wakeAt(kind: 'services' | 'nodes', id: string, atMs: number): void {
     const { clock } = this.#options;
-    this.#wakes.get(serviceId)?.cancel();
+    this.#wakes.get(id)?.cancel();
     const timer = clock.after(atMs - clock.now(), () => {
-      this.#wakes.delete(serviceId);
-      this.#dirty.services.add(serviceId);
+      this.#wakes.delete(id);
+      this.#dirty[kind].add(id);
       this.#run();
     });
-    this.#wakes.set(serviceId, timer);
+    this.#wakes.set(id, timer);
   }
 
   async #pause(delayMs: number): Promise<void> {

@@ -278,7 +278,7 @@ async function loopOn(t: Test, answer: (call: number, dirty: Dirty) => Partial<P
   const fatal: unknown[] = [];
   const plan = (_: View, dirty: Dirty): Plan => {
     asked.push({ all: dirty.all, services: [...dirty.services], nodes: [...dirty.nodes].sort() });
-    return { changes: [], wakes: [], ...answer(asked.length, dirty) };
+    return { changes: [], wakes: [], nodeWakes: [], ...answer(asked.length, dirty) };
   };
   const loop = new LeaderLoop({ replica, clock, rng, logger, plan, onFatal: (error) => fatal.push(error) });
   t.teardown(() => loop.close());
@@ -394,6 +394,13 @@ t.test(
     t.same(asked.slice(2), [{ all: false, services: ['s'], nodes: [] }]);
   },
 );
+
+t.test('a node is looked at again when the plan asked for it', async (t) => {
+  const { clock, asked } = await loopOn(t, (call) => (call === 1 ? { nodeWakes: [{ nodeId: 'n1', atMs: 1500 }] } : {}));
+  clock.advance(500);
+  await settled();
+  t.same(asked, [ALL, { all: false, services: [], nodes: ['n1'] }]);
+});
 
 t.test('who leads no more plans no more, wakes and retries included, and begins anew with everything', async (t) => {
   const { log, clock, asked } = await loopOn(t, (call) =>

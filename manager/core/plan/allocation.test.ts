@@ -309,3 +309,24 @@ t.test('whatever happens, no address is given twice and none is lost; in the end
     t.ok(idOf('a') !== 'a');
   }
 });
+
+t.test('a container that is no task gives its address back when its node has been down for a day', async (t) => {
+  const { cluster, idOf } = networked(2, { front: '10.1.0.0/24' });
+  const place = { networkId: idOf('front'), containerId: '', containerName: '', aliases: [] };
+  for (const [id, nodeId, address] of [
+    ['a', 'h1', '10.1.0.2'],
+    ['b', 'h2', '10.1.0.3'],
+  ] as const) {
+    cluster.commit({ type: 'attachment-put', attachment: { ...place, id, nodeId, address } });
+  }
+  const there = () => cluster.store.attachments().map(({ id }) => id);
+  cluster.run(1_000);
+  cluster.unlink('h1');
+  cluster.run(10_000);
+  cluster.nowMs += 23 * 3_600_000;
+  cluster.run(1_000);
+  t.same(there(), ['a', 'b']);
+  cluster.nowMs += 3_600_000;
+  cluster.run(1_000);
+  t.same(there(), ['b'], 'though nothing else has happened');
+});

@@ -35,6 +35,7 @@ export class Draft {
   readonly #tasks = new Map<string, TaskRecord>();
   readonly #deleted = new Set<string>();
   readonly #wakes = new Map<string, number>();
+  readonly #nodeWakes = new Map<string, number>();
   readonly #nodes = new Map<string, NodeRecord | undefined>();
   readonly #constraints = new Map<SpecVersion, ((node: NodeRecord) => boolean)[]>();
   readonly #alike = new Map<SpecVersion, Map<SpecVersion, boolean>>();
@@ -180,10 +181,15 @@ export class Draft {
     return false;
   }
 
-  /** Whether nobody is expected to tell what is on the node: it was removed, or has been down for too long. */
-  hasLostNode(nodeId: string): boolean {
+  /**
+   * Whether nobody is expected to tell what is on the node: it was removed, or has been down for too long. Of one that is
+   * not down for so long yet, asks to look again when it would be.
+   */
+  isLost(nodeId: string): boolean {
     const atMs = this.#abandonedAtMs(nodeId);
-    return atMs !== undefined && atMs <= this.nowMs;
+    if (atMs === undefined || atMs <= this.nowMs) return atMs !== undefined;
+    this.#nodeWakes.set(nodeId, atMs);
+    return false;
   }
 
   /** Undefined for a node that is there. */
@@ -250,6 +256,7 @@ export class Draft {
         ...this.#taskChanges.filter((change) => change.type === 'task-delete' || !this.#isOfDeleted(change)),
       ],
       wakes: [...this.#wakes].map(([serviceId, atMs]) => ({ serviceId, atMs })),
+      nodeWakes: [...this.#nodeWakes].map(([nodeId, atMs]) => ({ nodeId, atMs })),
     };
   }
 

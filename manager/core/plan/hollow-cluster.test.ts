@@ -57,6 +57,7 @@ export class HollowCluster {
   readonly #lostAtMs = new Map<string, number>();
   readonly #dirty = { all: true, services: new Set<string>(), nodes: new Set<string>() };
   readonly #wakes = new Map<string, number>();
+  readonly #nodeWakes = new Map<string, number>();
 
   constructor(seed = 1) {
     this.rng = new SeededRng(seed);
@@ -194,6 +195,7 @@ export class HollowCluster {
   forget(): void {
     this.#dirty.all = true;
     this.#wakes.clear();
+    this.#nodeWakes.clear();
   }
 
   /** Plans and commits until there is nothing to do. */
@@ -208,11 +210,16 @@ export class HollowCluster {
       Object.assign(this.#dirty, { all: false });
       this.#dirty.services.clear();
       this.#dirty.nodes.clear();
-      const { changes, wakes } = plan(this.store, dirty, this.nowMs, this.rng);
+      const { changes, wakes, nodeWakes } = plan(this.store, dirty, this.nowMs, this.rng);
       for (const id of dirty.services) this.#wakes.delete(id);
+      for (const id of dirty.nodes) this.#nodeWakes.delete(id);
       for (const { serviceId, atMs } of wakes) {
         invariant(atMs > this.nowMs, `service ${serviceId} asks to be woken at once`);
         this.#wakes.set(serviceId, atMs);
+      }
+      for (const { nodeId, atMs } of nodeWakes) {
+        invariant(atMs > this.nowMs, `node ${nodeId} asks to be woken at once`);
+        this.#nodeWakes.set(nodeId, atMs);
       }
       if (changes.length === 0) return;
       this.entries++;
@@ -234,6 +241,7 @@ export class HollowCluster {
       this.#detectLost();
       for (const [id, node] of this.#nodes) this.#stepNode(id, node);
       for (const [serviceId, atMs] of this.#wakes) if (atMs <= this.nowMs) this.#dirty.services.add(serviceId);
+      for (const [nodeId, atMs] of this.#nodeWakes) if (atMs <= this.nowMs) this.#dirty.nodes.add(nodeId);
       this.settle();
     }
   }

@@ -14,4 +14,6 @@ export interface Plan {
   changes: Change[];
   /** When a service has to be looked at again although nothing will have changed: a delay or a monitor ends. */
   wakes: { serviceId: string; atMs: number }[];
+  /** When a node has to be: it will have been down for too long. */
+  nodeWakes: { nodeId: string; atMs: number }[];
 }

@@ -17,8 +17,8 @@ import { schedule } from './schedule.js';
  * @param dirty  which services and nodes to look at. Pending tasks are tried again whatever it says
  * @param nowMs  the leader's clock, milliseconds since the epoch
  * @param rng    for ids, and for choosing between equals
- * @returns changes for one entry, and for each service that was looked at at most one time to look again: it takes the
- *          place of what an earlier pass said of that service
+ * @returns changes for one entry, and for each service or node that was looked at at most one time to look again: it
+ *          takes the place of what an earlier pass said of that one
  */
 export function plan(view: View, dirty: Dirty, nowMs: number, rng: Rng): Plan {
   const draft = new Draft(view, nowMs, rng);
@@ -28,15 +28,17 @@ export function plan(view: View, dirty: Dirty, nowMs: number, rng: Rng): Plan {
   for (const serviceId of serviceIds) orchestrate(draft, serviceId);
   for (const serviceId of serviceIds) draft.allocate(serviceId);
   schedule(draft);
-  dropAbandoned(draft);
+  dropAbandoned(draft, dirty);
   finishRootRotation(draft);
   return draft.finish();
 }
 
 /** Containers that are no tasks give back their addresses as tasks do, when their node has been down for too long. */
-function dropAbandoned(draft: Draft): void {
-  for (const { id, nodeId } of draft.view.attachments()) {
-    if (draft.hasLostNode(nodeId)) draft.add({ type: 'attachment-delete', id });
+function dropAbandoned(draft: Draft, dirty: Dirty): void {
+  const { view } = draft;
+  for (const nodeId of dirty.all ? view.nodes().map(({ id }) => id) : [...dirty.nodes].sort()) {
+    if (!draft.isLost(nodeId)) continue;
+    for (const { id } of view.attachmentsOfNode(nodeId)) draft.add({ type: 'attachment-delete', id });
   }
 }
 
