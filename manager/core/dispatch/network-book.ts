@@ -46,7 +46,8 @@ export class NetworkBook {
   /** By `tcp/8080`. */
   readonly ports = new Ledger<Required<PublishedPort>>();
   readonly #sets = new Map<string, EndpointLedger>();
-  readonly #networksOfTask = new Map<string, readonly string[]>();
+  /** By the id of a task or an attachment. */
+  readonly #networksOf = new Map<string, readonly string[]>();
   readonly #networksOfService = new Map<string, readonly string[]>();
   readonly #portsOfService = new Map<string, readonly string[]>();
   /** Of the services that publish ports on every node: by task id. */
@@ -108,12 +109,12 @@ export class NetworkBook {
   /** Takes an endpoint out of all networks but these. */
   #leave(id: string, places: readonly NetworkAddress[], news: NetworkNews): void {
     const networkIds = places.map(({ networkId }) => networkId);
-    for (const networkId of this.#networksOfTask.get(id) ?? []) {
+    for (const networkId of this.#networksOf.get(id) ?? []) {
       if (networkIds.includes(networkId)) continue;
       if (this.#sets.get(networkId)?.endpoints.delete(id)) news.networkIds.add(networkId);
     }
-    if (networkIds.length === 0) this.#networksOfTask.delete(id);
-    else this.#networksOfTask.set(id, networkIds);
+    if (networkIds.length === 0) this.#networksOf.delete(id);
+    else this.#networksOf.set(id, networkIds);
   }
 
   #onAttachment(view: View, id: string, news: NetworkNews): void {

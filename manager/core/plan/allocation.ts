@@ -4,13 +4,12 @@ import {
   type AddressUse,
   addressIn,
   addressRange,
-  capacityOf,
   freeAddress,
   numberIn,
-  useIn,
 } from '@apiary/overlay-net/core';
 import { networkTargets } from '../store/apply-network-change.js';
-import type { NetworkAddress, NetworkRecord, ServiceEndpoint, ServiceRecord, SpecVersion } from '../store/records.js';
+import type { NetworkAddress, ServiceEndpoint, ServiceRecord, SpecVersion } from '../store/records.js';
+import { isGrowing, shortageWords, useOf } from '../store/subnets.js';
 import type { View } from '../store/view.js';
 
 /** Ports that a service publishes without saying which: those of Docker. */
@@ -49,8 +48,7 @@ export class Allocation {
       if (network === undefined) shortages.push(`network ${id} is gone`);
       const empty = this.#poolsOf(id).find((pool) => this.#peek(pool) === undefined);
       if (network === undefined || empty === undefined) continue;
-      const words = `no free address in subnet ${empty.subnet} of network ${network.spec.Name}`;
-      shortages.push(`${words} (all ${capacityOf(empty.range)} are in use)`);
+      shortages.push(shortageWords(network, empty.subnet, empty.range));
     }
     return shortages.length === 0 ? undefined : shortages.join('; ');
   }
@@ -162,13 +160,11 @@ export class Allocation {
     const used = this.#view.addresses(networkId);
     const pools = (network?.subnets ?? []).map((subnet): Pool => {
       const range = addressRange(subnet);
-      const isIpv4 = range.bits === 32;
-      const use = new PassUse(isIpv4 ? used : useIn(range, used.ipv6));
       return {
         subnet: subnet.subnet,
         range,
-        use,
-        grows: isIpv4 && network !== undefined && isGrowing(network),
+        use: new PassUse(useOf(used, range)),
+        grows: network !== undefined && isGrowing(network, range),
         next: undefined,
       };
     });
@@ -181,11 +177,6 @@ export class Allocation {
 export function isAllocated(view: View, serviceId: string): boolean {
   const service = view.service(serviceId);
   return service === undefined || new Allocation(view).endpointFor(service) === undefined;
-}
-
-/** Whether nobody chose the network's subnet: it begins as small as Docker's. */
-export function isGrowing({ spec }: NetworkRecord): boolean {
-  return (spec.IPAM?.Config ?? []).every(({ Subnet = '' }) => Subnet.includes(':'));
 }
 
 function idsOf({ template }: SpecVersion): string[] {

@@ -1,8 +1,6 @@
 import {
-  type AddressUse,
   addressIn,
   addressRange,
-  capacityOf,
   formatIp,
   freeAddress,
   lastOf,
@@ -12,12 +10,11 @@ import {
   parseIp,
   parseIpNetwork,
   parseIpv4,
-  useIn,
 } from '@apiary/overlay-net/core';
 import { ApiaryError } from '@apiary/std';
-import { isGrowing } from '../plan/allocation.js';
 import type { Change, Guard } from '../store/change.js';
 import type { AttachmentRecord, NetworkRecord } from '../store/records.js';
+import { isGrowing, shortageWords, useOf } from '../store/subnets.js';
 import type { View } from '../store/view.js';
 import type { Decision } from './decision.js';
 
@@ -135,19 +132,16 @@ export function notAttachable(name: string): ApiaryError {
 
 function freeIn(view: View, network: NetworkRecord, subnet: NetworkSubnet, taken: ReadonlySet<string>): string {
   const range = addressRange(subnet);
-  const isIpv4 = range.bits === 32;
-  const committed = view.addresses(network.id);
-  const use: AddressUse = isIpv4 ? committed : useIn(range, committed.ipv6);
+  const use = useOf(view.addresses(network.id), range);
   const last = [...taken].at(-1);
   const both = {
     count: use.count + taken.size,
     last: last === undefined ? use.last : numberIn(range, last),
     has: (number: number) => use.has(number) || taken.has(addressIn(range, number)),
   };
-  const number = freeAddress(range, both, isIpv4 && isGrowing(network));
+  const number = freeAddress(range, both, isGrowing(network, range));
   if (number !== undefined) return addressIn(range, number);
-  const words = `no free address in subnet ${subnet.subnet} of network ${network.spec.Name}`;
-  throw new ApiaryError('resource-exhausted', `${words} (all ${capacityOf(range)} are in use)`);
+  throw new ApiaryError('resource-exhausted', shortageWords(network, subnet.subnet, range));
 }
 
 /** An address that somebody asks for, as it is written. */
@@ -171,17 +165,10 @@ function subnetOf({ spec, subnets }: NetworkRecord, family: Family): NetworkSubn
 }
 
 function isSame(record: AttachmentRecord | undefined, attachment: Omit<AttachmentRecord, 'meta'>): boolean {
-  if (record === undefined) return false;
-  const told = ({
-    id,
-    nodeId,
-    networkId,
-    address,
-    ipv6Address,
-    containerId,
-    containerName,
-    aliases,
-  }: typeof attachment) =>
-    JSON.stringify([id, nodeId, networkId, address, ipv6Address, containerId, containerName, aliases]);
-  return told(record) === told(attachment);
+  return record !== undefined && told(record) === told(attachment);
+}
+
+function told(attachment: Omit<AttachmentRecord, 'meta'>): string {
+  const { id, nodeId, networkId, address, ipv6Address, containerId, containerName, aliases } = attachment;
+  return JSON.stringify([id, nodeId, networkId, address, ipv6Address, containerId, containerName, aliases]);
 }
