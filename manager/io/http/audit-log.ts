@@ -5,11 +5,12 @@ import { type Clock, messageOf } from '@apiary/std';
 import { withoutVersion } from './api-version.js';
 import type { Logger } from './context.js';
 import { ERROR_CODE_HEADER } from './error-reply.js';
+import { pathOf } from './request-reading.js';
 
 const MOST_BYTES = 16 * 1024 * 1024;
 const KEPT_FILES = 4;
 /** What is read is not noted, but for what makes its reader as good as a manager: join tokens, the unlock key, backups. */
-const READS = /^(?:\/v\d+\.\d+)?\/(?:swarm|swarm\/unlockkey|apiary\/v1\/(?:backup|join-tokens))(?:[?/]|$)/;
+const READS = /^\/(?:swarm|swarm\/unlockkey|apiary\/v1\/(?:backup|join-tokens))(?:[?/]|$)/;
 
 /** Who asked for something, and from where. */
 export interface Asker {
@@ -24,9 +25,9 @@ export interface AuditLogOptions {
 }
 
 /**
- * Every call that may change something, and some that read: one JSON object a line: when, who, from where, what, and how it ended. Neither
- * what was sent nor what was answered is in it, for either may be secret; nor is a query, which may name what is. Four
- * files of 16 MiB before the current one are kept.
+ * Every call that may change something, and some that read: one JSON object a line: when, who, from where, what, and how
+ * it ended. Neither what was sent nor what was answered is in it, for either may be secret; nor is a query, which may name
+ * what is. Four files of 16 MiB before the current one are kept.
  */
 export class AuditLog {
   readonly #options: AuditLogOptions;
@@ -41,7 +42,7 @@ export class AuditLog {
 
   /** Notes the request once it has been answered, or its client has gone. */
   follow(request: IncomingMessage, response: ServerResponse, asker: Asker): void {
-    if (isReading(request) && !READS.test(request.url ?? '')) return;
+    if (isReading(request) && !READS.test(withoutVersion(request.url ?? ''))) return;
     response.once('close', () => {
       const code = response.getHeader(ERROR_CODE_HEADER);
       this.#note(request, asker, {
@@ -66,7 +67,7 @@ export class AuditLog {
 
   #note({ method, url }: Pick<IncomingMessage, 'method' | 'url'>, { who, from }: Asker, result: object): void {
     const time = new Date(this.#options.clock.now()).toISOString();
-    const what = `${method} ${withoutVersion(url ?? '').split('?', 1)[0]}`;
+    const what = `${method} ${pathOf(withoutVersion(url ?? ''))}`;
     this.#waiting.push(`${JSON.stringify({ time, who, from, what, ...result })}\n`);
     this.#drain();
   }

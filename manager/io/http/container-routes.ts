@@ -1,16 +1,13 @@
-import { setTimeout } from 'node:timers/promises';
-import { ApiaryError } from '@apiary/std';
+import type { IncomingMessage } from 'node:http';
 import type { FastifyInstance } from 'fastify';
-import { isOverlay } from '../../core/engine-api/index.js';
-import { notAttachable } from '../../core/requests/index.js';
-import type { NetworkRecord } from '../../core/store/records.js';
+import { withoutVersion } from './api-version.js';
+import { attachableName } from './attachable-networks.js';
 import type { ApiContext } from './context.js';
+import { pathOf } from './request-reading.js';
 
-/** What of the engine's own is looked at before it is passed on. */
-const LOOKED_AT = /^(?:\/v\d+\.\d+)?\/containers\/create(?:\?|$)/;
-
-export function isLookedAt({ method, url = '' }: { method?: string | undefined; url?: string | undefined }): boolean {
-  return method === 'POST' && LOOKED_AT.test(url);
+/** Whether a request that is the engine's own is looked at before it is passed on. */
+export function isLookedAt({ method, url = '' }: Pick<IncomingMessage, 'method' | 'url'>): boolean {
+  return method === 'POST' && pathOf(withoutVersion(url)) === '/containers/create';
 }
 
 /**
@@ -71,45 +68,4 @@ function member(value: unknown, name: string): unknown {
 
 function isObject(value: unknown): value is object {
   return typeof value === 'object' && value !== null;
-}
-
-/** How long the engine may take to have a network that was just made. */
-const MOST_LOOKS = 100;
-const LOOK_PERIOD_MS = 50;
-
-/**
- * The name of the cluster's network that is meant, once the engine has one of that name; undefined when none of the cluster's is.
- *
- * @throws ApiaryError `permission-denied` in Docker's words for one that is not attachable
- */
-async function attachableName(context: ApiContext, reference: string): Promise<string | undefined> {
-  if (!context.node.status().controlAvailable) return undefined;
-  // As far as it is known here: a container that only runs here must not wait for a leader.
-  const networks = context.node.replica().view.networks().filter(isOverlay);
-  const network = networks.find(({ id, spec }) => id === reference || spec.Name === reference);
-  if (network === undefined) return undefined;
-  await untilOfEngine(context, network);
-  return network.spec.Name;
-}
-
-/**
- * Waits until the engine has a network of the cluster as one of its own.
- *
- * @throws ApiaryError `permission-denied` in Docker's words when it is not attachable; `unavailable` when the engine does not get it
- */
-export async function untilOfEngine({ engine }: ApiContext, { spec, kind }: NetworkRecord): Promise<void> {
-  const { Name, Attachable = false } = spec;
-  const has = async () => (await engine.object(`/networks/${encodeURIComponent(Name)}`)) !== undefined;
-  if (kind !== 'overlay' || !Attachable) {
-    if (await has()) return;
-    const words = `Could not attach to network ${Name}: rpc error: code = PermissionDenied desc = ${notAttachable(Name).message}`;
-    throw new ApiaryError('permission-denied', words);
-  }
-  for (let looks = 1; !(await has()); looks++) {
-    if (looks >= MOST_LOOKS) {
-      const words = `network ${Name} is of the cluster, and this node's engine has not got it: swarmd's log says why`;
-      throw new ApiaryError('unavailable', words);
-    }
-    await setTimeout(LOOK_PERIOD_MS);
-  }
 }

@@ -18,7 +18,7 @@ import { checkNetworkWords, createNetwork, isBeingLeft, removeNetwork } from '..
 import type { NetworkRecord } from '../../core/store/records.js';
 import type { View } from '../../core/store/view.js';
 import type { Replica } from '../ports.js';
-import { untilOfEngine } from './container-routes.js';
+import { untilOfEngine } from './attachable-networks.js';
 import { type ApiContext, currentView, replicaOf } from './context.js';
 import { asClusterRequest } from './error-reply.js';
 import { bodyJson, pathParameter, queryFlag, queryText } from './request-reading.js';

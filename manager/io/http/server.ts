@@ -53,11 +53,10 @@ const SOCKET_MODE = 0o660;
 const SAME_OWNER = -1;
 
 /** What is ours; every other path is the engine's. */
-const OURS =
-  /^(?:\/v\d+\.\d+)?\/(?:_ping|version|info|swarm|nodes|services|tasks|events|secrets|configs|networks|apiary)(?:[/?]|$)/;
+const OURS = /^\/(?:_ping|version|info|swarm|nodes|services|tasks|events|secrets|configs|networks|apiary)(?:[/?]|$)/;
 
 function isOurs(url: string): boolean {
-  return OURS.test(url);
+  return OURS.test(withoutVersion(url));
 }
 
 export interface HttpApiOptions {
