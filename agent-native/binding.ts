@@ -77,6 +77,7 @@ export interface Binding {
   deleteNetworkNamespace(path: string): Promise<void>;
   networkNamespaceCookie(networkNamespacePath: string | undefined): Promise<bigint>;
   socketPeer(descriptor: number): { pid: number; uid: number; gid: number };
+  trimHeap(): void;
   openSocket(
     isStream: boolean,
     address: string,

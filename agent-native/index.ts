@@ -17,6 +17,7 @@ export {
   type CgroupAttachment,
 } from './bpf/program.js';
 export { type Gate, type GateOptions, openGate } from './fuse/gate.js';
+export { trimHeap } from './heap.js';
 export { KernelError } from './kernel-error.js';
 export * from './mount.js';
 export {

@@ -102,6 +102,25 @@ t.test('what is forgotten is closed by the garbage collector', { skip }, async (
   t.equal(Number(stdout), 0, stdout);
 });
 
+t.test('memory that is free between what is in use goes back to the kernel', async (t) => {
+  const code = `
+    const { trimHeap } = await import(${JSON.stringify(new URL('./index.js', import.meta.url).href)});
+    const { readFileSync } = await import('node:fs');
+    const residentMiB = () => Number(/^RssAnon:\\s+(\\d+)/m.exec(readFileSync('/proc/self/status', 'utf8'))[1]) / 1024;
+    const pieces = Array.from({ length: 4096 }, () => Buffer.allocUnsafeSlow(20_000).fill(1));
+    const kept = pieces.filter((_, i) => i % 16 === 0);
+    pieces.length = 0;
+    for (let i = 0; i < 5; i++) { gc(); await new Promise(setImmediate); }
+    const before = residentMiB();
+    trimHeap();
+    console.log(before - residentMiB());
+    if (kept.some((piece) => piece.some((byte) => byte !== 1))) throw new Error('what is in use has changed');`;
+  const { stdout, stderr } = spawnSync(process.execPath, ['--expose-gc', '--input-type=module', '-e', code], {
+    encoding: 'utf8',
+  });
+  t.ok(Number(stdout) > 40, `${stdout} MiB less of 80; ${stderr}`);
+});
+
 t.test('an open connection or watch lets the process end as it should', { skip }, async (t) => {
   const start = `const { Netlink, NetworkWatch } = await import(${JSON.stringify(new URL('./index.js', import.meta.url).href)});
     const net = await Netlink.open(); await net.links();

@@ -1,6 +1,7 @@
 // Mounts, network namespaces and sysctls, optionally inside the namespaces of somebody else.
 #include <arpa/inet.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <netinet/in.h>
 #include <sched.h>
 #include <sys/mount.h>
@@ -264,6 +265,13 @@ Napi::Value OpenSocketJs(const Napi::CallbackInfo& info) {
       [](Napi::Env env, Opening& state) -> Napi::Value { return Napi::Number::New(env, state.socket.Release()); });
 }
 
+/** trimHeap(): at once. Only glibc keeps so much that it has a word for this. */
+void TrimHeapJs(const Napi::CallbackInfo&) {
+#ifdef __GLIBC__
+  malloc_trim(0);
+#endif
+}
+
 }  // namespace
 
 void ExportSystem(Napi::Env env, Napi::Object exports) {
@@ -276,6 +284,7 @@ void ExportSystem(Napi::Env env, Napi::Object exports) {
   exports.Set("openSocket", Napi::Function::New<OpenSocketJs>(env, "openSocket"));
   exports.Set("readSysctls", Napi::Function::New<ReadSysctlsJs>(env, "readSysctls"));
   exports.Set("socketPeer", Napi::Function::New<SocketPeerJs>(env, "socketPeer"));
+  exports.Set("trimHeap", Napi::Function::New<TrimHeapJs>(env, "trimHeap"));
   exports.Set("writeSysctls", Napi::Function::New<WriteSysctlsJs>(env, "writeSysctls"));
 }
 

@@ -8,6 +8,7 @@ import { ApiaryError, messageOf } from '@apiary/std';
 import { DiskHistory, dockerEngine, dockerNetworks, GateNetwork, PLUGIN_SOCKET } from '@apiary/worker/io';
 import { destination, type Logger, pino } from 'pino';
 import { lockDataRoot } from './data-root-lock.js';
+import { giveBackFreeMemory } from './free-memory.js';
 import { SwarmNode } from './local-node.js';
 import { readOptions, type SwarmdOptions, USAGE } from './options.js';
 import { socketGroupId } from './socket-group.js';
@@ -96,8 +97,10 @@ async function run(options: SwarmdOptions, version: string): Promise<void> {
   }
   for (const tls of tlsHosts) await api.listen({ tls });
   logger.info({ version, dataRoot, hosts: unixHosts, pid: process.pid }, 'swarmd is up');
+  const keepFreeMemory = await giveBackFreeMemory(clock, logger);
 
   const signal = await stopSignal();
+  keepFreeMemory();
   logger.info({ signal }, 'stopping: containers run on');
   setTimeout(
     () => onFatal(new ApiaryError('internal', `not stopped after ${STOP_TIMEOUT_MS} ms`)),
