@@ -2,6 +2,8 @@ import { type Clock, messageOf, type Timer } from '@apiary/std';
 import type { Logger } from 'pino';
 
 const TRIM_MS = 10_000;
+/** Nothing else is done meanwhile, so that a heap in many pieces, which takes tens of milliseconds, is trimmed seldom. */
+const REST_RATIO = 10_000;
 
 /**
  * Gives free memory back to the kernel, again and again: V8 takes megabytes to compile with, and malloc keeps them for
@@ -14,8 +16,9 @@ export async function giveBackFreeMemory(clock: Clock, logger: Logger): Promise<
   try {
     const { trimHeap } = await import('@apiary/agent-native');
     const trim = () => {
+      const startMs = clock.now();
       trimHeap();
-      timer = clock.after(TRIM_MS, trim);
+      timer = clock.after(Math.max(TRIM_MS, REST_RATIO * (clock.now() - startMs)), trim);
     };
     trim();
   } catch (error) {
