@@ -48,10 +48,11 @@ export async function networkNamespaceCookie(ref?: NamespaceRef): Promise<bigint
 /** Where a socket is, and what it is connected to. */
 export interface SocketEnds {
   kind: 'udp' | 'tcp';
-  /** Its own IPv4 address; port 0, or none: any that is free. */
+  /** Its own, of IPv4. */
   address: string;
+  /** Any that is free when there is none, or 0. */
   port?: number;
-  /** What it is to be connected to; without one, a TCP socket listens. Waits until it is: for peers that are near. */
+  /** What it is to be connected to, which is waited for: for peers that are near. Without one, a TCP socket listens. */
   peer?: { address: string; port: number };
 }
 

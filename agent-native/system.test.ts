@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { chmodSync, existsSync, mkdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
-import { createServer, type Socket } from 'node:net';
+import { createServer, Socket } from 'node:net';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import {
@@ -10,7 +10,9 @@ import {
   type MountFlag,
   mount,
   mountTmpfs,
+  Netlink,
   networkNamespaceCookie,
+  openSocketIn,
   readSysctls,
   socketPeer,
   unmount,
@@ -137,6 +139,24 @@ t.test('sysctls are those of the network namespace', { skip: withoutRoot }, asyn
   t.match((await refusal(readSysctls(['net/ipv4/no_such']))).message, /^open \/proc\/sys\/net\/ipv4\/no_such: ENOENT$/);
   t.match((await refusal(writeSysctls({ [name]: 'x' }, { path }))).message, /^write .*: EINVAL$/);
   await t.rejects(readSysctls(['net/../../etc/passwd']), /is no sysctl name/);
+});
+
+t.test('a socket of a network namespace is heard there, and nowhere else', { skip: withoutRoot }, async (t) => {
+  const { path } = await networkOf(t);
+  const netlink = await Netlink.open();
+  t.teardown(() => netlink.close());
+  await netlink.apply([{ in: { path }, do: 'set-link', link: 'lo', to: { isUp: true } }]);
+  const ends = { kind: 'tcp', address: '127.0.0.1', port: 4711 } as const;
+  const server = createServer((socket) => socket.end('hello'));
+  t.teardown(() => server.close());
+  server.listen({ fd: await openSocketIn({ path }, ends) });
+  const client = { kind: 'tcp', address: '127.0.0.2', peer: ends } as const;
+  const socket = new Socket({ fd: await openSocketIn({ path }, client) });
+  const [words] = await once(socket, 'data');
+  t.equal(String(words), 'hello');
+  socket.destroy();
+  t.equal((await refusal(openSocketIn({ path }, ends))).message, 'bind socket: EADDRINUSE');
+  t.equal((await refusal(openSocketIn({ pid: process.pid }, client))).message, 'connect socket: ECONNREFUSED');
 });
 
 t.test('who is at the other end of a unix socket is known', { skip: withoutRoot }, async (t) => {
