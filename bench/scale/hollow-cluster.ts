@@ -1,11 +1,11 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createKeyAndCsr } from '@apiary/api/client';
 import { createRootCa, issueCertificate, type RootCa } from '@apiary/manager/io';
+import { freePort } from '@apiary/test/hosts';
 import type { NodeIdentity } from '@apiary/worker/io';
 import type { AgentsAnswer, AgentsQuestion } from './hollow-agents.js';
 import type { ManagerAnswer, ManagerQuestion, ManagerSettings } from './measured-manager.js';
@@ -113,15 +113,4 @@ function identityOf(rootCa: RootCa, nodeId: string, role: 'worker' | 'manager'):
 async function answerOf(child: ChildProcess): Promise<ManagerAnswer> {
   const [answer] = await once(child, 'message');
   return answer;
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const address = server.address();
-  server.close();
-  await once(server, 'close');
-  if (typeof address !== 'object' || address === null) throw new Error('no port');
-  return address.port;
 }

@@ -4,7 +4,7 @@ import { type Engine, type EngineContainer, type SessionWireHandlers, startAgent
 import * as fc from 'fast-check';
 import { pino } from 'pino';
 import { HollowNetwork } from '../sim/cluster/hollow-network.js';
-import { DESCRIPTION } from './cluster.js';
+import { DESCRIPTION, NETWORK } from './cluster.js';
 import { damaged } from './damage.js';
 import type { OpenTarget, Target, Verdict } from './target.js';
 
@@ -39,20 +39,6 @@ const SPEC = {
   taskTemplateJson: JSON.stringify(TEMPLATE),
   endpointSpecJson: JSON.stringify({ Ports: [{ Protocol: 'tcp', TargetPort: 80, PublishedPort: 8080 }] }),
   contentIds: {},
-};
-const NETWORK = {
-  networkId: 'net',
-  name: 'front',
-  vni: 4097,
-  subnet: '10.0.0.0/24',
-  gateway: '10.0.0.1',
-  ipv6Subnet: 'fd00::/64',
-  ipv6Gateway: 'fd00::1',
-  internal: false,
-  attachable: false,
-  encrypted: false,
-  mtu: 0,
-  engineNetwork: '',
 };
 const UPDATE = {
   heartbeatPeriodMs: 1_000,

@@ -16,6 +16,22 @@ export const DESCRIPTION = {
   Engine: { EngineVersion: '20.10.24', Plugins: [] },
 };
 
+/** What an agent is told of a network. */
+export const NETWORK = {
+  networkId: 'net',
+  name: 'front',
+  vni: 4097,
+  subnet: '10.0.0.0/24',
+  gateway: '10.0.0.1',
+  ipv6Subnet: 'fd00::/64',
+  ipv6Gateway: 'fd00::1',
+  internal: false,
+  attachable: false,
+  encrypted: false,
+  mtu: 0,
+  engineNetwork: '',
+};
+
 /** A manager's state, with its log on disk. */
 export interface FuzzedManager {
   directory: string;

@@ -4,6 +4,7 @@ import { connect as connectTls } from 'node:tls';
 import { createClient, createKeyAndCsr } from '@apiary/api/client';
 import { invariant } from '@apiary/std';
 import * as fc from 'fast-check';
+import { freePort } from '../hosts/free-port.js';
 import { damaged } from './damage.js';
 import { openHttpApi } from './http-target.js';
 import { openRpcDoor } from './rpc-door.js';
@@ -123,17 +124,6 @@ async function httpDoor(): Promise<Door> {
   const client = createClient(`tcp://127.0.0.1:${port}`, tls);
   const check = async () => void (await client.request('GET', '/services'));
   return { port, tls, sentences: HTTP1, check, close };
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const address = server.address();
-  server.close();
-  await once(server, 'close');
-  invariant(typeof address === 'object' && address !== null, 'it has a port');
-  return address.port;
 }
 
 function target(name: string, share: number, openDoor: () => Promise<Door>): Target {

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { ApiaryError, invariant } from '@apiary/std';
 import { libnetworkDriver, PluginServer } from '@apiary/worker/io';
 import * as fc from 'fast-check';
+import { NETWORK } from './cluster.js';
 import { damaged, damagedText } from './damage.js';
 import type { OpenTarget, Target, Verdict } from './target.js';
 
@@ -25,27 +26,13 @@ const BODIES = [
   },
   { NetworkID: 'net', EndpointID: 'e1', SandboxKey: '/var/run/docker/netns/1', Options: OPTIONS },
 ].map((body) => Buffer.from(JSON.stringify(body)));
-const NETWORK = {
-  networkId: 'net',
-  name: 'front',
-  vni: 4097,
-  subnet: '10.0.0.0/24',
-  gateway: '10.0.0.1',
-  ipv6Subnet: 'fd00::/64',
-  ipv6Gateway: 'fd00::1',
-  internal: false,
-  attachable: true,
-  encrypted: false,
-  mtu: 0,
-  engineNetwork: '',
-};
 
 async function open(): Promise<OpenTarget> {
   const directory = await mkdtemp(join(tmpdir(), 'apiary-fuzz-'));
   const socketPath = join(directory, 'plugin.sock');
   const known = (networkId: string) => {
     if (networkId !== 'net') throw new ApiaryError('not-found', `network ${networkId} is not here`);
-    return NETWORK;
+    return { ...NETWORK, attachable: true };
   };
   const calls = libnetworkDriver({
     network: known,

@@ -2,6 +2,7 @@
  * Test hosts: N hosts on one machine come out, each with namespaces and a Docker Engine of its own, together with
  * the means to break them. In comes a Linux machine with root and what scripts/requirements.mjs names.
  */
+export { freePort } from './free-port.js';
 export { Host, type ListedContainer, type SwarmdOptions } from './host.js';
 export { type FormOptions, Hosts, type HostsOptions, hostsUp, missingForHosts } from './hosts.js';
 export { archiveOf, busyboxLayer, imageArchive } from './image.js';

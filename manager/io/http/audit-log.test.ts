@@ -4,10 +4,9 @@ import * as http from 'node:http';
 import * as net from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { ApiaryError, VirtualClock } from '@apiary/std';
+import { VirtualClock } from '@apiary/std';
 import t, { type Test } from 'tap';
-import type { LocalNode } from '../ports.js';
-import { Issuer } from '../trust/index.js';
+import { localNode } from './http-api.fixture.js';
 import { AuditLog, createHttpApi } from './index.js';
 import { LocalCallers, type PeerOf } from './local-callers.js';
 
@@ -26,34 +25,9 @@ async function serve(t: Test, peerOf: PeerOf) {
   engine.on('upgrade', (_request, socket) => socket.end('HTTP/1.1 101 UPGRADED\r\n\r\n'));
   engine.listen(engineSocketPath);
   await once(engine, 'listening');
-  const none = async () => {
-    throw new ApiaryError('not-manager', 'this node is not a manager');
-  };
-  const node: LocalNode = {
-    status: () => ({
-      nodeId: '',
-      nodeAddr: '',
-      state: 'inactive',
-      controlAvailable: false,
-      error: '',
-      remoteManagers: [],
-    }),
-    replica: () => {
-      throw new ApiaryError('not-manager', 'this node is not a manager');
-    },
-    logs: () => {
-      throw new ApiaryError('not-manager', 'this node is not a manager');
-    },
-    issuer: () => new Issuer({ identity: () => undefined, clock }),
-    rotateLogKey: none,
-    unlock: none,
-    init: async () => 'new',
-    join: async () => {},
-    leave: async () => [],
-  };
   const path = join(directory, 'audit.log');
   const audit = new AuditLog({ path, clock, logger });
-  const api = await createHttpApi({ node, engineSocketPath, logger, version: '0', clock, audit, peerOf });
+  const api = await createHttpApi({ node: localNode(), engineSocketPath, logger, version: '0', clock, audit, peerOf });
   const socketPath = join(directory, 'swarmd.sock');
   await api.listen({ socketPath, tcp: { host: '127.0.0.1', port: 0 } });
   const closed = async () => {

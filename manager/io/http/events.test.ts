@@ -5,11 +5,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createClient } from '@apiary/api/client';
 import type { ServiceSpec } from '@apiary/api/model';
-import { ApiaryError, VirtualClock } from '@apiary/std';
+import { VirtualClock } from '@apiary/std';
 import t, { type Test } from 'tap';
-import type { LocalNode } from '../ports.js';
 import { ListReplica } from '../rpc/list-replica.js';
-import { Issuer } from '../trust/index.js';
+import { localNode } from './http-api.fixture.js';
 import { createHttpApi } from './index.js';
 
 const NOW_MS = 1_700_000_000_000;
@@ -38,30 +37,13 @@ async function serve(t: Test, { isManager = true } = {}) {
   const engineSocketPath = join(directory, 'engine.sock');
   engine.listen(engineSocketPath);
   await once(engine, 'listening');
-  const refuse = () => Promise.reject(new ApiaryError('unimplemented', 'not here'));
-  const node: LocalNode = {
-    status: () => ({
-      nodeId: 'n1',
-      nodeAddr: '',
-      state: 'active',
-      controlAvailable: isManager,
-      error: '',
-      remoteManagers: [],
-    }),
-    replica() {
-      if (isManager) return replica;
-      throw new ApiaryError('not-manager', 'This node is not a swarm manager.');
-    },
-    issuer: () => new Issuer({ identity: () => undefined, clock: new VirtualClock() }),
-    rotateLogKey: async () => '',
-    unlock: refuse,
-    logs() {
-      throw new ApiaryError('unimplemented', 'not here');
-    },
-    init: refuse,
-    join: refuse,
-    leave: refuse,
-  };
+  const status = () => ({
+    ...localNode().status(),
+    nodeId: 'n1',
+    state: 'active' as const,
+    controlAvailable: isManager,
+  });
+  const node = localNode({ status, ...(isManager && { replica: () => replica }) });
   const logger = { info: () => {}, error: (_fields: object, message: string) => t.fail(message) };
   const api = await createHttpApi({ node, clock, engineSocketPath, logger, version: '0.1.0' });
   const socketPath = join(directory, 'swarmd.sock');

@@ -25,6 +25,34 @@ export const description: NodeDescription = {
   Engine: { EngineVersion: '20.10.24', Plugins: [] },
 };
 
+const OUTSIDE: LocalNodeStatus = {
+  nodeId: '',
+  nodeAddr: '',
+  state: 'inactive',
+  controlAvailable: false,
+  error: '',
+  remoteManagers: [],
+};
+
+/** A node that is in no cluster, and agrees to all; but for what is given. */
+export function localNode(parts: Partial<LocalNode> = {}): LocalNode {
+  const refuse = () => {
+    throw new ApiaryError('not-manager', NO_SWARM);
+  };
+  return {
+    status: () => OUTSIDE,
+    replica: refuse,
+    logs: refuse,
+    issuer: () => new Issuer({ identity: () => undefined, clock: new VirtualClock() }),
+    rotateLogKey: async () => 'k2',
+    unlock: async () => {},
+    init: async () => 'new-node',
+    join: async () => {},
+    leave: async () => [],
+    ...parts,
+  };
+}
+
 /** The API over a real socket, a real store and a real log; no engine. A node without a cluster, or its manager. */
 export async function serve(
   t: Test,
@@ -71,16 +99,10 @@ export async function serve(
         error: '',
         remoteManagers: [{ nodeId: SELF, addr: '10.0.0.1:2377' }],
       }
-    : { nodeId: '', nodeAddr: '', state: 'inactive', controlAvailable: false, error: '', remoteManagers: [] };
-  const node: LocalNode = {
+    : OUTSIDE;
+  const node = localNode({
     status: () => status,
-    replica() {
-      if (manager) return replica;
-      throw new ApiaryError('not-manager', NO_SWARM);
-    },
-    issuer: () => new Issuer({ identity: () => undefined, clock }),
-    rotateLogKey: async () => 'k2',
-    unlock: async () => {},
+    ...(manager && { replica: () => replica }),
     logs: () => ({ read: (request, signal) => logs.read(request, signal) }),
     init: async ({ AdvertiseAddr }) => {
       calls.push(`init ${AdvertiseAddr}`);
@@ -92,7 +114,7 @@ export async function serve(
       calls.push('leave');
       return ['the others count on it'];
     },
-  };
+  });
   const errors: string[] = [];
   const logger = { info: () => {}, error: (_fields: object, message: string) => void errors.push(message) };
   const options = { node, clock, engineSocketPath: join(directory, 'no-engine.sock'), logger, version: '0.1.0' };

@@ -8,47 +8,23 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { createClient } from '@apiary/api/client';
-import { ApiaryError, SeededRng, VirtualClock } from '@apiary/std';
+import { SeededRng, VirtualClock } from '@apiary/std';
 import t, { type Test } from 'tap';
 import { createNetwork } from '../../core/requests/index.js';
-import type { LocalNode } from '../ports.js';
 import { ListReplica } from '../rpc/list-replica.js';
-import { Issuer } from '../trust/index.js';
+import { localNode } from './http-api.fixture.js';
 import { createHttpApi } from './index.js';
-
-const node: LocalNode = {
-  status: () => ({
-    nodeId: '',
-    nodeAddr: '',
-    state: 'inactive',
-    controlAvailable: false,
-    error: '',
-    remoteManagers: [],
-  }),
-  replica() {
-    throw new ApiaryError('not-manager', 'This node is not a swarm manager.');
-  },
-  issuer: () => new Issuer({ identity: () => undefined, clock: new VirtualClock() }),
-  rotateLogKey: async () => '',
-  unlock: async () => {},
-  logs() {
-    throw new ApiaryError('not-manager', 'This node is not a swarm manager.');
-  },
-  init: async () => 'id',
-  join: async () => {},
-  leave: async () => [],
-};
 
 /** Our API before an engine, on a socket of its own. */
 async function serve(
   t: Test,
   directory: string,
   engineSocketPath: string,
-  of = node,
+  node = localNode(),
   groupId?: number,
 ): Promise<string> {
   const logger = { info: () => {}, error: () => {} };
-  const api = await createHttpApi({ node: of, clock: new VirtualClock(), engineSocketPath, logger, version: '0.1.0' });
+  const api = await createHttpApi({ node, clock: new VirtualClock(), engineSocketPath, logger, version: '0.1.0' });
   const socketPath = join(directory, 'swarmd.sock');
   await api.listen({ socketPath, groupId });
   t.teardown(() => api.close());
@@ -128,7 +104,7 @@ t.test(
   { skip: process.getuid?.() !== 0 && 'needs root' },
   async (t) => {
     const directory = await temporaryDirectory(t);
-    const socketPath = await serve(t, directory, '/nowhere', node, 4711);
+    const socketPath = await serve(t, directory, '/nowhere', localNode(), 4711);
     t.match(await stat(socketPath), { mode: 0o140660, gid: 4711, uid: 0 });
   },
 );
@@ -305,8 +281,8 @@ t.test("containers are the engine's, and come to networks of the cluster by its 
   const id = await replica.submit((view) => createNetwork(view, spec, new SeededRng(1)));
   const shut = { Name: 'shut', Driver: 'overlay' };
   await replica.submit((view) => createNetwork(view, shut, new SeededRng(2)));
-  const status = () => ({ ...node.status(), state: 'active' as const, controlAvailable: true });
-  const manager: LocalNode = { ...node, status, replica: () => replica };
+  const status = () => ({ ...localNode().status(), state: 'active' as const, controlAvailable: true });
+  const manager = localNode({ status, replica: () => replica });
   const client = createClient(`unix://${await serve(t, directory, engineSocketPath, manager)}`);
   const create = (body: unknown) => client.request('POST', '/v1.41/containers/create', { body });
   const refused = {
