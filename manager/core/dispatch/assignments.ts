@@ -27,7 +27,8 @@ export interface Assignments {
 
 /**
  * Finds what an agent has still to be told. A task is its node's from its assignment until it is deleted, so that
- * the container of one that has ended stays for its logs. A spec is sent once, for as long as a task points at it.
+ * the container of one that has ended stays for its logs. A spec is sent once, for as long as a task points at it; so is a
+ * network, and who was told of one that is removed is told of the tasks that are left without it.
  * O(tasks of the node).
  *
  * @param sent  undefined at the start of a session: everything is told
@@ -63,15 +64,23 @@ export function assignmentsFor(
       versions.add(specVersion);
       if (!sent?.specs.get(serviceId)?.has(specVersion)) assignments.specs.push(view.spec(serviceId, specVersion));
     }
+    const gone: string[] = [];
     for (const { networkId } of task.networks ?? []) {
       if (now.networks.has(networkId)) continue;
-      now.networks.add(networkId);
-      const network = sent?.networks.has(networkId) ? undefined : view.network(networkId);
-      if (network !== undefined) assignments.networks.push(network);
+      const network = view.network(networkId);
+      if (network === undefined) gone.push(networkId);
+      else now.networks.add(networkId);
+      if (network !== undefined && !sent?.networks.has(networkId)) assignments.networks.push(network);
     }
-    if (sent?.tasks.get(task.id) !== task.desiredState) assignments.tasks.push(task);
+    const isNews = sent?.tasks.get(task.id) !== task.desiredState || gone.some((id) => sent?.networks.has(id));
+    if (isNews) assignments.tasks.push(gone.length === 0 ? task : without(task, gone));
   }
   for (const id of sent?.tasks.keys() ?? []) if (!now.tasks.has(id)) assignments.removedTaskIds.push(id);
-  const isNews = assignments.complete || assignments.tasks.length > 0 || assignments.removedTaskIds.length > 0;
-  return { assignments: isNews ? assignments : undefined, sent: now };
+  const isAny = assignments.complete || assignments.tasks.length > 0 || assignments.removedTaskIds.length > 0;
+  return { assignments: isAny ? assignments : undefined, sent: now };
+}
+
+/** A task that has ended is kept for its logs, longer than the networks may be that it was on. */
+function without(task: TaskRecord, gone: readonly string[]): TaskRecord {
+  return { ...task, networks: (task.networks ?? []).filter(({ networkId }) => !gone.includes(networkId)) };
 }

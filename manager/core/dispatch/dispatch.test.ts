@@ -2,7 +2,7 @@ import { type DesiredState, rankOf, TASK_STATES, type TaskState } from '@apiary/
 import fc from 'fast-check';
 import t from 'tap';
 import type { Change } from '../store/change.js';
-import type { NodeRecord, TaskRecord } from '../store/records.js';
+import type { NetworkRecord, NodeRecord, TaskRecord } from '../store/records.js';
 import type { View } from '../store/view.js';
 import { assignmentsFor, type Sent } from './assignments.js';
 import { heartbeatPeriodMs, Liveness } from './liveness.js';
@@ -14,7 +14,7 @@ const meta = { version: 1, createdAtMs: 0, updatedAtMs: 0 };
 
 function task(
   id: string,
-  fields: { specVersion?: number; desired?: DesiredState; state?: TaskState; nodeId?: string },
+  fields: { specVersion?: number; desired?: DesiredState; state?: TaskState; nodeId?: string; networkIds?: string[] },
 ): TaskRecord {
   return {
     id,
@@ -26,7 +26,12 @@ function task(
     desiredState: fields.desired ?? 'running',
     status: { state: fields.state ?? 'assigned', atMs: 0, message: '' },
     restarts: { attempts: 0, failuresInARow: 0, recentMs: [] },
+    ...(fields.networkIds && { networks: fields.networkIds.map((networkId) => ({ networkId, address: '10.0.0.2' })) }),
   };
+}
+
+function network(id: string): NetworkRecord {
+  return { id, meta, spec: { Name: id, Driver: 'overlay' }, kind: 'overlay', vni: 4097, subnets: [] };
 }
 
 function node(id: string): NodeRecord {
@@ -34,12 +39,13 @@ function node(id: string): NodeRecord {
 }
 
 /** Of a view, what dispatch reads. */
-function viewOf(tasks: TaskRecord[], nodes: NodeRecord[] = []): View {
-  const view: Pick<View, 'task' | 'tasksOfNode' | 'spec' | 'node'> = {
+function viewOf(tasks: TaskRecord[], nodes: NodeRecord[] = [], networks: NetworkRecord[] = []): View {
+  const view: Pick<View, 'task' | 'tasksOfNode' | 'spec' | 'node' | 'network'> = {
     task: (id) => tasks.find((each) => each.id === id),
     tasksOfNode: (nodeId) => tasks.filter((each) => each.nodeId === nodeId),
     spec: (serviceId, version) => ({ serviceId, version, serviceName: 'web', serviceLabels: {}, template: {} }),
     node: (id) => nodes.find((each) => each.id === id),
+    network: (id) => networks.find((each) => each.id === id),
   };
   return view as View;
 }
@@ -66,6 +72,28 @@ t.test('a session starts with all that the node has, dead tasks too, but none th
     removedTaskIds: [],
     networks: [],
   });
+});
+
+t.test('a task that has ended outlives the networks that it was on, and is told of without them', async (t) => {
+  const ended = task('ended', { state: 'shutdown', desired: 'shutdown', networkIds: ['left', 'kept'] });
+  const running = task('running', { state: 'running', networkIds: ['kept'] });
+  const networksOf = (tasks: readonly Pick<TaskRecord, 'id' | 'networks'>[] = []) =>
+    tasks.map(({ id, networks = [] }) => [id, ...networks.map(({ networkId }) => networkId)]);
+  const before = assignmentsFor(viewOf([ended, running], [], [network('left'), network('kept')]), 'n', undefined);
+  t.same(networksOf(before.assignments?.tasks), [
+    ['ended', 'left', 'kept'],
+    ['running', 'kept'],
+  ]);
+  const view = viewOf([ended, running], [], [network('kept')]);
+  const after = assignmentsFor(view, 'n', before.sent);
+  t.same(networksOf(after.assignments?.tasks), [['ended', 'kept']], 'who knew the network forgets it');
+  t.equal(assignmentsFor(view, 'n', after.sent).assignments, undefined);
+  const anew = assignmentsFor(view, 'n', undefined).assignments;
+  t.same(networksOf(anew?.tasks), [
+    ['ended', 'kept'],
+    ['running', 'kept'],
+  ]);
+  t.match(anew?.networks, [{ id: 'kept' }]);
 });
 
 t.test('an agent that applies the deltas has what the view has, and every spec that its tasks point at', async () => {

@@ -95,6 +95,8 @@ function lackOfHost(
     const unknown = task.networks?.find(({ networkId }) => !state.networks.has(networkId));
     if (unknown !== undefined) return `task ${task.id} is on network ${unknown.networkId}, which nobody told it of`;
   }
+  const removed = [...state.networks.keys()].find((id) => view.network(id) === undefined);
+  if (removed !== undefined) return `network ${removed} was removed, and nobody told it so`;
   for (const [networkId, { endpoints, services }] of state.endpointSets) {
     const network = overlays.find(({ id }) => id === networkId);
     if (network === undefined) continue;

@@ -195,6 +195,30 @@ t.test('failure 12: what was taken away with its network can be had again at onc
 });
 
 t.test(
+  'a network that a service has left is removed from every host, and those that start anew do not miss it',
+  async (t) => {
+    const scenario = await Scenario.begin(3, 1);
+    const { cluster } = scenario;
+    for (const name of ['front', 'back']) await scenario.createNetwork(name);
+    await scenario.create('web', 3, 1e8, on('back'));
+    await scenario.until(() => scenario.serving('web').length === 3);
+    const front = { Networks: [{ Target: scenario.networkId('front') }] };
+    await scenario.change('web', (spec) => ({ ...spec, TaskTemplate: { ...spec.TaskTemplate, ...front } }));
+    await scenario.settled(t);
+    t.equal(scenario.tasks('web').length, 6, 'those that were on the other network are kept');
+    await scenario.removeNetwork('back');
+    await scenario.settled(t);
+    for (const host of cluster.hosts) {
+      host.killDaemon();
+      host.startDaemon();
+    }
+    await scenario.until(() => cluster.leader !== undefined);
+    await scenario.change('web', (spec) => ({ ...spec, Mode: { Replicated: { Replicas: 0 } } }));
+    await scenario.settled(t);
+  },
+);
+
+t.test(
   'asks 12 and 13: an update that starts first never dips, whoever leads, and leaves nobody in the lurch',
   async (t) => {
     const scenario = await Scenario.begin(5, 3);
