@@ -1,5 +1,5 @@
 import t from 'tap';
-import { newId, SeededRng, VirtualClock } from './index.js';
+import { newId, SeededRng, TokenBucket, VirtualClock } from './index.js';
 
 t.test('a generator of one seed repeats itself, and ids are of one length', async (t) => {
   const ids = (seed: number) => {
@@ -37,4 +37,15 @@ t.test('virtual time calls what falls due in order, each at its own time', async
   clock.advance(1);
   t.same(seen, ['a@110', 'c@115', 'b@120']);
   t.equal(clock.now(), 120);
+});
+
+t.test('no more is let through than a rate says, whatever the clock does', async (t) => {
+  const bucket = new TokenBucket({ burst: 3, perSecond: 10 }, 1_000);
+  const taken = (nowMs: number) => Array.from({ length: 9 }, () => bucket.take(nowMs)).filter(Boolean).length;
+  t.equal(taken(1_000), 3);
+  t.equal(taken(1_099), 0);
+  t.equal(taken(1_200), 2, 'what was refused has cost nothing');
+  t.equal(taken(500), 0, 'a clock that is set back gives nothing');
+  t.equal(taken(600), 1, 'and goes on from there');
+  t.equal(taken(60_000), 3, 'a long quiet gives a burst');
 });

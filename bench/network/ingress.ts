@@ -38,17 +38,17 @@ export async function measureIngress({ runs, seconds, clients }: IngressOptions)
     });
     if (task === undefined) throw new Error('no task');
     await routePlainly(entry, home, task);
-    const way = (name: string, through: Host, url: string) => ({
+    const wayTo = (name: string, through: Host, url: string) => ({
       name,
       through,
       url,
       rates: [] as number[],
       errors: 0,
     });
-    const around = way('plain route by way of h1', entry, `http://${PLAIN}:${PORT}/`);
-    const port = way('port of h1', entry, `http://${entry.address}:${PUBLISHED}/`);
-    const direct = way('plain route straight to h2', home, `http://${PLAIN}:${PORT}/`);
-    const own = way('port of h2', home, `http://${home.address}:${PUBLISHED}/`);
+    const around = wayTo('plain route by way of h1', entry, `http://${PLAIN}:${PORT}/`);
+    const port = wayTo('port of h1', entry, `http://${entry.address}:${PUBLISHED}/`);
+    const direct = wayTo('plain route straight to h2', home, `http://${PLAIN}:${PORT}/`);
+    const own = wayTo('port of h2', home, `http://${home.address}:${PUBLISHED}/`);
     const ways = [around, port, direct, own];
     for (const { through, url } of ways) {
       await leadBy(outside, through, home);

@@ -124,12 +124,12 @@ class Watch {
 
   /** When it first led to an address. */
   having(address: string): Promise<number> {
-    return this.#first(`lead to ${address}`, (rule) => namesIn(rule).has(address));
+    return this.#first(`lead to ${address}`, (rule) => addressesIn(rule).has(address));
   }
 
   /** When it first did not. */
   without(address: string): Promise<number> {
-    return this.#first(`lead to ${address} no more`, (rule) => !namesIn(rule).has(address));
+    return this.#first(`lead to ${address} no more`, (rule) => !addressesIn(rule).has(address));
   }
 
   #first(what: string, fits: (rule: string) => boolean): Promise<number> {
@@ -147,6 +147,6 @@ class Watch {
   }
 }
 
-function namesIn(rule: string): Set<string> {
+function addressesIn(rule: string): Set<string> {
   return new Set(rule.match(/\b10\.\d+\.\d+\.\d+\b/g));
 }

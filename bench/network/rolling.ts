@@ -62,7 +62,7 @@ export async function measureRolling({ updates, requests }: RollingOptions): Pro
     for (const { name, outcome } of loads) {
       for (const failure of outcome.failures.slice(0, 20)) process.stderr.write(`${name}: ${failure}\n`);
     }
-    return `${table([
+    return table([
       [
         `${updates} updates, ${spread(seconds, 1)} s each`,
         'short',
@@ -73,7 +73,7 @@ export async function measureRolling({ updates, requests }: RollingOptions): Pro
         'failed',
       ],
       ...rows,
-    ])}`;
+    ]);
   } finally {
     await cluster.down();
   }

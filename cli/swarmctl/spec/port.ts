@@ -66,7 +66,6 @@ function parseShortForm(text: string): PortConfig[] {
   const host = published === '' ? undefined : rangeOf(published);
   if (published !== '' && host === undefined) throw new FlagValueError(`invalid hostPort: ${published}`);
   if (!PROTOCOLS.includes(protocol.toLowerCase())) throw new FlagValueError(`invalid proto: ${protocol}`);
-
   if (address !== '') throw new FlagValueError('hostip is not supported');
 
   const entry = (targetPort: number, publishedPort: number | undefined): PortConfig => ({

@@ -1,5 +1,5 @@
 /**
- * Docker's `--format` templates: the subset of Go's text/template that its documentation names, with its functions.
+ * Docker's `--format` templates: Go's text/template, but for templates within templates, with Docker's functions.
  * A template's text comes in; a function from a value (JSON, or a struct with known fields) to text goes out.
  */
 import { evaluateTemplate, parseTemplate } from '@apiary/api/model';

@@ -39,6 +39,7 @@ export function plainScalarValue(text: string): ScalarValue {
   if (word !== undefined) return word;
   if (!/^[-+.0-9]/.test(text)) return text;
   const digits = text.replaceAll('_', '');
+  // What is short needs no BigInt; the sum makes 0 of -0.
   if (DECIMAL.test(digits)) return digits.length < 16 ? Number(digits) + 0 : exact(BigInt(digits.replace(/^\+/, '')));
   const [, sign, rest] = PREFIXED.exec(digits) ?? [];
   if (rest !== undefined) {
