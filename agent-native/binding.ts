@@ -126,9 +126,14 @@ export interface Binding {
   bpfLinkUpdate(link: object, program: object): Promise<void>;
   bpfLinkDetach(link: object): Promise<void>;
   bpfProgramInfo(program: object): Promise<{ id: number; type: number; name: string; tag: Buffer; mapIds: number[] }>;
-  bpfLinkInfo(
-    link: object,
-  ): Promise<{ id: number; type: number; programId: number; cgroupId?: number; attachType?: number }>;
+  bpfLinkInfo(link: object): Promise<{
+    id: number;
+    type: number;
+    programId: number;
+    cgroupId?: number;
+    linkIndex?: number;
+    attachType?: number;
+  }>;
   bpfMapCreate(
     type: number,
     keyBytes: number,

@@ -55,11 +55,15 @@ export const BPF_FUNCTIONS = {
   l3ChecksumReplace: 10,
   l4ChecksumReplace: 11,
   redirect: 23,
+  skbHash: 34,
   socketCookie: 46,
+  skbAdjustRoom: 50,
   bind: 64,
+  fibLookup: 69,
   currentCgroupId: 80,
   socketStorageGet: 107,
   netnsCookie: 122,
+  redirectNeighbour: 152,
   setReturnValue: 187,
 } as const;
 

@@ -156,6 +156,26 @@ t.test('datagrams to a VIP go to its backend, and answers come from the VIP', { 
   for (const object of [there, back]) object.close();
 });
 
+t.test('a program is attached to a network link until its link is detached', { skip }, async (t) => {
+  const [attachType, linkIndex] = ['tcx-ingress', 1] as const; // lo
+  const program = await BpfProgram.load({
+    type: 'sched-cls',
+    attachType,
+    instructions: new Assembler().mov('r0', -1).exit().assemble(),
+  });
+  t.teardown(() => program.close());
+  const link = await program.link({ attachType, linkIndex }).catch((error: unknown) => {
+    // Kernels before 6.6 have no such hook.
+    t.match(error, { code: 'EINVAL' });
+  });
+  if (link === undefined) return;
+  t.match(await link.info(), { programId: program.id, linkIndex, attachType });
+  await link.detach();
+  t.equal((await link.info()).linkIndex, 0);
+  link.close();
+  t.equal((await refusal(program.link({ attachType, linkIndex: 1_000_000 }))).code, 'ENODEV');
+});
+
 t.test('a program that is refused comes with what the verifier said', { skip }, async (t) => {
   const instructions = new Assembler().load(32, 'r0', 'r1', 4096).exit().assemble();
   const options = { type: 'cgroup-sock-addr', attachType: 'connect4', instructions, name: 'wrong' } as const;

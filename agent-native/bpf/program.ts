@@ -173,13 +173,22 @@ export class BpfLink extends BpfObject {
     await nativeCall(async () => binding.bpfLinkDetach(this.handle));
   }
 
-  /** `cgroupId` is the inode of the cgroup's folder; 0 once it is detached. */
-  async info(): Promise<{ id: number; programId: number; cgroupId?: number; attachType?: string }> {
-    const { id, programId, cgroupId, attachType } = await nativeCall(async () => binding.bpfLinkInfo(this.handle));
+  /** Where it is attached: `cgroupId`, the inode of the cgroup's folder, or `linkIndex`; 0 once it is detached. */
+  async info(): Promise<{
+    id: number;
+    programId: number;
+    cgroupId?: number;
+    linkIndex?: number;
+    attachType?: string;
+  }> {
+    const { id, programId, cgroupId, linkIndex, attachType } = await nativeCall(async () =>
+      binding.bpfLinkInfo(this.handle),
+    );
     return {
       id,
       programId,
       ...(cgroupId !== undefined && { cgroupId }),
+      ...(linkIndex !== undefined && { linkIndex }),
       ...(attachType !== undefined && { attachType: nameOf(ATTACH_TYPES, attachType) }),
     };
   }

@@ -10,6 +10,7 @@ namespace agent {
 namespace {
 
 constexpr napi_type_tag kObjectTag = {0x6b1df2e0a9c54c17ull, 0x9d0a77b1c4e25f38ull};
+constexpr uint32_t kTcxLink = 11;
 constexpr size_t kFirstLogBytes = 256 * 1024;
 constexpr size_t kMostLogBytes = 16 * 1024 * 1024;
 
@@ -430,6 +431,11 @@ Napi::Value LinkInfo(const Napi::CallbackInfo& info) {
                                  if (link.type == BPF_LINK_TYPE_CGROUP) {
                                    result.Set("cgroupId", static_cast<double>(link.cgroup.cgroup_id));
                                    result.Set("attachType", link.cgroup.attach_type);
+                                 }
+                                 if (link.type == kTcxLink) {
+                                   // Headers of kernels before 6.6 do not know them; they begin as those of namespaces.
+                                   result.Set("linkIndex", link.xdp.ifindex);
+                                   result.Set("attachType", link.netns.attach_type);
                                  }
                                  return result;
                                });

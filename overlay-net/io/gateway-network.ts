@@ -114,7 +114,9 @@ export class GatewayNetwork {
     this.#logger = logger;
     this.#filter = new PacketFilter(subnet);
     this.#ports = new GatewayPorts(netlink, subnet);
-    this.#tunnel = new GatewayTunnel(netlink, subnet.gateway);
+    this.#tunnel = new GatewayTunnel(netlink, subnet.gateway, (reason) =>
+      logger.info({ reason }, 'packets to other hosts go by the tunnel device alone'),
+    );
     this.#flows = new StrayFlows(netlink);
     const onFailure = (reason: string) => logger.warn({ reason }, 'cannot look after the gateway network');
     const upkeep = (periodMs: number, work: () => Promise<string[]>) =>
@@ -179,6 +181,7 @@ export class GatewayNetwork {
   async close(): Promise<void> {
     for (const watch of this.#watches) watch.close();
     await Promise.all([this.#linkUpkeep.stop(), this.#filterUpkeep.stop()]);
+    this.#tunnel.close();
     await this.#flows.close();
     await this.#netlink.close();
   }

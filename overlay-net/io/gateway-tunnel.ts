@@ -16,6 +16,7 @@ import {
   VXLAN_BYTES,
 } from '../core/index.js';
 import { GATEWAY_PROTOCOL } from './gateway-ports.js';
+import { TunnelShortcut } from './tunnel-shortcut.js';
 
 /** The device to other hosts' tasks. */
 export const GATEWAY_TUNNEL = 'apiary_gwx';
@@ -37,11 +38,16 @@ const TO_LOOPBACK = { route_localnet: '1' } as const;
 export class GatewayTunnel {
   readonly #netlink: Netlink;
   readonly #gateway: string;
+  readonly #shortcut: TunnelShortcut;
 
-  /** @param gateway  this host's address on its gateway network */
-  constructor(netlink: Netlink, gateway: string) {
+  /**
+   * @param gateway  this host's address on its gateway network
+   * @param onSlow   called when packets to other hosts cannot go past the device, which costs CPU time and nothing else
+   */
+  constructor(netlink: Netlink, gateway: string, onSlow: (reason: string) => void = () => {}) {
     this.#netlink = netlink;
     this.#gateway = gateway;
+    this.#shortcut = new TunnelShortcut({ vni: VNI, gateway, onRefusal: onSlow });
   }
 
   /**
@@ -51,7 +57,8 @@ export class GatewayTunnel {
    */
   async ensure(end: TunnelEnd | undefined, peers: readonly GatewayPeer[]): Promise<string[]> {
     const reached = end === undefined ? [] : peers;
-    const repaired = await this.#ensureTunnel(end, reached);
+    const underlay = end === undefined ? undefined : await this.#underlay(end);
+    const repaired = await this.#ensureTunnel(end, reached, underlay?.mtu);
     const wanted = tunnelRows(reached, this.#gateway);
     const { remove, add } = tunnelChanges(wanted, await this.#rows());
     const refused = await this.#netlink.tryAll(remove.map((row) => this.#change('delete', row)));
@@ -59,7 +66,15 @@ export class GatewayTunnel {
     if (error !== undefined) throw error;
     await this.#netlink.apply(add.map((row) => this.#change('add', row)));
     if (remove.length + add.length > 0) repaired.push(`routes to ${reached.length} hosts`);
+    const tunnel = await this.#netlink.link(GATEWAY_TUNNEL);
+    if (end === undefined || tunnel === undefined) this.close();
+    else repaired.push(...(await this.#shortcut.ensure({ tunnel, underlay }, end, reached)));
     return repaired;
+  }
+
+  /** Looks after it no more: what is sent to other hosts goes by the device again. */
+  close(): void {
+    this.#shortcut.close();
   }
 
   /** Takes it away, made by whichever process. */
@@ -71,16 +86,21 @@ export class GatewayTunnel {
     if (error !== undefined) throw error;
   }
 
-  async #ensureTunnel(end: TunnelEnd | undefined, peers: readonly GatewayPeer[]): Promise<string[]> {
+  async #ensureTunnel(
+    end: TunnelEnd | undefined,
+    peers: readonly GatewayPeer[],
+    underlayMtu = 1_500,
+  ): Promise<string[]> {
     const link = await this.#netlink.link(GATEWAY_TUNNEL);
-    if (end !== undefined && peers.length > 0) return await this.#ensureLink(end, link);
+    // What fits into the underlay's packets.
+    const mtu = underlayMtu - VXLAN_BYTES[end?.local.includes(':') ? 'ipv6' : 'ipv4'];
+    if (end !== undefined && peers.length > 0) return await this.#ensureLink(end, link, mtu);
     if (link === undefined) return [];
     await this.#netlink.apply([{ do: 'delete-link', link: GATEWAY_TUNNEL }]);
     return [GATEWAY_TUNNEL];
   }
 
-  async #ensureLink(end: TunnelEnd, link: Link | undefined): Promise<string[]> {
-    const mtu = await this.#mtu(end);
+  async #ensureLink(end: TunnelEnd, link: Link | undefined, mtu: number): Promise<string[]> {
     const isOther =
       link !== undefined &&
       (link.vxlan?.vni !== VNI || link.vxlan.local !== end.local || link.vxlan.port !== end.port || link.mtu !== mtu);
@@ -129,11 +149,10 @@ export class GatewayTunnel {
     ];
   }
 
-  /** What fits into the packets of the link that has the address. */
-  async #mtu({ local }: TunnelEnd): Promise<number> {
+  /** The link that has the address by which the others reach this host. */
+  async #underlay({ local }: TunnelEnd): Promise<Link | undefined> {
     const held = (await this.#netlink.addresses()).find(({ address }) => address.split('/')[0] === local);
-    const underlay = held === undefined ? undefined : await this.#netlink.link(held.link);
-    return (underlay?.mtu ?? 1_500) - VXLAN_BYTES[local.includes(':') ? 'ipv6' : 'ipv4'];
+    return held === undefined ? undefined : await this.#netlink.link(held.link);
   }
 
   /** What there is of rows that could be ours. */

@@ -2,7 +2,7 @@ import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdirSync, readdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { createNetworkNamespace, deleteNetworkNamespace } from '@apiary/agent-native';
+import { Assembler, BpfProgram, createNetworkNamespace, deleteNetworkNamespace } from '@apiary/agent-native';
 import t, { type Test } from 'tap';
 import {
   gatewaySubnet,
@@ -25,6 +25,22 @@ const skip = isRoot ? false : 'root is needed, for network namespaces';
 t.setTimeout(120_000);
 
 const OUTSIDE = '192.0.2.99';
+const LOOPBACK_INDEX = 1;
+const noTcx = isRoot && (await tcxGap());
+
+/** Why no program can be put at a link here, or false. */
+async function tcxGap(): Promise<string | false> {
+  const attachType = 'tcx-ingress';
+  const instructions = new Assembler().mov('r0', -1).exit().assemble();
+  try {
+    const program = await BpfProgram.load({ type: 'sched-cls', attachType, instructions });
+    const link = await program.link({ linkIndex: LOOPBACK_INDEX, attachType });
+    for (const object of [link, program]) object.close();
+    return false;
+  } catch (error) {
+    return `the kernel takes no BPF programs at links (${error})`;
+  }
+}
 
 function sh(command: string): string {
   const { status, stdout, stderr } = spawnSync('sh', ['-c', command], { encoding: 'utf8' });
@@ -379,6 +395,27 @@ t.test('published ports', { skip }, async (t) => {
     await publish(http, dns, port('tcp', 8081, 80, 'a'));
     t.equal(await echo(), 'still there');
     t.same(new Set([client.ask(one.address), client.ask(one.address)]), new Set([`a ${OUTSIDE}`, `b ${OUTSIDE}`]));
+  });
+
+  await t.test('go past the tunnel’s device, and by it while nobody looks after them', { skip: noTcx }, async (t) => {
+    const sentByDevice = (): number => JSON.parse(one.sh('ip -s -j link show apiary_gwx'))[0].stats64.tx.packets;
+    const asked = (): number => {
+      const before = sentByDevice();
+      t.equal(client.ask(one.address, 8081), `a ${OUTSIDE}`);
+      return sentByDevice() - before;
+    };
+    // Whoever was not talked to yet is found by the kernel's own way.
+    asked();
+    t.equal(asked(), 0);
+    await one.kill();
+    t.ok(asked() > 0, 'by the device');
+    await one.start();
+    await one.order({ do: 'publish', ports: [] });
+    await publish(http, dns, port('tcp', 8081, 80, 'a'));
+    t.equal(asked(), 0);
+    await repaired(one, 'apiary_gwx', 'ip link del apiary_gwx');
+    asked();
+    t.equal(asked(), 0, 'also by another device');
   });
 
   await t.test('are put back when somebody takes a part of them away', async (t) => {

@@ -1,17 +1,9 @@
 import { mkdir, readFile, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import {
-  type BpfAttachType,
-  type BpfEntry,
-  BpfLink,
-  BpfMap,
-  BpfProgram,
-  mount,
-  unmount,
-  unpin,
-} from '@apiary/agent-native';
+import { type BpfAttachType, BpfLink, BpfMap, BpfProgram, mount, unmount, unpin } from '@apiary/agent-native';
 import { ApiaryError, systemCodeOf } from '@apiary/std';
 import type { VipMember, VipRow } from '../core/index.js';
+import { reconcile } from './bpf-table.js';
 import {
   MEMBER_BYTES,
   memberEntry,
@@ -190,20 +182,6 @@ async function openMaps(open: (name: string, shape: MapShape) => Promise<BpfMap>
 
 function isIpv6({ vip }: VipRow): boolean {
   return vip.includes(':');
-}
-
-/** @returns whether something had to be changed */
-async function reconcile(map: BpfMap, wanted: readonly BpfEntry[]): Promise<boolean> {
-  const strays = new Map((await map.entries()).map(({ key, value }) => [key.toString('hex'), { key, value }]));
-  const missing: BpfEntry[] = [];
-  for (const entry of wanted) {
-    const name = Buffer.from(entry.key).toString('hex');
-    if (strays.get(name)?.value.equals(entry.value) !== true) missing.push(entry);
-    strays.delete(name);
-  }
-  await map.setMany(missing);
-  if (strays.size > 0) await map.deleteMany([...strays.values()].map(({ key }) => key));
-  return missing.length + strays.size > 0;
 }
 
 async function pinned(
