@@ -39,7 +39,7 @@ module.exports = {
     {
       name: 'core-without-node',
       severity: 'error',
-      from: { path: '^([^/]+/core|std|api/model)/', pathNot: '\\.test\\.ts$' },
+      from: { path: '^([^/]+/core|std|api/model)/', pathNot: '^std/io/|\\.test\\.ts$' },
       to: { dependencyTypes: ['core'] },
     },
     ...packages.map((name) => ({

@@ -9,8 +9,8 @@ import { mkdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { createNetworkNamespace, deleteNetworkNamespace } from '@apiary/agent-native';
-import { SystemClock } from '@apiary/manager/io';
 import { GatewayNetwork, removeGatewayNetwork } from '@apiary/overlay-net/io';
+import { SystemClock } from '@apiary/std/io';
 import { quantile, table } from '../statistics.js';
 
 const INSIDE = 'APIARY_BENCH_NETWORK';

@@ -1,14 +1,8 @@
-import {
-  type ManagerIdentity,
-  RaftTransport,
-  StoreReplica,
-  SystemClock,
-  SystemRng,
-  startRpcServer,
-} from '@apiary/manager/io';
+import { type ManagerIdentity, RaftTransport, StoreReplica, startRpcServer } from '@apiary/manager/io';
 import type { MembershipChange } from '@apiary/raft/core';
 import { ReplicatedLog } from '@apiary/raft/io';
 import { messageOf } from '@apiary/std';
+import { SystemClock, SystemRng } from '@apiary/std/io';
 import { pino } from 'pino';
 import { KeyValues } from './key-values.js';
 import { servePuts } from './put-server.js';

@@ -2,9 +2,10 @@ import { join } from 'node:path';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import type { TaskStatus } from '@apiary/api/model';
 import type { Change } from '@apiary/manager/core';
-import { StoreReplica, SystemClock, SystemRng } from '@apiary/manager/io';
+import { StoreReplica } from '@apiary/manager/io';
 import { noPeers, ReplicatedLog } from '@apiary/raft/io';
 import { newId, SeededRng } from '@apiary/std';
+import { SystemClock, SystemRng } from '@apiary/std/io';
 import { quantile, spread, table } from '../statistics.js';
 import { scratchDirectory } from './scratch.js';
 

@@ -1,6 +1,7 @@
 /** A name server with so many services of three tasks each, for `dns`. Says its port, and how much CPU time it has taken. */
-import { SystemClock, SystemRng } from '@apiary/manager/io';
+
 import { NameServer } from '@apiary/overlay-net/io';
+import { SystemClock, SystemRng } from '@apiary/std/io';
 
 const services = Number(process.argv[2]);
 const server = await NameServer.listen({

@@ -1,7 +1,8 @@
 import { createKeyAndCsr } from '@apiary/api/client';
 import type { ServiceSpec } from '@apiary/api/model';
 import { createNetwork, createService, removeService, updateCluster } from '@apiary/manager/core';
-import { type Manager, nextRoot, type RootCa, SystemClock, SystemRng, startManager } from '@apiary/manager/io';
+import { type Manager, nextRoot, type RootCa, startManager } from '@apiary/manager/io';
+import { SystemClock, SystemRng } from '@apiary/std/io';
 import { pino } from 'pino';
 
 export interface ManagerSettings {

@@ -1,6 +1,6 @@
 import type { ServiceSpec } from '@apiary/api/model';
 import { type Change, plan, Store } from '@apiary/manager/core';
-import { SystemRng } from '@apiary/manager/io';
+import { SystemRng } from '@apiary/std/io';
 import { median, spread, table } from '../statistics.js';
 import { calibration, secondsOf } from './calibration.js';
 

@@ -3,7 +3,7 @@ import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { checkUnlockKey } from '@apiary/api/model';
 import { ApiaryError, messageOf, type Sealing, systemCodeOf } from '@apiary/std';
-import { replaceFile, syncDirectory } from '@apiary/worker/io';
+import { replaceFile, syncDirectory } from '@apiary/std/io';
 
 /**
  * What makes a locked manager: a file with a random key, sealed by the cluster's unlock key. The random key seals what a
@@ -71,7 +71,8 @@ export class Lock {
   /** From when this resolves, the node is locked at its next start, and opened by `unlockKey` alone. */
   async write(dataRoot: string, unlockKey: string): Promise<void> {
     const sealed = Buffer.from(sealingBy(unlockKey).seal(this.#key)).toString('base64');
-    await replaceFile(join(dataRoot, NAME), `${JSON.stringify({ version: VERSION, sealed })}\n`);
+    const text = `${JSON.stringify({ version: VERSION, sealed })}\n`;
+    await replaceFile(join(dataRoot, NAME), (file) => file.writeFile(text));
   }
 }
 

@@ -2,7 +2,7 @@ import { readFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { formatHostPort } from '@apiary/api/model';
 import { ApiaryError, systemCodeOf } from '@apiary/std';
-import { replaceFile, syncDirectory } from '@apiary/worker/io';
+import { replaceFile, syncDirectory } from '@apiary/std/io';
 
 /**
  * What a node remembers of its own place in a cluster. The file is there exactly while the node belongs to one; while
@@ -84,7 +84,8 @@ function hasTexts(value: unknown, keys: string[]): value is object {
 
 /** The old file or the new one is there afterwards, whenever the machine stops. */
 export async function writeNodeFile(dataRoot: string, node: NodeFile): Promise<void> {
-  await replaceFile(join(dataRoot, NAME), `${JSON.stringify(node, undefined, 2)}\n`);
+  const text = `${JSON.stringify(node, undefined, 2)}\n`;
+  await replaceFile(join(dataRoot, NAME), (file) => file.writeFile(text));
 }
 
 /** Where this node's manager is reached by the others, `HOST:PORT`. */

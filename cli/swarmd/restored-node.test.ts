@@ -1,7 +1,8 @@
 import { createWriteStream, existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { SystemClock, writeBackup } from '@apiary/manager/io';
+import { writeBackup } from '@apiary/manager/io';
+import { SystemClock } from '@apiary/std/io';
 import { readCredentials } from '@apiary/worker/io';
 import t, { type Test } from 'tap';
 import { lockDataRoot } from './data-root-lock.js';

@@ -1,9 +1,10 @@
 import { existsSync } from 'node:fs';
-import { mkdir, open, rename, rm } from 'node:fs/promises';
+import { mkdir, rename, rm } from 'node:fs/promises';
 import { createKeyAndCsr } from '@apiary/api/client';
 import { formatHostPort, parseHostPort } from '@apiary/api/model';
 import { type Backup, type Passphrase, readBackup, restoreManager } from '@apiary/manager/io';
 import { ApiaryError, type Clock } from '@apiary/std';
+import { syncDirectory } from '@apiary/std/io';
 import { nodeIdentityOf, writeCredentials } from '@apiary/worker/io';
 import { isLocalAddress } from './address.js';
 import { type Advertisement, advertisementNow, advertisementOf } from './advertisement.js';
@@ -166,12 +167,7 @@ async function putInPlace(dataRoot: string, made: string): Promise<string | unde
     },
   );
   await rename(made, directory);
-  const folder = await open(dataRoot);
-  try {
-    await folder.sync();
-  } finally {
-    await folder.close();
-  }
+  await syncDirectory(dataRoot);
   return wasThere ? kept : undefined;
 }
 

@@ -12,5 +12,4 @@ export * from './raft-transport/index.js';
 export * from './recovery/index.js';
 export * from './replica.js';
 export * from './rpc/index.js';
-export * from './system.js';
 export * from './trust/index.js';

@@ -5,13 +5,13 @@ import { join } from 'node:path';
 import { createKeyAndCsr } from '@apiary/api/client';
 import { formatJoinToken } from '@apiary/api/model';
 import { newId } from '@apiary/std';
+import { SystemClock, SystemRng } from '@apiary/std/io';
 import { pino } from 'pino';
 import t, { type Test } from 'tap';
 import { createService, updateNode } from '../core/requests/index.js';
 import { type Manager, type ManagerOptions, startManager } from './manager.js';
 import type { Replica } from './ports.js';
 import { issue, TestAgent } from './rpc/test-cluster.js';
-import { SystemClock, SystemRng } from './system.js';
 import { createRootCa, issueCertificate, rootDigestOfPem } from './trust/index.js';
 
 t.setTimeout(120_000);

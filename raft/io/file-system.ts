@@ -1,6 +1,7 @@
 import fs from 'node:fs';
 import { dirname } from 'node:path';
 import { systemCodeOf } from '@apiary/std';
+import { syncDirectory } from '@apiary/std/io';
 
 /**
  * The disk, as a port: what the log needs of it and no more. Writes are asynchronous, since a slow disk must not hold
@@ -67,13 +68,8 @@ export class NodeFileSystem implements FileSystem {
     });
   }
 
-  async syncDirectory(path: string): Promise<void> {
-    const handle = await fs.promises.open(path, 'r');
-    try {
-      await handle.sync();
-    } finally {
-      await handle.close();
-    }
+  syncDirectory(path: string): Promise<void> {
+    return syncDirectory(path);
   }
 }
 

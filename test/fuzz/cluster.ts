@@ -2,9 +2,10 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { initCluster } from '@apiary/manager/core';
-import { createRootCa, type Replica, type RootCa, StoreReplica, SystemClock, SystemRng } from '@apiary/manager/io';
+import { createRootCa, type Replica, type RootCa, StoreReplica } from '@apiary/manager/io';
 import { noPeers, ReplicatedLog } from '@apiary/raft/io';
 import type { Clock } from '@apiary/std';
+import { SystemClock, SystemRng } from '@apiary/std/io';
 
 export const SELF = 'n0000000000000000000000self';
 

@@ -1,10 +1,10 @@
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { connect } from 'node:net';
-import { SystemClock } from '@apiary/manager/io';
 import { isAnswerTo, RESPONSE_CODES, readQuery, writeAnswer } from '@apiary/overlay-net/core';
 import { NameServer } from '@apiary/overlay-net/io';
 import { invariant, SeededRng } from '@apiary/std';
+import { SystemClock } from '@apiary/std/io';
 import * as fc from 'fast-check';
 import { damaged } from './damage.js';
 import { type OpenTarget, reader, type Target, type Verdict } from './target.js';

@@ -8,11 +8,11 @@ import {
   LogBroker,
   nodeCaService,
   RaftTransport,
-  SystemRng,
   startRpcServer,
 } from '@apiary/manager/io';
 import { encodedMessageBytes, writeMessage } from '@apiary/raft/core';
 import { ApiaryError, type Clock, invariant } from '@apiary/std';
+import { SystemRng } from '@apiary/std/io';
 import { ChannelCredentials, Client } from '@grpc/grpc-js';
 import { pino } from 'pino';
 import { type FuzzedManager, openManager, SELF } from './cluster.js';

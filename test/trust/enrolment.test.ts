@@ -16,12 +16,11 @@ import {
   nodeCaService,
   rootDigestOfPem,
   StoreReplica,
-  SystemClock,
-  SystemRng,
   startRpcServer,
 } from '@apiary/manager/io';
 import { noPeers, ReplicatedLog } from '@apiary/raft/io';
 import { type Clock, SeededRng, VirtualClock } from '@apiary/std';
+import { SystemClock, SystemRng } from '@apiary/std/io';
 import {
   CertificateRenewal,
   enrol,

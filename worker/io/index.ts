@@ -8,7 +8,6 @@ export { libnetworkDriver } from './attachable/libnetwork-driver.js';
 export { PLUGIN_SOCKET, PluginServer } from './attachable/plugin-server.js';
 export * from './disk-history.js';
 export * from './docker-engine.js';
-export * from './durable-file.js';
 export type * from './engine.js';
 export * from './enrolment/index.js';
 export * from './gate-network/index.js';

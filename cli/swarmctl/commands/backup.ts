@@ -1,8 +1,9 @@
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { type FileHandle, open, rename, rm } from 'node:fs/promises';
-import { dirname, resolve } from 'node:path';
-import { messageOf, systemCodeOf } from '@apiary/std';
+import type { FileHandle } from 'node:fs/promises';
+import { resolve } from 'node:path';
+import { ApiaryError, messageOf, systemCodeOf } from '@apiary/std';
+import { replaceFile } from '@apiary/std/io';
 import { boolFlag, textFlag } from '../command-line/index.js';
 import { humanBytes } from '../table/index.js';
 import { CommandError, type CommandModule, type Context, INTERRUPTED_EXIT_CODE } from './context.js';
@@ -47,21 +48,19 @@ async function download(context: Context, path: string, overwrites: boolean, pas
   const interrupted = new AbortController();
   const listening = context.onInterrupt(() => interrupted.abort(new CommandError('', INTERRUPTED_EXIT_CODE)));
   const aside = `${path}.${process.pid}.partial`;
+  const mayReplace = () => {
+    interrupted.signal.throwIfAborted();
+    if (!overwrites) refuseExisting(path);
+  };
   try {
     const stream = await context.client.backup(interrupted.signal);
-    const file = await asFileError(path, () => open(aside, 'wx', 0o600));
     try {
-      const written = await copy(context, await contentOf(stream, passphrase), file, path);
-      await asFileError(path, () => file.sync());
-      interrupted.signal.throwIfAborted();
-      if (!overwrites) refuseExisting(path);
-      await asFileError(path, () => rename(aside, path));
-      await syncFolder(dirname(path));
-      return written;
+      const content = await contentOf(stream, passphrase);
+      return await replaceFile(path, (file) => copy(context, content, file), { aside, mayReplace });
+    } catch (error) {
+      throw fileError(path, error);
     } finally {
       stream.destroy();
-      await file.close();
-      await rm(aside, { force: true });
     }
   } catch (error) {
     throw interrupted.signal.aborted ? interrupted.signal.reason : error;
@@ -77,13 +76,13 @@ async function contentOf(stream: AsyncIterable<Buffer>, passphrase: string | und
   return sealedBackup(lost(stream), { passphrase });
 }
 
-async function copy(context: Context, stream: AsyncIterable<Buffer>, file: FileHandle, path: string) {
+async function copy(context: Context, stream: AsyncIterable<Buffer>, file: FileHandle) {
   const hash = createHash('sha256');
   const progress = progressOf(context);
   let bytes = 0;
   try {
     for await (const chunk of stream) {
-      await asFileError(path, () => file.writeFile(chunk));
+      await file.writeFile(chunk);
       hash.update(chunk);
       bytes += chunk.length;
       progress.show(bytes);
@@ -122,20 +121,9 @@ function progressOf({ terminal, clock }: Context) {
   };
 }
 
-async function asFileError<T>(path: string, work: () => Promise<T>): Promise<T> {
-  try {
-    return await work();
-  } catch (error) {
-    const why = systemCodeOf(error) === 'ENOSPC' ? 'the disk is full' : messageOf(error);
-    throw new CommandError(`cannot write ${path}: ${why}`);
-  }
-}
-
-async function syncFolder(path: string): Promise<void> {
-  const folder = await open(path);
-  try {
-    await folder.sync();
-  } finally {
-    await folder.close();
-  }
+/** What the disk refuses, in words; any other error as it is. */
+function fileError(path: string, error: unknown): unknown {
+  const code = systemCodeOf(error);
+  if (code === undefined || error instanceof ApiaryError) return error;
+  return new CommandError(`cannot write ${path}: ${code === 'ENOSPC' ? 'the disk is full' : messageOf(error)}`);
 }

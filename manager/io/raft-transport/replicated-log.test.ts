@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import type { MembershipChange, StateMachine } from '@apiary/raft/core';
 import { ReplicatedLog } from '@apiary/raft/io';
 import { SeededRng } from '@apiary/std';
+import { SystemClock } from '@apiary/std/io';
 import t, { type Test } from 'tap';
-import { SystemClock } from '../system.js';
 import { createRootCa } from '../trust/authority.js';
 import { identityOf, Noticeboard, TestMember } from './test-member.js';
 

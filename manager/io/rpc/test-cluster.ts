@@ -8,10 +8,10 @@ import {
   NodeCaClient,
   NodeCaService,
 } from '@apiary/api/rpc';
+import { SystemRng } from '@apiary/std/io';
 import { ChannelCredentials, type ClientDuplexStream, type ServiceError } from '@grpc/grpc-js';
 import { pino } from 'pino';
 import type { Test } from 'tap';
-import { SystemRng } from '../system.js';
 import { createRootCa, issueCertificate, type RootCa } from '../trust/authority.js';
 import { Issuer } from '../trust/issuer.js';
 import { Dispatcher } from './dispatcher.js';

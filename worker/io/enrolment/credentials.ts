@@ -1,7 +1,7 @@
 import { mkdir, readFile, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { ApiaryError, messageOf, type Sealing, systemCodeOf } from '@apiary/std';
-import { replaceFile, syncDirectory } from '../durable-file.js';
+import { replaceFile, syncDirectory } from '@apiary/std/io';
 import type { NodeIdentity } from './channel.js';
 import { certificatesIn, isRoot, nodeIdentityOf } from './identity.js';
 
@@ -31,7 +31,8 @@ export async function writeCredentials(
   const path = join(folder, FILE);
   try {
     await mkdir(folder, { recursive: true, mode: 0o700 });
-    await replaceFile(path, keyText(identity.keyPem, sealing) + identity.certificateChainPem + identity.rootPem);
+    const text = keyText(identity.keyPem, sealing) + identity.certificateChainPem + identity.rootPem;
+    await replaceFile(path, (file) => file.writeFile(text));
     await syncDirectory(dirname(folder));
   } catch (cause) {
     const code = systemCodeOf(cause) === 'ENOSPC' ? 'resource-exhausted' : 'internal';
