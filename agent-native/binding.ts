@@ -22,6 +22,8 @@ export interface NativeSocket {
     fixups: Uint32Array,
     stopOnError: boolean,
   ): Promise<NativeOutcome>;
+  /** All of the messages or none; the outcome has errors alone. */
+  transact(messages: Uint8Array, plans: Uint32Array): Promise<NativeOutcome>;
   close(): Promise<void>;
 }
 

@@ -38,6 +38,7 @@ export type { FdbEntry, FdbSettings, Neighbour, NeighbourSettings } from './netl
 export { type FamilyFilter, Netlink } from './netlink/netlink.js';
 export type { NextHop, Route, RouteSettings } from './netlink/route.js';
 export type { Rule, RuleSettings } from './netlink/rule.js';
+export { generationAfter, Ruleset, type RulesetChange, type TranslationTarget } from './netlink/ruleset.js';
 export { RulesetWatch, type RulesetWatchOptions } from './netlink/ruleset-watch.js';
 export { type NetworkEvent, NetworkWatch, type WatchOptions, type WatchSubject } from './netlink/watch.js';
 export { type SocketPeer, socketPeer } from './socket-peer.js';

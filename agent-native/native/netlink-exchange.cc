@@ -139,9 +139,7 @@ std::string Exchange::Check(const Batch& batch) {
   return {};
 }
 
-Failure Exchange::Run(Batch& batch, Outcome& outcome) {
-  batch_ = &batch;
-  outcome_ = &outcome;
+void Exchange::Find(Batch& batch) {
   ranges_.clear();
   for (size_t offset = 0; offset < batch.messages.size();) {
     nlmsghdr header;
@@ -149,6 +147,12 @@ Failure Exchange::Run(Batch& batch, Outcome& outcome) {
     ranges_.push_back({static_cast<uint32_t>(offset), static_cast<uint32_t>(NLMSG_ALIGN(header.nlmsg_len))});
     offset += NLMSG_ALIGN(header.nlmsg_len);
   }
+}
+
+Failure Exchange::Run(Batch& batch, Outcome& outcome) {
+  batch_ = &batch;
+  outcome_ = &outcome;
+  Find(batch);
   spaces_.clear();
   for (const std::string& path : batch.namespaces) {
     Space space;
@@ -158,6 +162,42 @@ Failure Exchange::Run(Batch& batch, Outcome& outcome) {
   }
   buffer_.resize(kReceiveBytes);
   RunMessages(batch, outcome);
+  return {};
+}
+
+Failure Exchange::Transact(Batch& batch, Outcome& outcome) {
+  batch_ = &batch;
+  outcome_ = &outcome;
+  Find(batch);
+  buffer_.resize(kReceiveBytes);
+  const uint32_t base = sequence_ + 1;
+  for (const Range& range : ranges_) {
+    nlmsghdr header;
+    memcpy(&header, &batch.messages[range.offset], sizeof header);
+    header.nlmsg_seq = ++sequence_;
+    header.nlmsg_flags |= NLM_F_REQUEST;
+    memcpy(&batch.messages[range.offset], &header, sizeof header);
+  }
+  ssize_t sent;
+  do {
+    sent = send(home_.Number(), batch.messages.data(), batch.messages.size(), 0);
+  } while (sent < 0 && errno == EINTR);
+  if (sent < 0) return LastFailure("send netlink messages");
+  for (;;) {
+    const ssize_t received = recv(home_.Number(), buffer_.data(), buffer_.size(), MSG_DONTWAIT | MSG_TRUNC);
+    if (received < 0 && errno == EINTR) continue;
+    if (received < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) break;
+    if (received < 0) return LastFailure("receive netlink message");
+    nlmsghdr header;
+    if (static_cast<size_t>(received) > buffer_.size() || static_cast<size_t>(received) < sizeof header) continue;
+    memcpy(&header, buffer_.data(), sizeof header);
+    const uint32_t place = header.nlmsg_seq - base;
+    if (header.nlmsg_type != NLMSG_ERROR || header.nlmsg_len > static_cast<size_t>(received) || place >= ranges_.size()) continue;
+    std::string text;
+    const int number = ErrorIn(header, buffer_.data(), text);
+    if (number > 0) Fail(place, FailureOf(number, {}, std::move(text)));
+  }
+  outcome.done = static_cast<uint32_t>(ranges_.size());
   return {};
 }
 

@@ -71,6 +71,11 @@ class Exchange {
   static std::string Check(const Batch& batch);
   /** Fails only when the batch could not be begun; everything later is in the outcome. */
   Failure Run(Batch& batch, Outcome& outcome);
+  /**
+   * Sends messages that are carried out as one or not at all (nfnetlink's), in one send. The kernel is done with them
+   * when that returns, and has answered those that it refuses, and no others.
+   */
+  Failure Transact(Batch& batch, Outcome& outcome);
 
  private:
   struct Space {
@@ -82,6 +87,7 @@ class Exchange {
     uint32_t length;
   };
 
+  void Find(Batch& batch);
   void RunMessages(Batch& batch, Outcome& outcome);
   /** The socket to send message `index` on; opened when it is the first of its namespace. */
   Failure SocketFor(uint32_t index, int& number);

@@ -67,7 +67,7 @@ class NetlinkSocket : public Napi::ObjectWrap<NetlinkSocket> {
   static Napi::Function Class(Napi::Env env) {
     return DefineClass(env, "NetlinkSocket",
                        {InstanceMethod<&NetlinkSocket::Open>("open"), InstanceMethod<&NetlinkSocket::Run>("run"),
-                        InstanceMethod<&NetlinkSocket::Close>("close")});
+                        InstanceMethod<&NetlinkSocket::Transact>("transact"), InstanceMethod<&NetlinkSocket::Close>("close")});
   }
 
   explicit NetlinkSocket(const Napi::CallbackInfo& info)
@@ -112,6 +112,25 @@ class NetlinkSocket : public Napi::ObjectWrap<NetlinkSocket> {
           if (!state.socket->descriptor) return FailureOf(EBADF, "use netlink socket");
           Exchange exchange(state.socket->protocol, state.socket->descriptor, state.socket->sequence);
           return exchange.Run(state.batch, state.outcome);
+        },
+        OutcomeToJs, info.This().As<Napi::Object>());
+  }
+
+  /** transact(messages, plans), without namespaces or dumps: the outcome has errors alone. */
+  Napi::Value Transact(const Napi::CallbackInfo& info) {
+    RefuseClosed(info.Env());
+    Running running;
+    running.socket = socket_;
+    running.batch.messages = ReadBytes(info[0], "messages");
+    running.batch.plans = ReadUint32Array(info[1], "plans");
+    const std::string fault = Exchange::Check(running.batch);
+    if (!fault.empty()) throw Napi::TypeError::New(info.Env(), fault);
+    return PostState<Running>(
+        lane_, info.Env(), std::move(running),
+        [](Running& state) {
+          if (!state.socket->descriptor) return FailureOf(EBADF, "use netlink socket");
+          Exchange exchange(state.socket->protocol, state.socket->descriptor, state.socket->sequence);
+          return exchange.Transact(state.batch, state.outcome);
         },
         OutcomeToJs, info.This().As<Napi::Object>());
   }

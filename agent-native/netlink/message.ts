@@ -128,6 +128,14 @@ export class MessageWriter {
     this.#attribute(type, 4, () => this.u32(value));
   }
 
+  /** In network order. */
+  attributeBe32(type: number, value: number): void {
+    this.#attribute(type, 4, () => {
+      this.#room(4);
+      this.#length = this.#bytes.writeUInt32BE(value, this.#length);
+    });
+  }
+
   attributeBytes(type: number, value: Uint8Array): void {
     this.#attribute(type, value.length, () => this.bytes(value));
   }

@@ -8,6 +8,7 @@ import {
   Netlink,
   type NetworkEvent,
   NetworkWatch,
+  Ruleset,
   type WatchSubject,
 } from '../index.js';
 import { json, networkOf, refusal, withoutRoot } from '../kernel.fixture.js';
@@ -694,3 +695,49 @@ t.test('flows that are tracked are told with their translation, and forgotten', 
   await conntrack.close();
   t.equal((await refusal(Conntrack.open({ namespace: { path: '/run/netns/nowhere' } }))).code, 'ENOENT');
 });
+
+t.test(
+  'rules are changed all at once, if they are those of a generation, and not at all when one is refused',
+  { skip },
+  async (t) => {
+    const { path } = await networkOf(t);
+    const nft = (...args: string[]) =>
+      spawnSync('nsenter', [`--net=${path}`, 'nft', ...args], { encoding: 'utf8' }).stdout;
+    nft('table inet n { map m { type inet_proto . inet_service : verdict; }; }');
+    const rules = await Ruleset.open({ namespace: { path } });
+    const generation = await rules.generation();
+    const key = [Uint8Array.of(6), Uint8Array.of(0, 80)];
+    const targets = ['fd00::1', 'fd00::2'].map((address, i) => ({ address, port: 8080 + i }));
+    const next = await rules.change(
+      'n',
+      [
+        { do: 'add-chain', chain: 'c' },
+        { do: 'add-translation', chain: 'c', protocol: 17, targets },
+        { do: 'add-translation', chain: 'c', protocol: 17, targets: targets.slice(1) },
+        { do: 'add-goto', map: 'm', key, chain: 'c' },
+      ],
+      generation,
+    );
+    t.equal(next, await rules.generation());
+    const made = nft('list', 'table', 'inet', 'n');
+    t.match(made, 'elements = { tcp . 80 : goto c }');
+    t.match(made, 'meta l4proto udp dnat ip6 to numgen inc mod 2 map { 0 : fd00::1 . 8080, 1 : fd00::2 . 8081 }');
+    t.match(made, 'meta l4proto udp dnat ip6 to [fd00::2]:8081');
+    t.equal(await rules.change('n', [{ do: 'flush-chain', chain: 'c' }], generation), undefined, 'they have changed');
+    const refused = await refusal(
+      rules.change(
+        'n',
+        [
+          { do: 'flush-chain', chain: 'c' },
+          { do: 'delete-chain', chain: 'c' },
+        ],
+        next ?? 0,
+      ),
+    );
+    t.match(refused, { code: 'EBUSY', operation: 'delete-chain in table "n"' });
+    const none = rules.change('n', [{ do: 'add-translation', chain: 'c', protocol: 6, targets: [] }], next ?? 0);
+    await t.rejects(none, RangeError);
+    t.equal(nft('list', 'table', 'inet', 'n'), made, 'as it was');
+    await rules.close();
+  },
+);

@@ -1,9 +1,10 @@
 import { ENTRY_MARK, ENTRY_MARK_MASK, entryAddresses, type GatewayPeer } from './gateway-peers.js';
 import type { GatewaySubnet } from './gateway-subnet.js';
-import { type PortRow, portRowKey } from './published-ports.js';
+import { type PortRow, type PortTarget, portRowKey } from './published-ports.js';
 
-/** The one nftables table that is ours. */
-export const TABLE = 'inet apiary';
+/** The one nftables table that is ours; its family is `inet`. */
+export const TABLE_NAME = 'apiary';
+export const TABLE = `inet ${TABLE_NAME}`;
 
 /**
  * The groups (`ip link show group 9701`) of what the rules are about: the host's ends of its tasks' links, and the tunnel to
@@ -39,7 +40,7 @@ export function gatewayRules(subnet: GatewaySubnet, filter: GatewayFilter): stri
     ...chains(subnet).map((line) => `  ${line}`),
     '}',
     ...SETS.flatMap((set) => setElements(set, filter)),
-    ...filter.ports.flatMap(addPort),
+    ...filter.ports.flatMap(addPort).map(nftLine),
     '',
   ].join('\n');
 }
@@ -51,17 +52,18 @@ export function gatewayRulesUpdate(before: GatewayFilter, after: GatewayFilter):
     if (elements.join() === setElements(set, before).join()) return [];
     return [`flush ${set.kind} ${TABLE} ${set.name}`, ...elements];
   });
-  const had = new Map(before.ports.map((row) => [portRowKey(row), row]));
-  const wanted = new Set(after.ports.map(portRowKey));
-  for (const row of before.ports) if (!wanted.has(portRowKey(row))) lines.push(...removePort(row));
-  for (const row of after.ports) {
-    const earlier = had.get(portRowKey(row));
-    if (earlier === undefined) lines.push(...addPort(row));
-    else if (translation(earlier) !== translation(row)) {
-      lines.push(`flush chain ${TABLE} ${chainOf(row)}`, `add rule ${TABLE} ${chainOf(row)} ${translation(row)}`);
-    }
-  }
+  lines.push(...portChanges(before.ports, after.ports).map(nftLine));
   return lines.length === 0 ? '' : `${lines.join('\n')}\n`;
+}
+
+/**
+ * The same as data, for where only ports differ, as they do with each task that comes or goes.
+ *
+ * @returns undefined when more than that differs
+ */
+export function gatewayPortChanges(before: GatewayFilter, after: GatewayFilter): PortChange[] | undefined {
+  const isSame = SETS.every((set) => setElements(set, before).join() === setElements(set, after).join());
+  return isSame ? portChanges(before.ports, after.ports) : undefined;
 }
 
 /** What takes the table away, also when there is none. */
@@ -211,28 +213,44 @@ function setElements({ name, elements }: NamedSet, filter: GatewayFilter): strin
   return all.length === 0 ? [] : [`add element ${TABLE} ${name} { ${all.join(', ')} }`];
 }
 
-function addPort(row: PortRow): string[] {
+/** One change of what is there for a port: its chain, the rule in it, and the element of a map that leads there. */
+export type PortChange =
+  | { do: 'add-chain' | 'flush-chain' | 'delete-chain'; chain: string }
+  | { do: 'add-translation'; chain: string; protocol: string; targets: readonly PortTarget[] }
+  | { do: 'add-goto'; map: string; key: PortKey; chain: string }
+  | { do: 'delete-goto'; map: string; key: PortKey };
+
+type PortKey = Pick<PortRow, 'hostAddress' | 'protocol' | 'port'>;
+
+function portChanges(before: readonly PortRow[], after: readonly PortRow[]): PortChange[] {
+  const had = new Map(before.map((row) => [portRowKey(row), row]));
+  const wanted = new Set(after.map(portRowKey));
+  const gone = before.filter((row) => !wanted.has(portRowKey(row))).flatMap(removePort);
+  const changed = after.flatMap((row) => {
+    const earlier = had.get(portRowKey(row));
+    if (earlier === undefined) return addPort(row);
+    const isSame = nftLine(translation(earlier)) === nftLine(translation(row));
+    return isSame ? [] : [{ do: 'flush-chain' as const, chain: chainOf(row) }, translation(row)];
+  });
+  return [...gone, ...changed];
+}
+
+function addPort(row: PortRow): PortChange[] {
   const chain = chainOf(row);
-  const { map, key } = placeOf(row);
+  return [{ do: 'add-chain', chain }, translation(row), { do: 'add-goto', ...placeOf(row), chain }];
+}
+
+function removePort(row: PortRow): PortChange[] {
+  const chain = chainOf(row);
   return [
-    `add chain ${TABLE} ${chain}`,
-    `add rule ${TABLE} ${chain} ${translation(row)}`,
-    `add element ${TABLE} ${map} { ${key} : goto ${chain} }`,
+    { do: 'delete-goto', ...placeOf(row) },
+    { do: 'flush-chain', chain },
+    { do: 'delete-chain', chain },
   ];
 }
 
-function removePort(row: PortRow): string[] {
-  const { map, key } = placeOf(row);
-  return [
-    `delete element ${TABLE} ${map} { ${key} }`,
-    `flush chain ${TABLE} ${chainOf(row)}`,
-    `delete chain ${TABLE} ${chainOf(row)}`,
-  ];
-}
-
-function placeOf({ protocol, hostAddress, port }: PortRow): { map: string; key: string } {
-  if (hostAddress === '') return { map: 'ports', key: `${protocol} . ${port}` };
-  return { map: 'host_ports', key: `${hostAddress} . ${protocol} . ${port}` };
+function placeOf({ protocol, hostAddress, port }: PortRow): { map: string; key: PortKey } {
+  return { map: hostAddress === '' ? 'ports' : 'host_ports', key: { hostAddress, protocol, port } };
 }
 
 function chainOf({ protocol, hostAddress, port }: PortRow): string {
@@ -240,11 +258,30 @@ function chainOf({ protocol, hostAddress, port }: PortRow): string {
 }
 
 /** Connections go to one target after the other. */
-function translation({ protocol, targets }: PortRow): string {
+function translation(row: PortRow): PortChange {
+  return { do: 'add-translation', chain: chainOf(row), protocol: row.protocol, targets: row.targets };
+}
+
+function nftLine(change: PortChange): string {
+  switch (change.do) {
+    case 'add-translation':
+      return `add rule ${TABLE} ${change.chain} meta l4proto ${change.protocol} dnat ip to ${nftTargets(change.targets)}`;
+    case 'add-goto':
+      return `add element ${TABLE} ${change.map} { ${nftKey(change.key)} : goto ${change.chain} }`;
+    case 'delete-goto':
+      return `delete element ${TABLE} ${change.map} { ${nftKey(change.key)} }`;
+    default:
+      return `${change.do.replace('-', ' ')} ${TABLE} ${change.chain}`;
+  }
+}
+
+function nftTargets(targets: readonly PortTarget[]): string {
   const [only] = targets;
-  const to =
-    targets.length === 1 && only !== undefined
-      ? `${only.address}:${only.port}`
-      : `numgen inc mod ${targets.length} map { ${targets.map(({ address, port }, i) => `${i} : ${address} . ${port}`).join(', ')} }`;
-  return `meta l4proto ${protocol} dnat ip to ${to}`;
+  if (targets.length === 1 && only !== undefined) return `${only.address}:${only.port}`;
+  const elements = targets.map(({ address, port }, i) => `${i} : ${address} . ${port}`);
+  return `numgen inc mod ${targets.length} map { ${elements.join(', ')} }`;
+}
+
+function nftKey({ hostAddress, protocol, port }: PortKey): string {
+  return `${hostAddress === '' ? '' : `${hostAddress} . `}${protocol} . ${port}`;
 }

@@ -3,8 +3,11 @@ import { mkdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { createNetworkNamespace, deleteNetworkNamespace } from '@apiary/agent-native';
 import { type Clock, VirtualClock } from '@apiary/std';
+import fc from 'fast-check';
 import t, { type Test } from 'tap';
+import { gatewayRules, NO_FILTER, type PortRow, portRowKey, readGatewaySubnet } from '../core/index.js';
 import { GATEWAY_LINK, GatewayNetwork, type GatewayNetworkOptions, removeGatewayNetwork } from './gateway-network.js';
+import { PacketFilter } from './packet-filter.js';
 
 /** This file runs in a network namespace of its own: its gateway network is not this machine's. */
 const INSIDE = 'APIARY_TEST_NETWORK';
@@ -27,6 +30,9 @@ const SYSTEM_CLOCK: Clock = {
     return { cancel: () => clearTimeout(timer) };
   },
 };
+
+/** Their names and addresses: the rest comes a moment after they are made. */
+const LINKS = "ip -br link | awk '{ print $1, $3 }'";
 
 function sh(command: string): string {
   const { status, stdout, stderr } = spawnSync('sh', ['-c', command], { encoding: 'utf8' });
@@ -185,9 +191,76 @@ t.test('rules that are deleted or changed are back as soon as it is heard of', {
   await repairs.of('accepts in DOCKER-USER');
 });
 
+/** Ports that lead to some of a few tasks. */
+const ports: fc.Arbitrary<PortRow[]> = fc
+  .uniqueArray(
+    fc.record({
+      protocol: fc.constantFrom('tcp', 'udp', 'sctp'),
+      hostAddress: fc.constantFrom('', '192.0.2.1'),
+      port: fc.constantFrom(53, 8080, 65535),
+      targets: fc.array(fc.record({ address: fc.constantFrom('10.224.3.2', '10.255.0.9'), port: fc.nat(65_535) }), {
+        minLength: 1,
+        maxLength: 12,
+      }),
+    }),
+    { selector: (row) => portRowKey(row), maxLength: 6 },
+  )
+  .map((rows) => rows.sort((a, b) => (portRowKey(a) < portRowKey(b) ? -1 : 1)));
+
+const listed = () => sh('nft list table inet apiary');
+/** The table without its order, which is that of the changes. */
+const contents = () =>
+  listed()
+    .replace(/\n}$/, '')
+    .split(/\n(?=\tchain|\tmap)/)
+    .map((part) => part.trim())
+    .sort();
+
+t.test('what changes of ports is changed at once, to what nft would have made of it', { skip }, async (t) => {
+  const filter = new PacketFilter(readGatewaySubnet(SUBNET));
+  t.teardown(async () => {
+    await filter.close();
+    await removeGatewayNetwork();
+  });
+  const subnet = readGatewaySubnet(SUBNET);
+  await filter.want(NO_FILTER);
+  await filter.ensure();
+  await fc.assert(
+    fc.asyncProperty(fc.array(ports, { minLength: 1, maxLength: 4 }), async (steps) => {
+      const looking = filter.ensure();
+      let wanted = NO_FILTER;
+      for (const rows of steps) {
+        wanted = { ...NO_FILTER, ports: rows };
+        t.equal(await filter.want(wanted), true, 'without a look, or beside one');
+      }
+      t.same(await looking, []);
+      const made = contents();
+      sh(`nft -f - <<'END'\n${gatewayRules(subnet, wanted)}\nEND`);
+      t.same(made, contents());
+      t.equal(await filter.want(NO_FILTER), wanted.ports.length === 0, 'somebody has changed something');
+      await filter.ensure();
+    }),
+    { numRuns: 10 },
+  );
+  const [first = NO_FILTER, second = NO_FILTER] = fc
+    .sample(ports, { numRuns: 2, seed: 1 })
+    .map((rows) => ({ ...NO_FILTER, ports: rows }));
+  await filter.want(first);
+  sh('nft add table ip of_others');
+  t.teardown(() => sh('nft delete table ip of_others'));
+  t.equal(await filter.want(second), false);
+  t.same(await filter.ensure(), [], 'what is another’s was changed, and ours was as it should be');
+  const made = contents();
+  t.equal(await filter.want(first), true);
+  sh('nft flush chain inet apiary forward');
+  t.same(await filter.ensure(), ['nftables table "inet apiary"'], 'also when nobody had looked since it was changed');
+  t.equal(await filter.want(second), true);
+  t.same(contents(), made);
+});
+
 t.test('closed, it stays; opened again, it takes over what is there; removed, nothing is left', { skip }, async (t) => {
   await abroad(t);
-  const [links, tables] = [sh('ip -br link'), sh('nft list tables')];
+  const [links, tables] = [sh(LINKS), sh('nft list tables')];
   const first = await network(t);
   const task = await container(t, 'task');
   await first.attach(task, '10.224.3.2');
@@ -202,7 +275,7 @@ t.test('closed, it stays; opened again, it takes over what is there; removed, no
   await deleteNetworkNamespace(task.path);
   await second.close();
   await removeGatewayNetwork();
-  t.equal(sh('ip -br link'), links);
+  t.equal(sh(LINKS), links);
   t.equal(sh('nft list tables'), tables);
 });
 

@@ -181,8 +181,9 @@ export class GatewayNetwork {
   async close(): Promise<void> {
     for (const watch of this.#watches) watch.close();
     await Promise.all([this.#linkUpkeep.stop(), this.#filterUpkeep.stop()]);
+    await this.#arranging.catch(() => {});
     this.#tunnel.close();
-    await this.#flows.close();
+    await Promise.all([this.#filter.close(), this.#flows.close()]);
     await this.#netlink.close();
   }
 
@@ -208,8 +209,8 @@ export class GatewayNetwork {
       // The way there is before what leads to it.
       if (!isSame(wanted.ways, before?.ways)) await this.#linkUpkeep.now();
       if (isSame(wanted.filter, before?.filter)) return;
-      this.#filter.want(wanted.filter);
-      await this.#filterUpkeep.now();
+      if (!(await this.#filter.want(wanted.filter))) await this.#filterUpkeep.now();
+      else await this.#flowsFollow().catch(() => this.#filterUpkeep.ask());
     });
     return this.#arranging;
   }
@@ -225,9 +226,13 @@ export class GatewayNetwork {
   async #ensureFilter(): Promise<string[]> {
     this.#isFilterBehind = true;
     const repaired = await this.#filter.ensure();
-    if (this.#wanted !== undefined) await this.#flows.redirect(this.#wanted.filter.ports, this.#wanted.ways.peers);
+    await this.#flowsFollow();
     this.#isFilterBehind = false;
     return repaired;
+  }
+
+  async #flowsFollow(): Promise<void> {
+    if (this.#wanted !== undefined) await this.#flows.redirect(this.#wanted.filter.ports, this.#wanted.ways.peers);
   }
 
   /** @returns what was put right, in words */

@@ -18,6 +18,7 @@ export class StrayFlows {
   #conntrack: Conntrack | undefined;
   /** The ports as they were when the kernel's flows were last looked at. */
   #seen = '';
+  #turn: Promise<void> = Promise.resolve();
 
   constructor(netlink: Netlink) {
     this.#netlink = netlink;
@@ -25,6 +26,18 @@ export class StrayFlows {
 
   /** Does nothing while the ports are as they were. */
   async redirect(rows: readonly PortRow[], peers: readonly GatewayPeer[]): Promise<void> {
+    const turn = this.#turn.then(() => this.#redirect(rows, peers));
+    this.#turn = turn.catch(() => {});
+    await turn;
+  }
+
+  async close(): Promise<void> {
+    await this.#turn;
+    await this.#conntrack?.close();
+    this.#conntrack = undefined;
+  }
+
+  async #redirect(rows: readonly PortRow[], peers: readonly GatewayPeer[]): Promise<void> {
     const concerned = rows.filter(({ protocol }) => CONNECTIONLESS.some((each) => each === protocol));
     const seen = JSON.stringify(concerned);
     if (seen === this.#seen || (concerned.length === 0 && this.#seen === '')) return;
@@ -38,10 +51,5 @@ export class StrayFlows {
       await this.#conntrack.forget(strayFlows(flows, protocol, rows, entries, isGatewayAddress));
     }
     this.#seen = seen;
-  }
-
-  async close(): Promise<void> {
-    await this.#conntrack?.close();
-    this.#conntrack = undefined;
   }
 }
