@@ -1,3 +1,4 @@
+import { FULL_NANO_CPUS } from './hollow-engine.js';
 import type { Host } from './host.js';
 import type { SimulatedCluster } from './simulated-cluster.js';
 
@@ -49,6 +50,7 @@ export class Faults {
     for (const host of this.#cluster.hosts) {
       host.boot();
       host.engine.comeUp();
+      host.engine.resize(Math.max(host.engine.resources.NanoCPUs, FULL_NANO_CPUS));
       host.process?.resume();
       host.startDaemon();
     }

@@ -33,13 +33,16 @@ export interface Mood {
   slowMs: number;
 }
 
+/** What a machine has to begin with. */
+export const FULL_NANO_CPUS = 8e9;
+
 const FINE: Mood = { failPercent: 0, slowMs: 0 };
 
 /** An engine without containers: it says what a real one would, in virtual time, and outlives whoever talks to it. */
 export class HollowEngine {
   readonly host: string;
   readonly containers = new Map<string, HollowContainer>();
-  resources = { NanoCPUs: 8e9, MemoryBytes: 8e9 };
+  resources = { NanoCPUs: FULL_NANO_CPUS, MemoryBytes: 8e9 };
   /** The most that it ever had: what came then may still be there. */
   most = this.resources;
   mood = FINE;
