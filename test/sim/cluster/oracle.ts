@@ -21,8 +21,15 @@ interface KnownTask {
   toldToStopAtMs: number | undefined;
 }
 
+interface Resources {
+  NanoCPUs?: number;
+  MemoryBytes?: number;
+}
+
 /** A node that was down still runs what it ran: so long it has to hear of its end, and to bring that about. */
 const LINGER_MS = 30_000;
+/** A plan that was made before its node shrank may be committed so long after: its leader may have stood still meanwhile. */
+const LATE_PLAN_MS = 10_000;
 /** A replacement waits so long for its predecessor to end, and no longer. */
 const PATIENCE_MS = 60_000;
 
@@ -44,6 +51,9 @@ export class Oracle {
   readonly #startFirst = new Set<string>();
   /** By node, the tasks that it had when it was looked at last. */
   readonly #assigned = new Map<string, ReadonlySet<string>>();
+  /** By node, what it has, and what it had before it shrank last. */
+  readonly #resources = new Map<string, Resources>();
+  readonly #shrunk = new Map<string, { from: Resources; atMs: number }>();
   readonly #availability: Availability;
   /** As each service was when it was looked at last. */
   readonly #services = new Map<string, ServiceRecord>();
@@ -73,7 +83,10 @@ export class Oracle {
     if (view.appliedIndex <= this.#checkedIndex) return;
     this.#checkedIndex = view.appliedIndex;
     this.#view = view;
-    for (const id of touched.nodes) this.#noteAbsence(id, view.node(id)?.status.state === 'ready');
+    for (const id of touched.nodes) {
+      this.#noteAbsence(id, view.node(id)?.status.state === 'ready');
+      this.#noteResources(id, view.node(id)?.description?.Resources);
+    }
     for (const id of touched.services) {
       this.#noteOrder(view, id);
       this.#checkNotUndone(view, id);
@@ -114,6 +127,14 @@ export class Oracle {
     if (!isReady || this.#away.has(nodeId)) this.#awayAtMs.set(nodeId, this.#nowMs());
     if (isReady) this.#away.delete(nodeId);
     else this.#away.add(nodeId);
+  }
+
+  #noteResources(nodeId: string, has: Resources | undefined): void {
+    const had = this.#resources.get(nodeId);
+    if (has === undefined) this.#resources.delete(nodeId);
+    else this.#resources.set(nodeId, has);
+    const isLess = (has?.NanoCPUs ?? 0) < (had?.NanoCPUs ?? 0);
+    if (had !== undefined && isLess) this.#shrunk.set(nodeId, { from: had, atMs: this.#nowMs() });
   }
 
   #noteOrder(view: View, serviceId: string): void {
@@ -213,7 +234,9 @@ export class Oracle {
     this.#assigned.set(nodeId, new Set(known.map(({ id }) => id)));
     // What a node was given before it shrank is there until it has ended; nothing comes to it meanwhile.
     if (known.every(({ id }) => before?.has(id))) return;
-    this.#checkSum(`node ${nodeId}`, has, known);
+    const shrunk = this.#shrunk.get(nodeId);
+    const isRecent = shrunk !== undefined && this.#nowMs() - shrunk.atMs < LATE_PLAN_MS;
+    this.#checkSum(`node ${nodeId}`, isRecent ? shrunk.from : has, known);
   }
 
   #checkRunningOn(engine: HollowEngine, nodeId: string): void {
@@ -223,7 +246,7 @@ export class Oracle {
     this.#checkSum(engine.host, engine.most, tasks);
   }
 
-  #checkSum(where: string, has: { NanoCPUs?: number; MemoryBytes?: number }, tasks: readonly KnownTask[]): void {
+  #checkSum(where: string, has: Resources, tasks: readonly KnownTask[]): void {
     const cpus = tasks.reduce((sum, { nanoCpus }) => sum + nanoCpus, 0);
     const memory = tasks.reduce((sum, { memoryBytes }) => sum + memoryBytes, 0);
     demand(cpus <= (has.NanoCPUs ?? 0), `${where} has ${cpus} nano-CPUs in use, of ${has.NanoCPUs}`);
