@@ -31,16 +31,14 @@ export class LeaderWatch {
       const host = this.#cluster.hostOf(node.id);
       const isSilent = host?.process === undefined || network.isCut(host.name, leaderHost.name);
       const isDown = node.status.state === 'down';
-      const silentMs = lasted(this.#silentSinceMs, node.id, isSilent, nowMs);
+      // From when it was last said to be down: it may have been heard for a moment between two looks.
+      const silentMs = lasted(this.#silentSinceMs, node.id, isSilent && !isDown, nowMs);
       const downMs = lasted(this.#downSinceMs, node.id, isDown, nowMs);
       const misfit = misfitOn(leader.replica.view, node);
       const misfitMs = lasted(this.#misfitSinceMs, node.id, misfit !== undefined, nowMs);
       if (nowMs - this.#termSinceMs < KNOWN_AFTER_MS || node.status.state === 'unknown') continue;
       const name = host?.name ?? node.id;
-      demand(
-        silentMs < KNOWN_AFTER_MS || isDown,
-        `${name} is silent for ${silentMs} ms, and nobody says that it is down`,
-      );
+      demand(silentMs < KNOWN_AFTER_MS, `${name} is silent for ${silentMs} ms, and nobody says that it is down`);
       demand(misfitMs < KNOWN_AFTER_MS, `${name} is to run what it would not take any more: ${misfit}`);
       if (downMs < KNOWN_AFTER_MS) continue;
       const left = leader.replica.view.tasksOfNode(node.id).find(({ desiredState, status }) => {
@@ -74,9 +72,11 @@ function isMeantToRun({ desiredState, status }: TaskRecord): boolean {
   return rankOf(desiredState) <= rankOf('running') && !isTerminal(status.state);
 }
 
-function isAboutToBeReplaced(view: View, { id, serviceId, slot }: TaskRecord): boolean {
+/** Also by one that failed before it ran, and that will be tried again: till then the one that is to be replaced stays. */
+function isAboutToBeReplaced(view: View, { id, serviceId, slot, meta }: TaskRecord): boolean {
   if (view.service(serviceId)?.spec.Mode?.Replicated === undefined) return false;
-  return view.tasksOfService(serviceId).some((each) => each.slot === slot && each.id !== id && isMeantToRun(each));
+  const others = view.tasksOfService(serviceId).filter((each) => each.slot === slot && each.id !== id);
+  return others.some((each) => isMeantToRun(each) || each.meta.createdAtMs > meta.createdAtMs);
 }
 
 /** For how long something has been so. */
