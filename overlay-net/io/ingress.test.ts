@@ -416,6 +416,13 @@ t.test('published ports', { skip }, async (t) => {
     await repaired(one, 'apiary_gwx', 'ip link del apiary_gwx');
     asked();
     t.equal(asked(), 0, 'also by another device');
+    const policy = `src ${one.address} dst ${three.address} dir out`;
+    one.sh(`ip xfrm policy add ${policy} tmpl proto esp mode transport`);
+    await repaired(one, 'apiary_gwx', 'ip link set apiary_gwx down');
+    t.ok(asked() > 0, 'by the device, which asks what IPsec says');
+    one.sh(`ip xfrm policy delete ${policy}`);
+    await repaired(one, 'apiary_gwx', 'ip link set apiary_gwx down');
+    t.equal(asked(), 0);
   });
 
   await t.test('are put back when somebody takes a part of them away', async (t) => {

@@ -3,9 +3,10 @@ import { addressBytes, type GatewayPeer, type TunnelEnd } from '../core/index.js
 
 /**
  * Next hop's address on the gateway networks (as in its MAC address) -> this host's address on the wire, the other's, the
- * port (2 bytes, 2 of nothing), what of the IP header's checksum is always the same, and this host's gateway address.
+ * port (2 bytes, 2 of nothing), what of the IP header's checksum is always the same, this host's gateway address, and the index
+ * of the link that leads there.
  */
-export const WAY_BYTES = { key: 4, value: 20 } as const;
+export const WAY_BYTES = { key: 4, value: 24 } as const;
 /**
  * The other's address on the wire, this host's -> the other's gateway address, this host's, the port (2 bytes, 2 of
  * nothing), and the index of the tunnel.
@@ -49,7 +50,7 @@ const BEHIND_FRAME_HEADER = 1;
 const AROUND_FLAGS = (1n << 1n) | (1n << 4n) | (1n << 6n) | (22n << 56n);
 const INTO_INGRESS = 1;
 
-export function wayEntry(gateway: string, { local, port }: TunnelEnd, peer: GatewayPeer): BpfEntry {
+export function wayEntry(gateway: string, { local, port }: TunnelEnd, peer: GatewayPeer, underlay: number): BpfEntry {
   const value = Buffer.alloc(WAY_BYTES.value);
   value.set(addressBytes(local), 0);
   value.set(addressBytes(peer.underlay), 4);
@@ -58,6 +59,7 @@ export function wayEntry(gateway: string, { local, port }: TunnelEnd, peer: Gate
   for (let at = 0; at < 8; at += 2) sum += value.readUInt16LE(at);
   value.writeUInt32LE(sum, 12);
   value.set(addressBytes(gateway), 16);
+  value.writeUInt32LE(underlay, 20);
   return { key: addressBytes(peer.gateway), value };
 }
 
@@ -252,7 +254,11 @@ function route(program: Assembler, at: number): void {
     .mov('r3', LOOKUP.bytes)
     .mov('r4', 0)
     .call(BPF_FUNCTIONS.fibLookup)
-    .jumpIf('r0', '!=', 0, 'next');
+    .jumpIf('r0', '!=', 0, 'next')
+    // Others may be none of Ethernet, or want more of a packet than this does.
+    .load(32, 'r2', 'r10', at + LOOKUP.link)
+    .load(32, 'r3', 'r8', 20)
+    .jumpIf('r2', '!=', 'r3', 'next');
 }
 
 /** The IP header of a packet of r9 bytes that goes the way r8. */

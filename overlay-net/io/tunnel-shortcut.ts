@@ -1,4 +1,4 @@
-import { type BpfLink, BpfMap, BpfProgram, type Link } from '@apiary/agent-native';
+import { type BpfLink, BpfMap, BpfProgram, hasIpsecPolicies, type Link } from '@apiary/agent-native';
 import { messageOf, systemCodeOf } from '@apiary/std';
 import type { GatewayPeer, TunnelEnd } from '../core/index.js';
 import { reconcile } from './bpf-table.js';
@@ -42,7 +42,8 @@ export class TunnelShortcut {
   }
 
   /**
-   * Makes the kernel as these say, and puts right what somebody changed. Peers that are reached by IPv6 go by the device.
+   * Makes the kernel as these say, and puts right what somebody changed. Peers that are reached by IPv6 go by the device, and
+   * all of them on a host with IPsec policies.
    *
    * @returns what was put right, in words
    */
@@ -54,6 +55,11 @@ export class TunnelShortcut {
       return [];
     }
     try {
+      // These would not be asked.
+      if (await hasIpsecPolicies()) {
+        this.close();
+        return [];
+      }
       return await this.#ensure({ tunnel, underlay }, end, reached);
     } catch (error) {
       this.close();
@@ -84,7 +90,7 @@ export class TunnelShortcut {
       await reconcile(origins, ownOrigins),
       await reconcile(
         ways,
-        peers.map((peer) => wayEntry(gateway, end, peer)),
+        peers.map((peer) => wayEntry(gateway, end, peer, at.underlay.index)),
       ),
     ];
     const repaired = isOutdated.includes(true) ? ['short ways to other hosts'] : [];
