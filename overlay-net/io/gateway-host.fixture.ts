@@ -1,6 +1,6 @@
-import type { Clock } from '@apiary/std';
 import type { HostPort, NetworkState } from '../core/index.js';
 import { GatewayNetwork, removeGatewayNetwork } from './gateway-network.js';
+import { SYSTEM_CLOCK } from './system-clock.fixture.js';
 
 /** What a test has a host do. Answered with the number of the order, and what was refused. */
 export type Order = { number: number } & (
@@ -13,14 +13,6 @@ export type Order = { number: number } & (
 
 export type Answer = { number: number; refused: string } | { repaired: string[] } | { trouble: string };
 
-const CLOCK: Clock = {
-  now: () => Date.now(),
-  after(delayMs, callback) {
-    const timer = setTimeout(callback, delayMs);
-    return { cancel: () => clearTimeout(timer) };
-  },
-};
-
 const say = (answer: Answer) => process.send?.(answer);
 let network: GatewayNetwork | undefined;
 
@@ -29,7 +21,7 @@ async function obey(order: Order): Promise<void> {
     case 'open':
       network = await GatewayNetwork.open({
         subnet: order.subnet,
-        clock: CLOCK,
+        clock: SYSTEM_CLOCK,
         logger: {
           info: (fields) => say({ repaired: 'repaired' in fields ? (fields.repaired as string[]) : [] }),
           warn: (fields, message) => say({ trouble: `${message}: ${JSON.stringify(fields)}` }),

@@ -2,7 +2,8 @@ import { spawnSync } from 'node:child_process';
 import { mkdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { createNetworkNamespace, deleteNetworkNamespace } from '@apiary/agent-native';
-import { type Clock, VirtualClock } from '@apiary/std';
+import { VirtualClock } from '@apiary/std';
+import { SystemClock } from '@apiary/std/io';
 import fc from 'fast-check';
 import t, { type Test } from 'tap';
 import { gatewayRules, NO_FILTER, type PortRow, portRowKey, readGatewaySubnet } from '../core/index.js';
@@ -22,14 +23,6 @@ const skip = isRoot ? false : 'root is needed, for network namespaces';
 const SUBNET = '10.224.3.0/24';
 const GATEWAY = '10.224.3.1';
 const ABROAD = '192.0.2.2';
-
-const SYSTEM_CLOCK: Clock = {
-  now: () => Date.now(),
-  after(delayMs, callback) {
-    const timer = setTimeout(callback, delayMs);
-    return { cancel: () => clearTimeout(timer) };
-  },
-};
 
 /** Their names and addresses: the rest comes a moment after they are made. */
 const LINKS = "ip -br link | awk '{ print $1, $3 }'";
@@ -178,7 +171,7 @@ t.test('what somebody takes away is put back, and tasks go on', { skip }, async 
 
 t.test('rules that are deleted or changed are back as soon as it is heard of', { skip }, async (t) => {
   const repairs = new Repairs();
-  await network(t, { clock: SYSTEM_CLOCK, logger: repairs.logger });
+  await network(t, { clock: new SystemClock(), logger: repairs.logger });
   const rules = sh('nft list table inet apiary');
   sh('nft delete table inet apiary');
   await repairs.of('nftables table "inet apiary"');

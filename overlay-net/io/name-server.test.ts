@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { mkdirSync } from 'node:fs';
 import { connect, Socket } from 'node:net';
 import { createNetworkNamespace, deleteNetworkNamespace, Netlink, openSocketIn } from '@apiary/agent-native';
-import { type Clock, type Rate, SeededRng, VirtualClock } from '@apiary/std';
+import { type Rate, SeededRng, VirtualClock } from '@apiary/std';
 import t, { type Test } from 'tap';
 import {
   type AssignedNetwork,
@@ -16,14 +16,8 @@ import {
 import { NameServer, type NameServerOptions } from './name-server.js';
 import { NamespaceNames } from './namespace-names.js';
 import { framed, withLength } from './resolver.js';
+import { SYSTEM_CLOCK } from './system-clock.fixture.js';
 
-const CLOCK: Clock = {
-  now: () => Date.now(),
-  after(delayMs, callback) {
-    const timer = setTimeout(callback, delayMs);
-    return { cancel: () => clearTimeout(timer) };
-  },
-};
 const SERVER = '127.0.0.53';
 const skip = process.getuid?.() === 0 ? false : 'root is needed, for a network namespace';
 /** Whom the server knows by the addresses that they ask from. */
@@ -86,7 +80,7 @@ async function server(t: Test, options: Partial<NameServerOptions> = {}): Promis
   const opened = await NameServer.listen({
     address: SERVER,
     port: 0,
-    clock: CLOCK,
+    clock: SYSTEM_CLOCK,
     rng: new SeededRng(1),
     logger: { info: () => {}, warn: (fields, message) => t.fail(`${message}: ${JSON.stringify(fields)}`) },
     upstream: async () => [],
@@ -112,7 +106,7 @@ async function other(t: Test, answer: string): Promise<{ addr: string }> {
   const elsewhere = await NameServer.listen({
     address: SERVER,
     port: 0,
-    clock: CLOCK,
+    clock: SYSTEM_CLOCK,
     rng: new SeededRng(1),
     logger: { info: () => {}, warn: () => {} },
     upstream: async () => [],

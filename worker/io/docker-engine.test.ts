@@ -3,33 +3,19 @@ import http from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { engineNeeds } from '@apiary/api/model';
-import { type Clock, SeededRng, VirtualClock } from '@apiary/std';
+import { SeededRng, VirtualClock } from '@apiary/std';
 import { ChannelCredentials } from '@grpc/grpc-js';
 import { pino } from 'pino';
 import t, { type Test } from 'tap';
 import { TASK_LABELS } from '../core/index.js';
+import { IDENTITY } from './agent.fixture.js';
 import { startAgent } from './agent.js';
 import { dockerEngine } from './docker-engine.js';
 import { DockerHost } from './docker-host.js';
 import { engineConformance } from './engine.conformance.js';
 import { EngineHttp } from './engine-http.js';
 import { FakeManager } from './fake-manager.js';
-
-const IDENTITY = {
-  nodeId: 'n1',
-  clusterId: 'k1',
-  role: 'worker',
-  certificateChainPem: '',
-  keyPem: '',
-  rootPem: '',
-} as const;
-const CLOCK: Clock = {
-  now: () => Date.now(),
-  after(delayMs, callback) {
-    const timer = setTimeout(callback, delayMs);
-    return { cancel: () => clearTimeout(timer) };
-  },
-};
+import { SYSTEM_CLOCK } from './system-clock.fixture.js';
 
 type Answer = { status?: number; body?: unknown; raw?: string; open?: true } | 'hang';
 
@@ -184,7 +170,7 @@ t.test('who leaves a shared pull does not end it for the others', async (t) => {
 });
 
 t.test('an engine that is not there, hangs or talks nonsense says which', async (t) => {
-  const absent = dockerEngine({ socketPath: '/nonexistent/sock', clock: CLOCK });
+  const absent = dockerEngine({ socketPath: '/nonexistent/sock', clock: SYSTEM_CLOCK });
   await t.rejects(absent.describe(), {
     code: 'unavailable',
     message: 'no answer from unix:///nonexistent/sock: ENOENT',
@@ -249,7 +235,7 @@ t.test('a name that an earlier create still holds is waited for', async (t) => {
 
 t.test('with a real Docker Engine', { skip: DockerHost.obstacle ?? false, timeout: 120_000 }, async (t) => {
   const host = await DockerHost.start();
-  const engine = dockerEngine({ socketPath: host.socketPath, clock: CLOCK });
+  const engine = dockerEngine({ socketPath: host.socketPath, clock: SYSTEM_CLOCK });
   t.teardown(async () => {
     engine.close();
     await host.stop();
@@ -273,9 +259,13 @@ t.test('with a real Docker Engine', { skip: DockerHost.obstacle ?? false, timeou
       return;
     }
     const id = await engine.create(config);
-    const { body } = await new EngineHttp(host.socketPath, CLOCK).request('GET', `/v1.44/containers/${id}/json`, {
-      timeoutMs: 10_000,
-    });
+    const { body } = await new EngineHttp(host.socketPath, SYSTEM_CLOCK).request(
+      'GET',
+      `/v1.44/containers/${id}/json`,
+      {
+        timeoutMs: 10_000,
+      },
+    );
     t.match(body, { Config: { Healthcheck } });
   });
 
@@ -288,7 +278,7 @@ t.test('with a real Docker Engine', { skip: DockerHost.obstacle ?? false, timeou
       managers: () => [manager.addr],
       advertiseAddr: '10.0.0.1',
       engine,
-      clock: CLOCK,
+      clock: SYSTEM_CLOCK,
       rng: new SeededRng(1),
       logger: pino({ level: 'silent' }),
       channel: () => ({ credentials: ChannelCredentials.createInsecure(), options: {} }),

@@ -2,30 +2,17 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { LogQuery } from '@apiary/api/rpc';
-import { ApiaryError, type Clock, SeededRng } from '@apiary/std';
+import { ApiaryError, SeededRng } from '@apiary/std';
 import { ChannelCredentials } from '@grpc/grpc-js';
 import { pino } from 'pino';
 import t, { type Test } from 'tap';
+import { IDENTITY } from './agent.fixture.js';
 import { startAgent } from './agent.js';
 import { DiskHistory } from './disk-history.js';
 import { FakeEngine } from './fake-engine.js';
 import { FakeManager } from './fake-manager.js';
+import { SYSTEM_CLOCK } from './system-clock.fixture.js';
 
-const CLOCK: Clock = {
-  now: () => Date.now(),
-  after(delayMs, callback) {
-    const timer = setTimeout(callback, delayMs);
-    return { cancel: () => clearTimeout(timer) };
-  },
-};
-const IDENTITY = {
-  nodeId: 'n1',
-  clusterId: 'k1',
-  role: 'worker',
-  certificateChainPem: '',
-  keyPem: '',
-  rootPem: '',
-} as const;
 const OPTIONS = { follow: false, stdout: true, stderr: true, since: '', tail: -1, details: false };
 
 /** An agent whose tasks `a` and `b` run and have written something. */
@@ -36,7 +23,7 @@ async function start(t: Test) {
   t.teardown(() => rm(directory, { recursive: true }));
   const limits = { maxAgeMs: 3_600_000, maxBytes: 1024 * 1024 };
   const logger = pino({ level: 'silent' });
-  const history = new DiskHistory({ directory: join(directory, 'history'), limits, clock: CLOCK, logger });
+  const history = new DiskHistory({ directory: join(directory, 'history'), limits, clock: SYSTEM_CLOCK, logger });
   manager.assign({ a: 'running', b: 'running' });
   const agent = startAgent({
     identity: () => IDENTITY,
@@ -44,7 +31,7 @@ async function start(t: Test) {
     advertiseAddr: '10.0.0.1',
     engine,
     history,
-    clock: CLOCK,
+    clock: SYSTEM_CLOCK,
     rng: new SeededRng(1),
     logger,
     channel: () => ({ credentials: ChannelCredentials.createInsecure(), options: {} }),
