@@ -1,6 +1,6 @@
+import { SystemClock } from '@apiary/std/io';
 import type { HostPort, NetworkState } from '../core/index.js';
 import { GatewayNetwork, removeGatewayNetwork } from './gateway-network.js';
-import { SYSTEM_CLOCK } from './system-clock.fixture.js';
 
 /** What a test has a host do. Answered with the number of the order, and what was refused. */
 export type Order = { number: number } & (
@@ -21,7 +21,7 @@ async function obey(order: Order): Promise<void> {
     case 'open':
       network = await GatewayNetwork.open({
         subnet: order.subnet,
-        clock: SYSTEM_CLOCK,
+        clock: new SystemClock(),
         logger: {
           info: (fields) => say({ repaired: 'repaired' in fields ? (fields.repaired as string[]) : [] }),
           warn: (fields, message) => say({ trouble: `${message}: ${JSON.stringify(fields)}` }),

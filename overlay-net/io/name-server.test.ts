@@ -5,6 +5,7 @@ import { mkdirSync } from 'node:fs';
 import { connect, Socket } from 'node:net';
 import { createNetworkNamespace, deleteNetworkNamespace, Netlink, openSocketIn } from '@apiary/agent-native';
 import { type Rate, SeededRng, VirtualClock } from '@apiary/std';
+import { SystemClock } from '@apiary/std/io';
 import t, { type Test } from 'tap';
 import {
   type AssignedNetwork,
@@ -16,7 +17,6 @@ import {
 import { NameServer, type NameServerOptions } from './name-server.js';
 import { NamespaceNames } from './namespace-names.js';
 import { framed, withLength } from './resolver.js';
-import { SYSTEM_CLOCK } from './system-clock.fixture.js';
 
 const SERVER = '127.0.0.53';
 const skip = process.getuid?.() === 0 ? false : 'root is needed, for a network namespace';
@@ -80,7 +80,7 @@ async function server(t: Test, options: Partial<NameServerOptions> = {}): Promis
   const opened = await NameServer.listen({
     address: SERVER,
     port: 0,
-    clock: SYSTEM_CLOCK,
+    clock: new SystemClock(),
     rng: new SeededRng(1),
     logger: { info: () => {}, warn: (fields, message) => t.fail(`${message}: ${JSON.stringify(fields)}`) },
     upstream: async () => [],
@@ -106,7 +106,7 @@ async function other(t: Test, answer: string): Promise<{ addr: string }> {
   const elsewhere = await NameServer.listen({
     address: SERVER,
     port: 0,
-    clock: SYSTEM_CLOCK,
+    clock: new SystemClock(),
     rng: new SeededRng(1),
     logger: { info: () => {}, warn: () => {} },
     upstream: async () => [],

@@ -2,12 +2,14 @@ import { createServer } from 'node:net';
 import { LEADER_ADDR_KEY } from '@apiary/api/client';
 import { SessionUpdate } from '@apiary/api/rpc';
 import type { Clock } from '@apiary/std';
+import { SystemClock } from '@apiary/std/io';
 import { Metadata, status } from '@grpc/grpc-js';
 import { pino } from 'pino';
 import t from 'tap';
 import { bench } from './agent.fixture.js';
 import { FakeManager } from './fake-manager.js';
-import { SYSTEM_CLOCK } from './system-clock.fixture.js';
+
+const CLOCK = new SystemClock();
 
 t.test('a status is sent again until a manager has committed it, in the next session too', async (t) => {
   const { manager, agent } = await bench(t);
@@ -29,9 +31,9 @@ t.test('sessions that end as soon as they have begun are asked for ever more rar
   const after: Clock['after'] = (delayMs, callback) => {
     // Longer than all of these are the heartbeats and the time-outs.
     if (delayMs < 900) pausesMs.push(delayMs);
-    return SYSTEM_CLOCK.after(delayMs, callback);
+    return CLOCK.after(delayMs, callback);
   };
-  agent({ clock: { ...SYSTEM_CLOCK, after } });
+  agent({ clock: { now: () => CLOCK.now(), after } });
   for (let sessions = 1; sessions <= 3; sessions++) {
     await manager.until(() => manager.sessions === sessions);
     manager.cut();
@@ -89,9 +91,9 @@ t.test('updates that come one after the other do not put off the heartbeat', asy
   let armed = 0;
   const after: Clock['after'] = (delayMs, callback) => {
     if (delayMs === periodMs) armed++;
-    return SYSTEM_CLOCK.after(delayMs, callback);
+    return CLOCK.after(delayMs, callback);
   };
-  agent({ clock: { ...SYSTEM_CLOCK, after } });
+  agent({ clock: { now: () => CLOCK.now(), after } });
   await manager.until(() => manager.sessions === 1);
   const value = { ...SessionUpdate.decode(new Uint8Array()), heartbeatPeriodMs: periodMs };
   for (let updates = 0; updates < 3; updates++) manager.send({ body: { $case: 'update', value } });
@@ -116,10 +118,10 @@ t.test('a manager that does not lead sends the agent on to the leader, at once',
   const ends: { waitMs?: number }[] = [];
   let endedAt = 0;
   const clock: Clock = {
-    ...SYSTEM_CLOCK,
+    now: () => CLOCK.now(),
     after: (delayMs, callback) => {
       if (ends.length > endedAt) ends[endedAt++] = { waitMs: delayMs };
-      return SYSTEM_CLOCK.after(delayMs, callback);
+      return CLOCK.after(delayMs, callback);
     },
   };
   const logger = pino({ level: 'warn' }, { write: () => void ends.push({}) });
@@ -142,7 +144,10 @@ t.test('a manager that is silent costs a moment, and the next time the others ar
   t.teardown(() => mute.close());
   const address = mute.address();
   const muteAddr = typeof address === 'object' ? `127.0.0.1:${address?.port}` : '';
-  const fast: Clock = { ...SYSTEM_CLOCK, after: (delayMs, callback) => SYSTEM_CLOCK.after(delayMs / 20, callback) };
+  const fast: Clock = {
+    now: () => CLOCK.now(),
+    after: (delayMs, callback) => CLOCK.after(delayMs / 20, callback),
+  };
   const ends: string[] = [];
   let asked = 0;
   agent({

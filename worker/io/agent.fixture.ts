@@ -1,11 +1,11 @@
 import { SeededRng } from '@apiary/std';
+import { SystemClock } from '@apiary/std/io';
 import { ChannelCredentials } from '@grpc/grpc-js';
 import { pino } from 'pino';
 import type { Test } from 'tap';
 import { type Agent, startAgent } from './agent.js';
 import { FakeEngine } from './fake-engine.js';
 import { FakeManager } from './fake-manager.js';
-import { SYSTEM_CLOCK } from './system-clock.fixture.js';
 
 export const IDENTITY = {
   nodeId: 'n1',
@@ -37,7 +37,7 @@ export async function bench(t: Test): Promise<Bench> {
       managers: () => [manager.addr],
       advertiseAddr: '10.0.0.1',
       engine,
-      clock: SYSTEM_CLOCK,
+      clock: new SystemClock(),
       rng: new SeededRng(1),
       logger: pino({ level: 'silent' }),
       channel: () => ({

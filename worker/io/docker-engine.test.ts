@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { engineNeeds } from '@apiary/api/model';
 import { SeededRng, VirtualClock } from '@apiary/std';
+import { SystemClock } from '@apiary/std/io';
 import { ChannelCredentials } from '@grpc/grpc-js';
 import { pino } from 'pino';
 import t, { type Test } from 'tap';
@@ -15,7 +16,6 @@ import { DockerHost } from './docker-host.js';
 import { engineConformance } from './engine.conformance.js';
 import { EngineHttp } from './engine-http.js';
 import { FakeManager } from './fake-manager.js';
-import { SYSTEM_CLOCK } from './system-clock.fixture.js';
 
 type Answer = { status?: number; body?: unknown; raw?: string; open?: true } | 'hang';
 
@@ -170,7 +170,7 @@ t.test('who leaves a shared pull does not end it for the others', async (t) => {
 });
 
 t.test('an engine that is not there, hangs or talks nonsense says which', async (t) => {
-  const absent = dockerEngine({ socketPath: '/nonexistent/sock', clock: SYSTEM_CLOCK });
+  const absent = dockerEngine({ socketPath: '/nonexistent/sock', clock: new SystemClock() });
   await t.rejects(absent.describe(), {
     code: 'unavailable',
     message: 'no answer from unix:///nonexistent/sock: ENOENT',
@@ -235,7 +235,7 @@ t.test('a name that an earlier create still holds is waited for', async (t) => {
 
 t.test('with a real Docker Engine', { skip: DockerHost.obstacle ?? false, timeout: 120_000 }, async (t) => {
   const host = await DockerHost.start();
-  const engine = dockerEngine({ socketPath: host.socketPath, clock: SYSTEM_CLOCK });
+  const engine = dockerEngine({ socketPath: host.socketPath, clock: new SystemClock() });
   t.teardown(async () => {
     engine.close();
     await host.stop();
@@ -259,7 +259,7 @@ t.test('with a real Docker Engine', { skip: DockerHost.obstacle ?? false, timeou
       return;
     }
     const id = await engine.create(config);
-    const { body } = await new EngineHttp(host.socketPath, SYSTEM_CLOCK).request(
+    const { body } = await new EngineHttp(host.socketPath, new SystemClock()).request(
       'GET',
       `/v1.44/containers/${id}/json`,
       {
@@ -278,7 +278,7 @@ t.test('with a real Docker Engine', { skip: DockerHost.obstacle ?? false, timeou
       managers: () => [manager.addr],
       advertiseAddr: '10.0.0.1',
       engine,
-      clock: SYSTEM_CLOCK,
+      clock: new SystemClock(),
       rng: new SeededRng(1),
       logger: pino({ level: 'silent' }),
       channel: () => ({ credentials: ChannelCredentials.createInsecure(), options: {} }),

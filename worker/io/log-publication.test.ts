@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { LogQuery } from '@apiary/api/rpc';
 import { ApiaryError, SeededRng } from '@apiary/std';
+import { SystemClock } from '@apiary/std/io';
 import { ChannelCredentials } from '@grpc/grpc-js';
 import { pino } from 'pino';
 import t, { type Test } from 'tap';
@@ -11,7 +12,6 @@ import { startAgent } from './agent.js';
 import { DiskHistory } from './disk-history.js';
 import { FakeEngine } from './fake-engine.js';
 import { FakeManager } from './fake-manager.js';
-import { SYSTEM_CLOCK } from './system-clock.fixture.js';
 
 const OPTIONS = { follow: false, stdout: true, stderr: true, since: '', tail: -1, details: false };
 
@@ -23,7 +23,7 @@ async function start(t: Test) {
   t.teardown(() => rm(directory, { recursive: true }));
   const limits = { maxAgeMs: 3_600_000, maxBytes: 1024 * 1024 };
   const logger = pino({ level: 'silent' });
-  const history = new DiskHistory({ directory: join(directory, 'history'), limits, clock: SYSTEM_CLOCK, logger });
+  const history = new DiskHistory({ directory: join(directory, 'history'), limits, clock: new SystemClock(), logger });
   manager.assign({ a: 'running', b: 'running' });
   const agent = startAgent({
     identity: () => IDENTITY,
@@ -31,7 +31,7 @@ async function start(t: Test) {
     advertiseAddr: '10.0.0.1',
     engine,
     history,
-    clock: SYSTEM_CLOCK,
+    clock: new SystemClock(),
     rng: new SeededRng(1),
     logger,
     channel: () => ({ credentials: ChannelCredentials.createInsecure(), options: {} }),

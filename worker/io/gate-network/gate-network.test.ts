@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import type { GateOptions, NamespaceRef } from '@apiary/agent-native';
 import type { AssignedNetwork, HostPort, LocalTask, NetworkState, TaskAttachment } from '@apiary/overlay-net/core';
 import type { Asker, NameServerOptions } from '@apiary/overlay-net/io';
-import { ApiaryError, type Clock, SeededRng, VirtualClock } from '@apiary/std';
+import { ApiaryError, SeededRng, VirtualClock } from '@apiary/std';
+import { SystemClock } from '@apiary/std/io';
 import { ChannelCredentials } from '@grpc/grpc-js';
 import { pino } from 'pino';
 import t, { type Test } from 'tap';
@@ -15,6 +16,7 @@ import {
   networksOfLabel,
   type TaskPort,
 } from '../../core/index.js';
+import { IDENTITY } from '../agent.fixture.js';
 import { startAgent } from '../agent.js';
 import { FakeEngine } from '../fake-engine.js';
 import { FakeManager } from '../fake-manager.js';
@@ -371,23 +373,9 @@ t.test('an agent runs a task on the engine’s own network when nobody came thro
     { Type: 'Network', Name: 'bridge' },
     { Type: 'Volume', Name: 'local' },
   ];
-  const clock: Clock = {
-    now: () => Date.now(),
-    after(delayMs, callback) {
-      const timer = setTimeout(callback, delayMs);
-      return { cancel: () => clearTimeout(timer) };
-    },
-  };
-  const identity = {
-    nodeId: 'n1',
-    clusterId: 'k1',
-    role: 'worker',
-    certificateChainPem: '',
-    keyPem: '',
-    rootPem: '',
-  } as const;
+  const clock = new SystemClock();
   const agent = startAgent({
-    identity: () => identity,
+    identity: () => IDENTITY,
     managers: () => [manager.addr],
     advertiseAddr: '10.0.0.1',
     engine,
