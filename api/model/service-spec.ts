@@ -50,8 +50,8 @@ const Mount = v.strictObject({
 const FileTarget = v.strictObject({ Name: opt(text), UID: opt(text), GID: opt(text), Mode: opt(uint) });
 
 const Privileges = v.strictObject({
-  CredentialSpec: opt(v.strictObject({ Config: opt(text), File: opt(text), Registry: opt(text) })),
-  SELinuxContext: opt(
+  CredentialSpec: v.nullish(v.strictObject({ Config: opt(text), File: opt(text), Registry: opt(text) })),
+  SELinuxContext: v.nullish(
     v.strictObject({ Disable: opt(flag), User: opt(text), Role: opt(text), Type: opt(text), Level: opt(text) }),
   ),
   Seccomp: opt(v.strictObject({ Mode: opt(text), Profile: opt(text) })),

@@ -240,6 +240,7 @@ export class SwarmNode implements LocalNode {
   async join(request: JoinRequest): Promise<void> {
     const place = await this.#exclusively('join', async () => {
       const [remoteAddr] = request.RemoteAddrs ?? [];
+      if (this.#place?.isOutOfDate !== true) this.#refuseMember();
       if (remoteAddr === undefined) {
         throw new ApiaryError('invalid-argument', 'at least 1 RemoteAddr is required to join');
       }
@@ -247,7 +248,6 @@ export class SwarmNode implements LocalNode {
         await this.#place.comeBack({ remoteAddr, joinToken: request.JoinToken ?? '' });
         return this.#place;
       }
-      this.#refuseMember();
       const { dataRoot } = this.#options;
       const advertisement = advertisementOf(request);
       const identity = await enrol({

@@ -41,7 +41,7 @@ t.test('a plain task asks for its image and carries the labels of Docker Swarm',
       'com.docker.swarm.task.id': 't4sk',
       'com.docker.swarm.task.name': 'web.2.t4sk',
     },
-    HostConfig: {},
+    HostConfig: { Isolation: 'default' },
   });
 });
 
@@ -195,6 +195,33 @@ t.test('what a container cannot be given yet is refused, not left out', async (t
   }
 });
 
+t.test('what no engine on Linux has is refused on the node, in the words of Docker', async (t) => {
+  const refused: [spec: object, words: string][] = [
+    [{ Isolation: 'hyperv' }, "invalid isolation 'hyperv' on linux"],
+    [
+      { Mounts: [{ Type: 'bind', Source: 'a', Target: '/a' }] },
+      'invalid bind mount source, must be an absolute path: a',
+    ],
+    [{ Mounts: [{ Source: 'a', Target: '/a' }] }, 'invalid bind mount source, must be an absolute path: a'],
+    [{ Mounts: [{ Type: 'bind', Source: '/a' }] }, 'invalid mount target, must be an absolute path: '],
+    [
+      { Mounts: [{ Type: 'volume', Source: '/a', Target: '/a' }] },
+      'invalid volume mount source, must not be an absolute path: /a',
+    ],
+    [{ Mounts: [{ Type: 'tmpfs', Source: 'a', Target: '/a' }] }, 'invalid tmpfs source, source must be empty'],
+    [
+      { Mounts: [{ Type: 'npipe', Source: '/a', Target: '/a' }] },
+      'invalid mount config for type "npipe": mount type unknown',
+    ],
+  ];
+  for (const [spec, message] of refused) {
+    t.throws(() => containerConfigOf(task({ ContainerSpec: { Image: 'i', ...spec } }), NODE), { message });
+  }
+  const Mounts = [{ Source: '/{{.Service.Name}}', Target: '/b' }];
+  const { body } = containerConfigOf(task({ ContainerSpec: { Image: 'i', Mounts } }), NODE);
+  t.match(body['HostConfig'], { Mounts: [{ Type: 'bind', Source: '/web', Target: '/b' }] });
+});
+
 t.test('networks: overlay networks are asked of the host, those of the engine by name of the engine', async (t) => {
   const at = (networkId: string, engineNetwork = '') => ({
     networkId,
@@ -212,7 +239,11 @@ t.test('networks: overlay networks are asked of the host, those of the engine by
     t.match(own.body['HostConfig'], { NetworkMode: name });
   }
   const both = task(template, { networks: [at('front'), at('host', 'host')] });
-  t.throws(() => containerConfigOf(both, NODE), { message: /network "host" is the engine's/ });
+  t.throws(() => containerConfigOf(both, NODE), { message: /^container cannot be disconnected from host network/ });
+  const published = { networks: [at('host', 'host')], endpoint: { Ports: [{ TargetPort: 80 }] } };
+  t.throws(() => containerConfigOf(task(template, published), NODE), { message: /^container cannot be disconnected/ });
+  const bridged = task(template, { networks: [at('front'), at('bridge', 'bridge')] });
+  t.throws(() => containerConfigOf(bridged, NODE), { message: /network "bridge" is the engine's/ });
 });
 
 t.test('secrets and configs are files, each bound for reading at its place', async (t) => {

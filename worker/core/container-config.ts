@@ -5,6 +5,7 @@ import {
   engineNeeds,
   expandContainerSpec,
   genericResourceEnv,
+  type Mount,
   type TaskTemplate,
   type TemplateFacts,
   targetPath,
@@ -52,6 +53,9 @@ export function containerConfigOf(task: AssignedTask, node: NodeFacts): Containe
     task: { id: task.id, name, slot: task.slot },
   };
   const spec = expandContainerSpec(given, facts);
+  checkMounts(spec.Mounts ?? []);
+  const { Isolation = '' } = spec;
+  if (Isolation !== '' && Isolation !== 'default') throw invalid(`invalid isolation '${Isolation}' on linux`);
   const files = contentFiles(given, task.contentIds);
   const ports = hostPortsOf(task.endpoint).map(({ protocol, targetPort, publishedPort, hostAddress }) => ({
     key: `${targetPort}/${protocol}`,
@@ -90,9 +94,15 @@ export function containerConfigOf(task: AssignedTask, node: NodeFacts): Containe
 }
 
 /** The engine's own network that a task asks for by name. */
-function engineNetwork({ networks = [] }: AssignedTask): { NetworkMode: string } | undefined {
+function engineNetwork({ networks = [], endpoint }: AssignedTask): { NetworkMode: string } | undefined {
   const named = networks.find((network) => network.engineNetwork !== '');
   if (named === undefined) return undefined;
+  // For Docker, what is published with the cluster is on one more network.
+  const isPublished = (endpoint?.Ports ?? []).some(({ PublishMode = 'ingress' }) => PublishMode === 'ingress');
+  if (named.engineNetwork === 'host' && (networks.length > 1 || isPublished)) {
+    const words = 'container cannot be disconnected from host network or connected to host network';
+    throw new ApiaryError('failed-precondition', words);
+  }
   if (networks.length === 1) return { NetworkMode: named.engineNetwork };
   throw new ApiaryError('unimplemented', `network "${named.name}" is the engine's: a task on it can be on no other`);
 }
@@ -158,7 +168,7 @@ function hostConfig(
   return {
     ...only({
       Init: spec.Init,
-      Isolation: spec.Isolation,
+      Isolation: 'default',
       ReadonlyRootfs: spec.ReadOnly,
       GroupAdd: spec.Groups,
       CapAdd: spec.CapabilityAdd,
@@ -173,7 +183,7 @@ function hostConfig(
       NanoCpus: positive(Limits.NanoCPUs),
       Memory: positive(Limits.MemoryBytes),
       PidsLimit: positive(Limits.Pids),
-      Mounts: spec.Mounts,
+      Mounts: spec.Mounts?.map((mount) => ({ ...mount, Type: mount.Type || 'bind' })),
       SecurityOpt: nonEmpty(securityOptions(spec.Privileges)),
       LogConfig: template.LogDriver && {
         Type: template.LogDriver.Name ?? '',
@@ -205,6 +215,26 @@ function refuseUnsupported({ template, networks = [] }: AssignedTask, spec: Cont
   for (const [isAsked, key] of asked) {
     if (isAsked) throw new ApiaryError('unimplemented', `${key} is not supported by this version: remove it`);
   }
+}
+
+/** @throws ApiaryError `invalid-argument`, in the words of SwarmKit's executor; of a type that the engine has not got, in its own */
+function checkMounts(mounts: readonly Mount[]): void {
+  for (const { Type = '', Source = '', Target = '' } of mounts) {
+    const isAbsolute = Source.startsWith('/');
+    if (!Target.startsWith('/')) throw invalid(`invalid mount target, must be an absolute path: ${Target}`);
+    if ((Type === 'bind' || Type === '') && !isAbsolute) {
+      throw invalid(`invalid bind mount source, must be an absolute path: ${Source}`);
+    }
+    if (Type === 'volume' && isAbsolute) {
+      throw invalid(`invalid volume mount source, must not be an absolute path: ${Source}`);
+    }
+    if (Type === 'tmpfs' && Source !== '') throw invalid('invalid tmpfs source, source must be empty');
+    if (Type === 'npipe') throw invalid('invalid mount config for type "npipe": mount type unknown');
+  }
+}
+
+function invalid(words: string): ApiaryError {
+  return new ApiaryError('invalid-argument', words);
 }
 
 /** Of `ADDRESS NAME [NAME...]`, as in /etc/hosts, one for each name. */

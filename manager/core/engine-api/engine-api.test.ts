@@ -3,7 +3,14 @@ import type { ContentKind, NodeDescription, ServiceSpec, TaskStatus } from '@api
 import t from 'tap';
 import { AddressBook } from '../store/address-book.js';
 import { NodeUsageSum } from '../store/node-usage.js';
-import type { ContentRecord, NodeRecord, ServiceRecord, SpecVersion, TaskRecord } from '../store/records.js';
+import type {
+  ContentRecord,
+  NetworkRecord,
+  NodeRecord,
+  ServiceRecord,
+  SpecVersion,
+  TaskRecord,
+} from '../store/records.js';
 import type { View } from '../store/view.js';
 import {
   clusterObject,
@@ -286,6 +293,63 @@ t.test('a task says where it is, or leaves the key out', async (t) => {
   const short = '1 node: insufficient memory (need 4 GiB, largest free 1.5 GiB on h2)';
   t.same(told([short], true), { Err: `no suitable node (${short})`, Reasons: [short] });
   t.same(told(['1 node: drained'], false), { Err: waiting.err, Reasons: ['1 node: drained'] });
+});
+
+t.test('a task whose ports are published shows the ingress network first, with where they lead to', async (t) => {
+  const network = (id: string, kind: NetworkRecord['kind'], spec: NetworkRecord['spec']): NetworkRecord => {
+    const subnets = kind === 'host' ? [] : [{ subnet: '10.0.16.0/24', gateway: '10.0.16.1' }];
+    return { id, kind, spec, subnets, vni: 4097, meta: task('t').meta };
+  };
+  const networks = [
+    network('i', 'ingress', { Name: 'ingress', Driver: 'overlay', Ingress: true, Labels: {} }),
+    network('f', 'overlay', { Name: 'front', Driver: 'overlay' }),
+    network('h', 'host', { Name: 'host', Driver: 'host' }),
+  ];
+  const view = {
+    ...viewOf({}),
+    networks: () => networks,
+    network: (id: string) => networks.find((each) => each.id === id),
+  };
+  const of = (endpoint: SpecVersion['endpoint'], status: Partial<TaskStatus>, networkIds: string[]) => {
+    const spec = { serviceId: 's1', version: 1, serviceName: 'web', serviceLabels: {}, template: {}, endpoint };
+    const addresses = networkIds.map((networkId) => ({ networkId, address: networkId === 'h' ? '' : '10.0.16.9' }));
+    const record = task('t1', { networks: addresses, status: { state: 'running', atMs: 1, message: '', ...status } });
+    return taskObject(record, spec, view).NetworksAttachments;
+  };
+  const published = { Ports: [{ TargetPort: 80 }] };
+  const ipam = { Driver: { Name: 'default' }, Configs: [{ Subnet: '10.0.16.0/24', Gateway: '10.0.16.1' }] };
+  t.match(of(published, { gatewayAddress: '10.224.1.60' }, ['f']), [
+    {
+      Addresses: ['10.224.1.60/24'],
+      Network: {
+        ID: 'i',
+        Spec: { Name: 'ingress', Ingress: true, DriverConfiguration: {}, IPAMOptions: { Driver: {} }, Scope: 'swarm' },
+        IPAMOptions: ipam,
+      },
+    },
+    { Addresses: ['10.0.16.9/24'], Network: { ID: 'f', IPAMOptions: ipam } },
+  ]);
+  t.match(of(published, {}, []), [{ Network: { ID: 'i' }, Addresses: undefined }], 'none until it has one');
+  t.equal(of({ Ports: [{ TargetPort: 80, PublishMode: 'host' }] }, { gatewayAddress: '10.224.1.60' }, []), undefined);
+  const labels = { 'com.docker.swarm.predefined': 'true' };
+  const predefined = { Spec: { Name: 'host', Labels: labels, Scope: 'swarm' }, IPAMOptions: { Driver: {} } };
+  t.match(of(undefined, {}, ['h']), [{ Network: predefined }]);
+});
+
+t.test('of privileges, what there is none of is null', async (t) => {
+  const { TaskTemplate } = serviceSpecObject({ TaskTemplate: { ContainerSpec: { Privileges: {} } } });
+  t.match(TaskTemplate.ContainerSpec?.Privileges, { CredentialSpec: null, SELinuxContext: null });
+});
+
+t.test('an endpoint says its mode from its first allocation on', async (t) => {
+  const of = (Mode: string, endpoint?: ServiceRecord['endpoint']) => {
+    const record = service('s1', { TaskTemplate: {}, EndpointSpec: { Mode } });
+    return wire(serviceObject({ ...record, ...(endpoint && { endpoint }) }, viewOf({})).Endpoint);
+  };
+  t.same(of('dnsrr'), { Spec: {} });
+  t.same(of('vip'), { Spec: {} });
+  t.same(of('dnsrr', { vips: [], ports: [] }), { Spec: { Mode: 'dnsrr' } });
+  t.same(of('vip', { vips: [], ports: [] }), { Spec: { Mode: 'vip' } });
 });
 
 const tlsInfo = { TrustRoot: 'pem', CertIssuerSubject: 's', CertIssuerPublicKey: 'k' };

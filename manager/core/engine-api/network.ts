@@ -6,7 +6,7 @@ import type { View } from '../store/view.js';
 import { filled, metaOf, timestampOf } from './timestamp.js';
 
 /** A look at the networks that records speak of. */
-export type Networks = Pick<View, 'network' | 'addresses'>;
+export type Networks = Pick<View, 'network' | 'networks' | 'addresses'>;
 
 const VNI_KEY = 'com.docker.network.driver.overlay.vxlanid_list';
 /** With what Docker allocates addresses; shown once there are options at all. */
@@ -94,29 +94,48 @@ export function attachmentObjects(networks: Networks, addresses: readonly Networ
   });
 }
 
+/**
+ * What stands for the ingress network among a task's `NetworksAttachments`, as Docker has it for one whose service publishes
+ * ports with the cluster: with the address that those ports lead to, which is one of its node's gateway network.
+ *
+ * @param gatewayAddress  undefined while the task has none: Docker shows the network then, too
+ */
+export function ingressAttachment(networks: Networks, gatewayAddress: string | undefined): unknown[] {
+  const record = networks.networks().find(({ kind }) => kind === 'ingress');
+  if (record === undefined) return [];
+  const Network = swarmNetworkObject(networks, record);
+  return [
+    { Network, ...(gatewayAddress !== undefined && { Addresses: [`${gatewayAddress}/${DOCKER_SUBNET_LENGTH}`] }) },
+  ];
+}
+
 /** A network as SwarmKit has it, which shows through in tasks alone. */
 function swarmNetworkObject(networks: Networks, record: NetworkRecord): object {
-  const { spec } = record;
+  const { spec, kind } = record;
   const isOurs = isOverlay(record);
-  const ipam = { Driver: { Name: 'default' }, Configs: ipamConfig(networks, record) };
+  const Driver = { Name: 'default' };
+  // The first networks are SwarmKit's own: nobody wrote down a driver for the ingress network, or for its addresses.
+  const isFirst = kind === 'ingress' && spec.IPAM === undefined;
+  const predefined = { ...spec.Labels, 'com.docker.swarm.predefined': 'true' };
+  const asked = { Driver: isFirst ? {} : Driver, Configs: filled(spec.IPAM?.Config) && ipamConfig(networks, record) };
   return {
     ...metaOf(record),
     Spec: {
       Name: spec.Name,
-      Labels: spec.Labels ?? {},
-      DriverConfiguration: { Name: filled(spec.Driver), Options: filled(spec.Options) },
+      Labels: isOurs ? (spec.Labels ?? {}) : predefined,
+      DriverConfiguration: { Name: isFirst ? undefined : filled(spec.Driver), Options: filled(spec.Options) },
       IPv6Enabled: filled(spec.EnableIPv6),
       Internal: filled(spec.Internal),
       Attachable: filled(spec.Attachable),
       Ingress: filled(spec.Ingress),
-      ...(isOurs && { IPAMOptions: ipam }),
-      Scope: isOurs ? 'swarm' : 'local',
+      ...(isOurs && { IPAMOptions: asked }),
+      Scope: 'swarm',
     },
     DriverState: {
       Name: isOurs ? 'overlay' : spec.Driver,
       ...(isOurs && { Options: { ...spec.Options, [VNI_KEY]: String(record.vni) } }),
     },
-    ...(isOurs && { IPAMOptions: ipam }),
+    IPAMOptions: isOurs ? { Driver, Configs: ipamConfig(networks, record) } : { Driver: {} },
   };
 }
 

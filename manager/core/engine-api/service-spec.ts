@@ -149,20 +149,22 @@ function containerSpecObject(spec: ContainerSpec): ContainerSpec {
   };
 }
 
+/** Docker writes the first two also when there are none: as null. */
 function privilegesObject(privileges: NonNullable<ContainerSpec['Privileges']>): ContainerSpec['Privileges'] {
+  const { CredentialSpec: credential = null, SELinuxContext: context = null } = privileges;
   return {
-    CredentialSpec: mapped(privileges.CredentialSpec, (credential) => ({
+    CredentialSpec: credential && {
       Config: credential.Config ?? '',
       File: credential.File ?? '',
       Registry: credential.Registry ?? '',
-    })),
-    SELinuxContext: mapped(privileges.SELinuxContext, (context) => ({
+    },
+    SELinuxContext: context && {
       Disable: context.Disable ?? false,
       User: context.User ?? '',
       Role: context.Role ?? '',
       Type: context.Type ?? '',
       Level: context.Level ?? '',
-    })),
+    },
     Seccomp: privileges.Seccomp,
     AppArmor: privileges.AppArmor,
     NoNewPrivileges: filled(privileges.NoNewPrivileges),
@@ -180,10 +182,10 @@ function healthcheckObject(check: HealthConfig): HealthConfig {
   };
 }
 
-/** `Consistency` means nothing on Linux: Docker does not give it back either. */
+/** `Consistency` means nothing on Linux: Docker does not give it back either. One without a type is a bind. */
 function mountObject(mount: Mount): Mount {
   return {
-    Type: filled(mount.Type),
+    Type: filled(mount.Type) ?? 'bind',
     Source: filled(mount.Source),
     Target: filled(mount.Target),
     ReadOnly: filled(mount.ReadOnly),

@@ -22,15 +22,14 @@ export function serviceObject(
   };
 }
 
-/** Until something is allocated, or the mode is no longer the default, Docker leaves the endpoint's spec empty. */
+/** Until something is allocated, Docker leaves the endpoint's spec empty; it is there still when nothing is any more. */
 function endpointObject({ spec, endpoint }: ServiceRecord, networks: Networks): Service['Endpoint'] {
   const { EndpointSpec: asked } = spec;
   const ports = filled(endpoint?.ports) ?? filled(asked?.Ports);
   const vips = filled(endpoint?.vips);
-  const isDnsrr = asked?.Mode === 'dnsrr';
-  if (ports === undefined && vips === undefined && !isDnsrr) return { Spec: {} };
+  if (ports === undefined && vips === undefined && endpoint === undefined) return { Spec: {} };
   return {
-    Spec: endpointSpecObject(asked ?? { Mode: 'vip' }),
+    Spec: asked === undefined ? {} : endpointSpecObject(asked),
     ...(ports !== undefined && { Ports: ports.map(portObject) }),
     ...(vips !== undefined && {
       VirtualIPs: vips.flatMap((vip) => {

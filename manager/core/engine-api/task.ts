@@ -1,7 +1,7 @@
 import type { DesiredState, Task } from '@apiary/api/model';
 import type { Refusal } from '../plan/pending-reasons.js';
 import type { SpecVersion, TaskRecord } from '../store/records.js';
-import { attachmentObjects, type Networks } from './network.js';
+import { attachmentObjects, ingressAttachment, type Networks } from './network.js';
 import { taskTemplateObject } from './service-spec.js';
 import { filled, metaOf, timestampOf } from './timestamp.js';
 
@@ -11,7 +11,10 @@ import { filled, metaOf, timestampOf } from './timestamp.js';
  *                 not say what there is too little of
  */
 export function taskObject(record: TaskRecord, spec: SpecVersion, networks: Networks, refusal?: Refusal): Task {
-  const attachments = attachmentObjects(networks, record.networks ?? []);
+  const attachments = [
+    ...(isPublished(spec) ? ingressAttachment(networks, record.status.gatewayAddress) : []),
+    ...attachmentObjects(networks, record.networks ?? []),
+  ];
   return {
     ...metaOf(record),
     Labels: {},
@@ -25,6 +28,10 @@ export function taskObject(record: TaskRecord, spec: SpecVersion, networks: Netw
     GenericResources: filled(record.genericResources),
     ...(record.jobIteration !== undefined && { JobIteration: jobIteration(record.jobIteration) }),
   };
+}
+
+function isPublished({ endpoint }: SpecVersion): boolean {
+  return (endpoint?.Ports ?? []).some(({ PublishMode = 'ingress' }) => PublishMode === 'ingress');
 }
 
 /** What a task should come to: one of a job is to run until it has ended well, and Docker says so. */

@@ -51,17 +51,28 @@ const KINDS: Record<string, Observe> = {
     identity: nodeIdentity,
     difference: nodeDifference,
   }),
-  network: observing<NetworkRecord>('network', {
-    find: (tables, id) => tables.networks.get(id),
-    identity: ({ spec }) => ({ name: spec.Name }),
-    difference: () => ({}),
-  }),
+  network: networkChange,
   task: observing<TaskRecord>('task', {
     find: (tables, id) => tables.tasks.get(id),
     identity: taskIdentity,
     difference: taskDifference,
   }),
 };
+
+const observeNetwork = observing<NetworkRecord>('network', {
+  find: (tables, id) => tables.networks.get(id),
+  identity: ({ spec }) => ({ name: spec.Name }),
+  difference: () => ({}),
+});
+
+/** Docker tells of an update when a new network has its addresses: ours has them from the start. */
+function networkChange(tables: Tables, id: string, isDelete: boolean): () => EventDraft[] {
+  const happened = observeNetwork(tables, id, isDelete);
+  return () =>
+    happened().flatMap((event) =>
+      event.action === 'create' ? [event, { ...event, action: 'update' as const }] : event,
+    );
+}
 
 /**
  * Looks at what a change is about, before it is made.

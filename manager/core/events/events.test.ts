@@ -144,6 +144,7 @@ t.test('a secret tells of its versions, a network of its beginning and its end',
   const network = { id: 'o1', spec: { Name: 'back' }, kind: 'overlay' as const, vni: 4096, subnets: [] };
   t.same(told(store, { type: 'network-create', network }, { type: 'network-delete', id: 'o1' }), [
     'network create o1 {"name":"back"}',
+    'network update o1 {"name":"back"}',
     'network remove o1 {"name":"back"}',
   ]);
 });

@@ -26,7 +26,7 @@ export function checkContainerSpec(spec: ContainerSpec): void {
   if (Image === '') throw invalid('ContainerSpec: image reference must be provided');
   if (!isImageReference(Image)) throw invalid(`ContainerSpec: ${quoted(Image)} is not a valid repository/tag`);
   checkTargets(expandedMounts);
-  checkMounts(Mounts);
+  checkTmpfsSizes(Mounts);
   checkHealthcheck(spec.Healthcheck ?? {});
   if (StopGracePeriod < 0) throw invalid('ContainerSpec: StopGracePeriod cannot be negative');
 }
@@ -39,23 +39,11 @@ function checkTargets(mounts: Mount[]): void {
   }
 }
 
-function checkMounts(mounts: Mount[]): void {
-  for (const { Type, Source = '', Target = '', TmpfsOptions } of mounts) {
-    if (!isAbsolute(Target)) throw invalid(`ContainerSpec: invalid mount target, must be an absolute path: ${Target}`);
-    if (Type === 'bind' && !isAbsolute(Source)) {
-      throw invalid(`ContainerSpec: invalid bind mount source, must be an absolute path: ${Source}`);
-    }
-    if (Type === 'volume' && Source.startsWith('/')) {
-      throw invalid(`ContainerSpec: invalid volume mount source, must not be an absolute path: ${Source}`);
-    }
-    if (Type === 'tmpfs' && Source !== '') throw invalid('ContainerSpec: invalid tmpfs source, source must be empty');
+/** Paths are the node's to check, where templates in them are known, and Docker's managers let all of them pass. */
+function checkTmpfsSizes(mounts: Mount[]): void {
+  for (const { TmpfsOptions } of mounts) {
     if ((TmpfsOptions?.SizeBytes ?? 0) < 0) throw invalid('ContainerSpec: the size of a tmpfs cannot be negative');
   }
-}
-
-/** One that begins with a template is known only on the node. */
-function isAbsolute(path: string): boolean {
-  return path.startsWith('/') || path.startsWith('{{');
 }
 
 const DURATIONS = ['Interval', 'Timeout', 'StartPeriod', 'StartInterval'] as const;

@@ -21,15 +21,18 @@ function refuseUnhonouredContainer(spec: ContainerSpec, path: string): void {
       `${path}.Privileges.CredentialSpec is of containers on Windows, and every node here runs Linux: remove it`,
     );
   }
-  const { Isolation } = spec;
-  if (isAsked(Isolation) && Isolation !== 'default') throw unhonoured(`${path}.Isolation ${quoted(Isolation ?? '')}`);
+  // The first two are for the engine to refuse, as with Docker; a word that Docker does not know is dropped there.
+  const { Isolation = '' } = spec;
+  if (!['', 'default', 'process', 'hyperv'].includes(Isolation)) {
+    throw unhonoured(`${path}.Isolation ${quoted(Isolation)}`);
+  }
   for (const [i, mount] of (spec.Mounts ?? []).entries()) refuseUnhonouredMount(mount, `${path}.Mounts[${i}]`);
 }
 
 /** Mounts of other systems, and of what Swarm has no tasks with. */
 function refuseUnhonouredMount(mount: Mount, path: string): void {
   const { Type = '' } = mount;
-  if (!['bind', 'volume', 'tmpfs'].includes(Type)) throw unhonoured(`${path}.Type ${quoted(Type)}`);
+  if (!['', 'bind', 'volume', 'tmpfs', 'npipe'].includes(Type)) throw unhonoured(`${path}.Type ${quoted(Type)}`);
   if (mount.ClusterOptions !== undefined) throw unhonoured(`${path}.ClusterOptions`);
   if (mount.ImageOptions !== undefined) throw unhonoured(`${path}.ImageOptions`);
 }

@@ -52,8 +52,9 @@ export function refuseUnhonouredNetworks(view: View, spec: ServiceSpec): void {
     const { kind, spec: asked } = network;
     const name = `${path}: network ${asked.Name}`;
     if (kind !== 'overlay') {
-      refuseIngress(spec, name);
-      if (attachments.length > 1)
+      // Docker's managers put the host's network beside others: its engine then refuses each task.
+      if (kind !== 'host') refuseIngress(spec, name);
+      if (attachments.length > 1 && kind !== 'host')
         throw unhonoured(`${name} beside others`, "put tasks on it alone: it is the engine's own");
       if (Aliases.length > 0)
         throw unhonoured(`${name} with Aliases`, "nobody finds anybody by name on the engine's own");

@@ -289,15 +289,15 @@ t.test(
     const refused: [ServiceSpec, string, RegExp][] = [
       [on('gone'), 'not-found', /^network gone not found$/],
       [on('ingress'), 'invalid-argument', /^Service cannot be explicitly attached to the ingress network "ingress"$/],
-      [on('net', 'host'), 'unimplemented', /network host beside others/],
+      [on('net', 'bridge'), 'unimplemented', /network bridge beside others/],
       [
         {
           Name: 'web',
-          TaskTemplate: { ...image, Networks: [{ Target: 'host' }] },
+          TaskTemplate: { ...image, Networks: [{ Target: 'bridge' }] },
           EndpointSpec: { Ports: [{ TargetPort: 80 }] },
         },
         'unimplemented',
-        /"ingress" with .* network host/,
+        /"ingress" with .* network bridge/,
       ],
       [on('host'), 'unimplemented', /network host with Aliases is not supported/],
       [on('early'), 'unimplemented', /network early without an IPv6 subnet is not supported.*make it anew/],

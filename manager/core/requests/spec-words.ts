@@ -11,7 +11,7 @@ export function checkWords(spec: ServiceSpec): void {
   checkRuntime(spec);
   checkWord(spec.TaskTemplate.RestartPolicy?.Condition, ['none', 'on-failure', 'any'], 'RestartCondition');
   for (const { Type = '', BindOptions } of spec.TaskTemplate.ContainerSpec?.Mounts ?? []) {
-    if (!MOUNT_TYPES.includes(Type)) throw invalid(`invalid MountType: ${quoted(Type)}`);
+    if (Type !== '' && !MOUNT_TYPES.includes(Type)) throw invalid(`invalid MountType: ${quoted(Type)}`);
     checkWord(BindOptions?.Propagation, PROPAGATIONS, 'MountPropagation');
   }
   for (const { File, Runtime } of spec.TaskTemplate.ContainerSpec?.Configs ?? []) {
@@ -21,7 +21,7 @@ export function checkWords(spec: ServiceSpec): void {
       throw invalid('invalid Config: cannot specify both File and Runtime');
   }
   const credential = spec.TaskTemplate.ContainerSpec?.Privileges?.CredentialSpec;
-  if (credential !== undefined) checkCredentialSpec(credential);
+  if (credential) checkCredentialSpec(credential);
   checkUpdateWords(spec.UpdateConfig);
   checkUpdateWords(spec.RollbackConfig);
   checkWord(spec.EndpointSpec?.Mode, ['vip', 'dnsrr'], 'resolution mode');
@@ -34,9 +34,12 @@ const PROPAGATIONS = ['private', 'rprivate', 'shared', 'rshared', 'slave', 'rsla
 
 function checkRuntime({ TaskTemplate: template }: ServiceSpec): void {
   const { Runtime = '' } = template;
-  if (Runtime === 'plugin' || Runtime === 'attachment') throw unhonoured(`TaskTemplate.Runtime ${quoted(Runtime)}`);
-  if (Runtime !== '' && Runtime !== 'container') throw invalid('unsupported runtime');
-  if (template.ContainerSpec === undefined) throw invalid('mismatched Runtime and *Spec fields');
+  if (Runtime === 'plugin' && template.PluginSpec !== undefined) {
+    throw unhonoured(`TaskTemplate.Runtime ${quoted(Runtime)}`);
+  }
+  if (!['', 'container', 'plugin'].includes(Runtime)) throw invalid('unsupported runtime');
+  if (template.ContainerSpec === undefined || Runtime === 'plugin')
+    throw invalid('mismatched Runtime and *Spec fields');
 }
 
 function checkCredentialSpec(credential: Readonly<Record<string, string | undefined>>): void {

@@ -49,6 +49,11 @@ export class EngineEndpoint {
     return JSON.parse(answer.text);
   }
 
+  /** Whether the engine says that there is no object of `path`; an engine that does not answer says nothing. */
+  async lacks(path: string): Promise<boolean> {
+    return (await this.#ask(path))?.status === 404;
+  }
+
   /** The engine's answer to a GET of `path`, still to be read; undefined when it does not answer, or not with 200. */
   open(path: string): Promise<http.IncomingMessage | undefined> {
     return new Promise((resolve) => {

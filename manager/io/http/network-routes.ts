@@ -1,5 +1,5 @@
 import { ATTACHABLE_DRIVER, type NetworkSpec, NetworkSpecSchema, read } from '@apiary/api/model';
-import { ApiaryError } from '@apiary/std';
+import { ApiaryError, type Clock } from '@apiary/std';
 import type { FastifyInstance } from 'fastify';
 import {
   type Filters,
@@ -27,7 +27,7 @@ import { bodyJson, pathParameter, queryFlag, queryText } from './request-reading
  * Networks are the engine's, but for those of the cluster: a list has both, a name is looked for first among the
  * cluster's. A node that is no manager has the engine's alone.
  */
-export function networkRoutes(app: FastifyInstance, context: ApiContext): void {
+export function networkRoutes(app: FastifyInstance, context: ApiContext, clock: Clock): void {
   const { engine } = context;
 
   app.get('/networks', async (request, reply) => {
@@ -48,7 +48,7 @@ export function networkRoutes(app: FastifyInstance, context: ApiContext): void {
   app.post('/networks/prune', async (request, reply) => {
     if (!isManager(context)) return engine.forwardFrom(request, reply);
     const filters = parseFilters(queryText(request, 'filters'), ['label', 'label!', 'until', 'dangling']);
-    const removed = await prune(context, filters);
+    const removed = await prune(context, filters, clock.now());
     const own = await engine.object(request.originalUrl, 'POST');
     const engines: unknown = own?.['NetworksDeleted'];
     const names = [...(Array.isArray(engines) ? engines : []), ...removed];
@@ -86,13 +86,17 @@ export function networkRoutes(app: FastifyInstance, context: ApiContext): void {
 
   for (const action of ['connect', 'disconnect']) {
     app.post(`/networks/:id/${action}`, async (request, reply) => {
-      const network = isManager(context) ? await lookUp(context, pathParameter(request, 'id')) : undefined;
+      if (!isManager(context)) return engine.forwardFrom(request, reply);
+      const reference = pathParameter(request, 'id');
+      const network = await lookUp(context, reference);
+      await refuseStranger(context, bodyJson(request));
       if (network !== undefined) {
         await untilOfEngine(context, network);
         const [version = ''] = /^\/v[\d.]+/.exec(request.originalUrl) ?? [];
         const path = `${version}/networks/${encodeURIComponent(network.spec.Name)}/${action}`;
         return engine.forwardFrom(request, reply, path);
       }
+      if (action === 'connect') await refuseUnknown(context, reference);
       return engine.forwardFrom(request, reply);
     });
   }
@@ -168,11 +172,11 @@ function asksForSwarmScope(body: unknown): boolean {
 }
 
 /** Removes the cluster's networks that nobody uses. @returns their names */
-async function prune(context: ApiContext, filters: Filters): Promise<string[]> {
+async function prune(context: ApiContext, filters: Filters, nowMs: number): Promise<string[]> {
   const replica = replicaOf(context);
   const view = await currentView(context);
   const removed: string[] = [];
-  for (const network of unused(view, filters)) {
+  for (const network of unused(view, filters, nowMs)) {
     try {
       await replica.submit((now) => removeNetwork(now, network.id));
       removed.push(network.spec.Name);
@@ -184,8 +188,8 @@ async function prune(context: ApiContext, filters: Filters): Promise<string[]> {
   return removed;
 }
 
-function unused(view: View, filters: Filters): NetworkRecord[] {
-  const until = filters.get('until')?.map(untilMs) ?? [];
+function unused(view: View, filters: Filters, nowMs: number): NetworkRecord[] {
+  const until = filters.get('until')?.map((text) => untilMs(text, nowMs)) ?? [];
   const without = filters.get('label!') ?? [];
   return view
     .networks()
@@ -198,8 +202,29 @@ function unused(view: View, filters: Filters): NetworkRecord[] {
     );
 }
 
-/** A moment as Docker's clients send it: seconds since the epoch, or a time in RFC 3339. */
-function untilMs(text: string): number {
+/** @throws ApiaryError `not-found` in the engine's words: a container is looked for before the network is */
+async function refuseStranger({ engine }: ApiContext, asked: unknown): Promise<void> {
+  if (typeof asked !== 'object' || asked === null || !('Container' in asked)) return;
+  const container = String(asked.Container);
+  if (container === '' || !(await engine.lacks(`/containers/${encodeURIComponent(container)}/json`))) return;
+  throw new ApiaryError('not-found', `No such container: ${container}`);
+}
+
+/** @throws ApiaryError `not-found` in Docker's words, whose engine asks a manager for a network that it has not got itself */
+async function refuseUnknown({ engine }: ApiContext, name: string): Promise<void> {
+  if (!(await engine.lacks(`/networks/${encodeURIComponent(name)}`))) return;
+  const words = `Could not attach to network ${name}: rpc error: code = NotFound desc = network ${name} not found`;
+  throw new ApiaryError('not-found', words);
+}
+
+const UNIT_MS: Record<string, number> = { ns: 1e-6, us: 1e-3, µs: 1e-3, ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
+
+/** A moment as Docker's clients send it: seconds since the epoch, a time in RFC 3339, or how long ago (`1h30m`). */
+function untilMs(text: string, nowMs: number): number {
+  if (/^(?:\d+(?:\.\d+)?(?:[nuµm]?s|[mh]))+$/.test(text)) {
+    const parts = text.matchAll(/([\d.]+)([a-zµ]+)/g);
+    return nowMs - [...parts].reduce((sum, [, count, unit = '']) => sum + Number(count) * (UNIT_MS[unit] ?? 0), 0);
+  }
   const ms = /^\d+(?:\.\d+)?$/.test(text) ? Number(text) * 1000 : Date.parse(text);
   if (Number.isNaN(ms)) throw new ApiaryError('invalid-argument', `invalid filter: until=${text}: expected a time`);
   return ms;

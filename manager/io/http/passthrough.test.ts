@@ -267,7 +267,7 @@ t.test("containers are the engine's, and come to networks of the cluster by its 
     for await (const part of request) body += part;
     if (request.method === 'POST') bodies.push(body);
     if (request.method === 'POST') paths.push(request.url ?? '');
-    const isThere = !request.url?.includes('/networks/shut');
+    const isThere = !/\/networks\/(?:shut|gone)|\/containers\/gone/.test(request.url ?? '');
     response.writeHead(isThere ? 200 : 404, { 'api-version': '1.41' }).end('{}');
   });
   const engineSocketPath = join(directory, 'engine.sock');
@@ -291,6 +291,11 @@ t.test("containers are the engine's, and come to networks of the cluster by its 
   };
   await t.rejects(create({ HostConfig: { NetworkMode: 'shut' } }), refused);
   await t.rejects(client.request('POST', '/networks/shut/connect', { body: { Container: 'c' } }), refused);
+  const connect = (network: string, Container: string) =>
+    client.request('POST', `/networks/${network}/connect`, { body: { Container } });
+  await t.rejects(connect('shut', 'gone'), { status: 404, message: 'No such container: gone' });
+  const words = 'Could not attach to network gone: rpc error: code = NotFound desc = network gone not found';
+  await t.rejects(connect('gone', 'c'), { status: 404, message: words });
   t.same(bodies, []);
   const passed = [{ HostConfig: { NetworkMode: 'front' } }, { HostConfig: null }, [null]];
   for (const body of passed) await create(body);

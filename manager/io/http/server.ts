@@ -317,7 +317,7 @@ function routesOf(
   joinTokenRoutes(app, context);
   logKeyRoutes(app, context);
   contentRoutes(app, context);
-  networkRoutes(app, context);
+  networkRoutes(app, context, clock);
   containerRoutes(app, context);
   return app;
 }
