@@ -17,7 +17,7 @@ export type NewTask = Omit<TaskRecord, 'meta'>;
 
 /**
  * What one pass has decided so far, over the committed state that it started from: later steps of the pass see what
- * earlier ones decided. That, and nothing else, is what makes a second pass over the outcome find nothing to do.
+ * earlier ones decided. But for what may stay on its node: that is asked of the committed state alone.
  */
 export class Draft {
   readonly view: View;

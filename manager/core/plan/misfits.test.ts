@@ -167,6 +167,24 @@ t.test('on a node that shrinks while the next task waits for room, the one befor
   t.match(cluster.running('agent'), [{ specVersion: 2 }]);
 });
 
+t.test('a task that has room again stays, and the one that waited for another node goes', async (t) => {
+  const cluster = new HollowCluster();
+  cluster.addNode('h1', { NanoCPUs: 4e9 });
+  cluster.createService('first', reserving(1e9));
+  cluster.run(2_000);
+  cluster.createService('web', { ...reserving(2e9), ...startFirst });
+  cluster.run(2_000);
+  const [before] = cluster.running('web');
+  cluster.resize('h1', { NanoCPUs: 2e9 });
+  cluster.run(2_000);
+  t.same(statesOf(cluster.tasks('web')), ['pending', 'running']);
+  cluster.scale('first', 0);
+  cluster.run(2_000);
+  cluster.addNode('h2', { NanoCPUs: 4e9 });
+  cluster.run(2_000);
+  t.same(cluster.running('web'), [before]);
+});
+
 t.test('what stays on a node that has shrunk is what the oldest leave room for', async () => {
   const tasks = fc.array(fc.record({ cpus: fc.nat(5), memory: fc.nat(5) }), { minLength: 1, maxLength: 12 });
   fc.assert(

@@ -14,7 +14,7 @@ import { mayBeRebalanced } from './rebalance.js';
  */
 
 const NANO_CPUS = 16e9;
-const SHRUNK_NANO_CPUS = 3e9;
+const SHRUNK_NANO_CPUS = [3e9, 2e9];
 /** c has a host port, d is global, the tasks of e are never restarted. */
 const SERVICES = ['a', 'b', 'c', 'd', 'e'];
 const IMAGES = ['app:1', 'app:2', 'app:3', 'crash', 'missing', 'once'];
@@ -71,7 +71,7 @@ class Simulation {
       () => cluster.link(node),
       () => cluster.setNode(node, { Availability: this.#pick(['active', 'active', 'pause', 'drain']) }),
       () => this.#replaceNode(node),
-      () => cluster.resize(node, { NanoCPUs: this.#pick([NANO_CPUS, SHRUNK_NANO_CPUS]) }),
+      () => cluster.resize(node, { NanoCPUs: this.#pick([NANO_CPUS, ...SHRUNK_NANO_CPUS]) }),
       () => cluster.setNode(node, { Labels: { side: this.#pick(['left', 'right']) } }),
       () => cluster.exit(this.#pick(['', ...cluster.containersRunning()]), this.#rng.below(2)),
       () => cluster.forget(),

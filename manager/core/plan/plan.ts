@@ -1,4 +1,5 @@
 import type { Rng } from '@apiary/std';
+import type { ServiceRecord } from '../store/records.js';
 import type { View } from '../store/view.js';
 import { notRotated } from '../trust/root-rotation.js';
 import { Draft } from './draft.js';
@@ -10,8 +11,8 @@ import { schedule } from './schedule.js';
 /**
  * One pass from intent to placement: what tasks there should be, what each of them should do, and where it runs.
  *
- * Looks at what is, never at what happened: a pass over the state that its own changes make finds nothing to do, and a
- * new leader goes on where the last one stopped.
+ * Looks at what is, never at what happened: what its own changes leave to do, such as to keep a task for which another
+ * made room in the same pass, the next one finds, and a new leader goes on where the last one stopped.
  *
  * @param view   committed state
  * @param dirty  which services and nodes to look at. Pending tasks are tried again whatever it says
@@ -61,5 +62,12 @@ function servicesToLookAt(view: View, dirty: Dirty): Set<string> {
       if (spec.Mode?.Global !== undefined || spec.Mode?.GlobalJob !== undefined) ids.add(id);
     }
   }
+  // What has ended since may let a task stay whose successor waits for another node: that one goes then.
+  for (const { serviceId } of view.pendingTasks()) if (startsFirst(view.service(serviceId))) ids.add(serviceId);
   return ids;
+}
+
+function startsFirst(service: ServiceRecord | undefined): boolean {
+  const { UpdateConfig, RollbackConfig } = service?.spec ?? {};
+  return [UpdateConfig, RollbackConfig].some((config) => config?.Order === 'start-first');
 }
