@@ -8,7 +8,7 @@ import { promisify } from 'node:util';
 import { socketPeer } from '@apiary/agent-native';
 import { createClient, createKeyAndCsr, type TlsFiles } from '@apiary/api/client';
 import type { ServiceSpec } from '@apiary/api/model';
-import { AuditLog, createHttpApi } from '@apiary/manager/io';
+import { AuditLog, createHttpApi } from '@apiary/manager/http';
 import { VirtualClock } from '@apiary/std';
 import t, { type Test } from 'tap';
 import { freePort, type TestHost, testHost, until } from './testing/nodes.js';

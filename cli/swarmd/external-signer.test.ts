@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createClient, createKeyAndCsr } from '@apiary/api/client';
 import type { ClusterSpec } from '@apiary/api/model';
-import { createHttpApi } from '@apiary/manager/io';
+import { createHttpApi } from '@apiary/manager/http';
 import { SystemClock } from '@apiary/std/io';
 import { readCredentials } from '@apiary/worker/io';
 import t, { type Test } from 'tap';

@@ -1,21 +1,10 @@
-import { createKeyAndCsr } from '@apiary/api/client';
 import { formatHostPort, type InitRequest, type JoinRequest, parseHostPort } from '@apiary/api/model';
-import { type ClusterInit, certificateValidityMs, readNetworkSettings, signerOf } from '@apiary/manager/core';
-import {
-  firstRoot,
-  Issuer,
-  type LocalNode,
-  type LocalNodeStatus,
-  type Logs,
-  type Manager,
-  type Replica,
-} from '@apiary/manager/io';
+import type { Issuer, LocalNode, LocalNodeStatus, Logs, Manager, Replica } from '@apiary/manager/io';
 import { ApiaryError, messageOf, newId, type Sealing } from '@apiary/std';
 import {
   type Agent,
   enrol,
   type NodeIdentity,
-  nodeIdentityOf,
   readCredentials,
   removeCredentials,
   startAgent,
@@ -23,7 +12,6 @@ import {
 } from '@apiary/worker/io';
 import { advertisementAnew, advertisementOf, readvertise } from './advertisement.js';
 import { within } from './deadline.js';
-import { resign } from './departure.js';
 import { readLock, removeLock, type SealedLock } from './lock-file.js';
 import type { OpenedLock } from './lock-keeper.js';
 import { type LogStart, removeLog, startManagerOf } from './manager-start.js';
@@ -205,13 +193,8 @@ export class SwarmNode implements LocalNode {
       const advertisement = advertisementOf(request);
       const nodeId = newId(rng);
       const clusterId = newId(rng);
-      const spec = request.Spec ?? {};
-      const rootCa = firstRoot(spec, clock.now());
-      const { keyPem, csrPem } = createKeyAndCsr();
-      const order = { csrPem, nodeId, clusterId, role: 'manager' as const, validityMs: certificateValidityMs(spec) };
-      const issuer = new Issuer({ identity: () => undefined, clock });
-      const chain = await issuer.node({ ...order, signer: signerOf({ rootCa, spec }) });
-      const identity = nodeIdentityOf(chain, keyPem, rootCa.certificatePem);
+      const { foundCluster } = await import('./founding.js');
+      const { identity, log } = await foundCluster(request, { nodeId, clusterId, clock });
       const file: NodeFile = {
         nodeId,
         clusterId,
@@ -223,10 +206,7 @@ export class SwarmNode implements LocalNode {
       // What an init that was cut short left behind.
       await removeLog(dataRoot);
       await writeCredentials(dataRoot, identity);
-      const availability = availabilityOf(request.Availability);
-      const networks = readNetworkSettings(request);
-      const create = { rootCa, ...(request.Spec && { spec: request.Spec }), availability, networks };
-      await this.#takePlace(file, identity, await this.#startManager(file, identity, { start: 'bootstrap', create }));
+      await this.#takePlace(file, identity, await this.#startManager(file, identity, log));
       return nodeId;
     });
   }
@@ -338,6 +318,7 @@ export class SwarmNode implements LocalNode {
     if (place.manager === undefined) return undefined;
     place.isLeaving = true;
     try {
+      const { resign } = await import('./departure.js');
       return await resign(place, place.manager, { force, clock: this.#options.clock });
     } catch (error) {
       place.isLeaving = false;
@@ -400,10 +381,4 @@ function refuseWithQuorum({ replica }: Manager): void {
       'split it in two. Remove those that are lost with "swarmctl node demote" and "swarmctl node rm --force"; ' +
       'if managers went down a moment ago, try again.',
   );
-}
-
-function availabilityOf(word: string | undefined): ClusterInit['availability'] {
-  if (word === undefined || word === '') return 'active';
-  if (word === 'active' || word === 'pause' || word === 'drain') return word;
-  throw new ApiaryError('invalid-argument', `invalid availability: "${word}"; expected active, pause or drain`);
 }

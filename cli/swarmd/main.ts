@@ -3,7 +3,7 @@ import type { Socket } from 'node:net';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import type { SocketPeer } from '@apiary/agent-native';
-import { AuditLog, createHttpApi } from '@apiary/manager/io';
+import { AuditLog, createHttpApi } from '@apiary/manager/http';
 import { ApiaryError, messageOf } from '@apiary/std';
 import { SystemClock, SystemRng } from '@apiary/std/io';
 import { DiskHistory, dockerEngine, dockerNetworks, GateNetwork, PLUGIN_SOCKET } from '@apiary/worker/io';

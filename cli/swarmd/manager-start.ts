@@ -2,7 +2,7 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { formatHostPort } from '@apiary/api/model';
 import type { ClusterInit } from '@apiary/manager/core';
-import { type Manager, startManager } from '@apiary/manager/io';
+import type { Manager } from '@apiary/manager/io';
 import type { Sealing } from '@apiary/std';
 import type { NodeIdentity } from '@apiary/worker/io';
 import { localAddr, resolveListenAddr } from './address.js';
@@ -16,14 +16,19 @@ export type LogStart =
   | { start: 'join' }
   | { start: 'resume' };
 
-/** @throws ApiaryError `failed-precondition` as `startManager`; nothing runs then */
-export function startManagerOf(
+/**
+ * What a manager consists of is loaded by then: a worker has 4 MiB less resident without.
+ *
+ * @throws ApiaryError `failed-precondition` as `startManager`; nothing runs then
+ */
+export async function startManagerOf(
   { dataRoot, clock, rng, logger, onFatal }: SwarmNodeOptions,
   file: NodeFile,
   identity: NodeIdentity,
   log: LogStart,
   sealing?: Sealing | undefined,
 ): Promise<Manager> {
+  const { startManager } = await import('@apiary/manager/io');
   const managerAddr = managerAddrOf(file);
   const create = log.start === 'bootstrap' ? log.create : undefined;
   return startManager({

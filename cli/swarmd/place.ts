@@ -1,5 +1,5 @@
 import { createKeyAndCsr } from '@apiary/api/client';
-import { forceNewClusterAt, type LocalNodeStatus, type Manager } from '@apiary/manager/io';
+import type { LocalNodeStatus, Manager } from '@apiary/manager/io';
 import { ApiaryError, messageOf, type Timer } from '@apiary/std';
 import {
   type Agent,
@@ -192,6 +192,7 @@ export class Place {
       await this.#closeManager();
       try {
         await this.#change(advertisement);
+        const { forceNewClusterAt } = await import('@apiary/manager/io');
         await forceNewClusterAt({
           directory: logDirectory(dataRoot),
           identity: this.#file,

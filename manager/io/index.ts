@@ -2,7 +2,6 @@
  * The manager at work: requests and agents' sessions come in, over HTTP and gRPC; what they change goes through the log
  * into this manager's copy of the state, and what is planned from it goes out to the agents.
  */
-export { AuditLog, createHttpApi } from './http/index.js';
 export * from './leader-loop.js';
 export { LogBroker } from './logs/index.js';
 export { type Manager, startManager } from './manager.js';

@@ -1,7 +1,8 @@
 import { once } from 'node:events';
 import * as http from 'node:http';
 import { join } from 'node:path';
-import { createHttpApi, Issuer, type LocalNode, type Replica } from '@apiary/manager/io';
+import { createHttpApi } from '@apiary/manager/http';
+import { Issuer, type LocalNode, type Replica } from '@apiary/manager/io';
 import { invariant } from '@apiary/std';
 import * as fc from 'fast-check';
 import { openManager, SELF } from './cluster.js';

@@ -20,6 +20,31 @@ function offences(among: Source[], pattern: RegExp, except: (line: string) => bo
   );
 }
 
+/** A file of ours, and all that it imports before it runs. */
+function loadedWith(start: string): Set<string> {
+  const texts = new Map(sources.map(({ path, text }) => [path, text]));
+  const loaded = new Set<string>();
+  const waiting = [start];
+  for (let path = waiting.pop(); path !== undefined; path = waiting.pop()) {
+    const text = texts.get(path);
+    if (text === undefined || loaded.has(path)) continue;
+    loaded.add(path);
+    for (const [, what] of text.matchAll(/^(?:import|export)\s+(?!type\b)(?:[^'";]*?\sfrom\s)?'([^']+)';$/gm)) {
+      const target = what?.startsWith('.') ? join(dirname(path), what) : doorOf(what ?? '');
+      if (target !== undefined) waiting.push(target.replace(/\.js$/, '.ts'));
+    }
+  }
+  return loaded;
+}
+
+/** What a name like `@apiary/raft/core` leads to, as if it were not compiled. */
+function doorOf(name: string): string | undefined {
+  const [, folder, rest] = /^@apiary\/([^/]+)(.*)$/.exec(name) ?? [];
+  if (folder === undefined) return undefined;
+  const { exports } = JSON.parse(readFileSync(join(ROOT, folder, 'package.json'), 'utf8'));
+  return join(folder, exports[`.${rest}`].replace('/dist/', '/'));
+}
+
 t.test('a core has no clock, no randomness, no promise and no state of its own', async (t) => {
   const pure = sources.filter(isPure);
   t.ok(pure.length > 10, `${pure.length} pure files found`);
@@ -39,6 +64,17 @@ t.test(
     t.same(offences(product, /from '@apiary\/(cli|test|bench)/), []);
   },
 );
+
+t.test('a daemon loads nothing of what only a manager needs before it is one', async (t) => {
+  const loaded = loadedWith('cli/swarmd/main.ts');
+  t.ok(loaded.has('worker/io/agent.ts') && loaded.has('manager/io/http/server.ts'), `${loaded.size} files`);
+  const managers = /^raft\/|^manager\/io\/(manager|replica|\w+-loop|rpc\/.*|raft-transport\/.*|recovery\/.*)\.ts$/;
+  t.same(
+    [...loaded].filter((path) => managers.test(path)),
+    [],
+    'it is 4 MiB: see docs/decisions/0051-memory-of-a-worker.md',
+  );
+});
 
 t.test('nothing is left half done or silenced', async (t) => {
   const ours = sources.filter(({ path }) => !path.startsWith('test/tidy/'));

@@ -1,5 +1,4 @@
 import type { FastifyInstance } from 'fastify';
-import { openBackup } from '../recovery/index.js';
 import { type ApiContext, replicaOf } from './context.js';
 import { asClusterRequest } from './error-reply.js';
 
@@ -8,6 +7,7 @@ export function backupRoutes(app: FastifyInstance, context: ApiContext): void {
   app.get('/apiary/v1/backup', async (_request, reply) => {
     const replica = replicaOf(context);
     const maker = { nodeId: context.node.status().nodeId, takenAtMs: Date.now() };
+    const { openBackup } = await import('../recovery/index.js');
     const backup = await asClusterRequest(() => openBackup(replica, maker));
     return reply.type('application/octet-stream').send(backup);
   });
