@@ -1,85 +1,15 @@
 import { chmod } from 'node:fs/promises';
 import type { ServerResponse } from 'node:http';
 import { fileURLToPath } from 'node:url';
-import { createClient } from '@apiary/api/client';
-import { VirtualClock } from '@apiary/std';
-import t, { type Test } from 'tap';
-import { run } from './app.js';
-import { OWN_SURROUNDINGS } from './surroundings.js';
-import { type RecordedRequest, type Reply, startRecordingServer } from './testing/recording-server.js';
+import t from 'tap';
+import { type Reply, startRecordingServer } from './testing/recording-server.js';
 import { runProgram } from './testing/run-program.js';
-import { answerOfSampleCluster, NOW, SERVICE } from './testing/sample-cluster.js';
+import { answerOfSampleCluster, SERVICE } from './testing/sample-cluster.js';
+import { session } from './testing/session.js';
 
 const PROGRAM = fileURLToPath(new URL('../../../bin/swarmctl', import.meta.url));
 
 /** The whole command line over a recorded daemon: what it asks, writes and exits with. */
-
-interface Session {
-  requests: RecordedRequest[];
-  clock: VirtualClock;
-  stdout: string;
-  stderr: string;
-  /** Runs a command line, split at spaces; the exit code is the answer. */
-  run(line: string): Promise<number>;
-  interrupt(): void;
-  /** Resolves when what was written to stdout fits. */
-  wrote(pattern: RegExp): Promise<void>;
-}
-
-async function session(t: Test, answer: (request: RecordedRequest) => Reply | undefined): Promise<Session> {
-  const server = await startRecordingServer((request) => answer(request) ?? answerOfSampleCluster(request));
-  t.teardown(() => server.close());
-  const clock = new VirtualClock(Date.parse(NOW));
-  const handlers = new Set<() => void>();
-  const waiters = new Set<() => void>();
-  const current: Session = {
-    requests: server.requests,
-    clock,
-    stdout: '',
-    stderr: '',
-    run: (line) =>
-      run(line.split(' '), {
-        terminal: {
-          out: (text) => {
-            current.stdout += text;
-            for (const waiter of waiters) waiter();
-          },
-          err: (text) => {
-            current.stderr += text;
-          },
-          isTty: false,
-          isErrTty: false,
-          width: 80,
-        },
-        clock,
-        surroundings: OWN_SURROUNDINGS,
-        canAsk: false,
-        readSecretLine: async () => '',
-        onInterrupt: (handler) => {
-          handlers.add(handler);
-          return () => handlers.delete(handler);
-        },
-        version: '1.2.3',
-        connect: (host) => createClient(host),
-        defaultHost: server.host,
-      }),
-    interrupt: () => {
-      for (const handler of handlers) handler();
-    },
-    wrote: (pattern) =>
-      new Promise((resolve) => {
-        const check = () => {
-          if (!pattern.test(current.stdout)) return;
-          waiters.delete(check);
-          // What is still written in the same turn belongs to it.
-          setImmediate(resolve);
-        };
-        waiters.add(check);
-        check();
-      }),
-  };
-  return current;
-}
 
 /** A watch stream that a test writes to. */
 function watchStream() {
@@ -326,14 +256,14 @@ t.test('failures are told in the words of who failed', async (t) => {
 });
 
 t.test('a rollback asks for the spec before, whatever stands', async (t) => {
-  const ctl = await session(t, () => undefined);
+  const ctl = await session(t);
   t.equal(await ctl.run('service rollback -d agent9'), 0);
   t.match(ctl.requests.at(-1), { method: 'POST', query: { rollback: 'previous', version: '21' } });
   t.equal(ctl.stdout, 'agent9\n');
 });
 
 t.test('what is not supported is an unknown flag', async (t) => {
-  const ctl = await session(t, () => undefined);
+  const ctl = await session(t);
   for (const flag of ['--wait-registry-auth', '--health-nonsense']) {
     ctl.stderr = '';
     t.equal(await ctl.run(`service create ${flag} x nginx`), 125);
@@ -417,7 +347,7 @@ t.test('a secret and a config get another content from a file or standard input,
 });
 
 t.test('help says how a command is used, with examples that it would take', async (t) => {
-  const ctl = await session(t, () => undefined);
+  const ctl = await session(t);
   t.equal(await ctl.run('--help'), 0);
   t.match(
     ctl.stdout,
