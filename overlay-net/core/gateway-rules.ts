@@ -7,10 +7,10 @@ export const TABLE_NAME = 'apiary';
 export const TABLE = `inet ${TABLE_NAME}`;
 
 /**
- * The groups (`ip link show group 9701`) of what the rules are about: the host's ends of its tasks' links, and the tunnel to
- * other hosts. A packet's group is compared as a number, where its link's name would be copied first, and compared as text.
+ * The groups (`ip link show group 9701`) of what the rules are about: the host's ends of its tasks' links, the tunnel to other
+ * hosts, and the link to the name server. A packet's group is compared as a number, where its link's name would be copied first, and compared as text.
  */
-export const LINK_GROUPS = { tasks: 9701, tunnel: 9702 } as const;
+export const LINK_GROUPS = { tasks: 9701, tunnel: 9702, names: 9703 } as const;
 
 /** What changes of the table while it is there. */
 export interface GatewayFilter {
@@ -116,8 +116,8 @@ const PORT_MAPS = [
   '}',
 ];
 
-function chains({ subnet, gateway }: GatewaySubnet): string[] {
-  const { tasks, tunnel } = LINK_GROUPS;
+function chains({ subnet, gateway, names: nameServer }: GatewaySubnet): string[] {
+  const { tasks, tunnel, names } = LINK_GROUPS;
   const entryMark = `& ${ENTRY_MARK_MASK} == ${ENTRY_MARK}`;
   return [
     ...PORT_MAPS,
@@ -129,8 +129,8 @@ function chains({ subnet, gateway }: GatewaySubnet): string[] {
     // would be delivered as it is, before anything could translate it.
     'chain arriving {',
     '  type nat hook prerouting priority dstnat; policy accept;',
-    // Tasks ask their host for names, whatever is published.
-    `  iifgroup ${tasks} ip daddr ${gateway} meta l4proto { tcp, udp } th dport 53 accept`,
+    // Tasks ask their host for names, whatever is published: they are led past what a firewall says of the host's own.
+    `  iifgroup ${tasks} ip daddr ${gateway} meta l4proto { tcp, udp } th dport 53 dnat ip to ${nameServer}`,
     '  fib daddr type local jump published',
     '  ip daddr @entries jump published',
     '}',
@@ -176,7 +176,7 @@ function chains({ subnet, gateway }: GatewaySubnet): string[] {
     '}',
     'chain forward_task {',
     '  ct state invalid drop',
-    `  oifgroup { ${tasks}, ${tunnel} } drop`,
+    `  oifgroup { ${tasks}, ${tunnel}, ${names} } drop`,
     '  ip saddr @confined reject with icmp type net-unreachable',
     '}',
     'chain forward_host {',
@@ -187,7 +187,7 @@ function chains({ subnet, gateway }: GatewaySubnet): string[] {
     '  ct direction reply accept',
     '  ct status dnat accept',
     `  iifgroup vmap { ${tasks} : goto forward_task, ${tunnel} : goto forward_host }`,
-    `  oifgroup { ${tasks}, ${tunnel} } drop`,
+    `  oifgroup { ${tasks}, ${tunnel}, ${names} } drop`,
     '}',
     'chain to_host {',
     '  tcp flags syn tcp option maxseg size set rt mtu',
@@ -203,7 +203,8 @@ function chains({ subnet, gateway }: GatewaySubnet): string[] {
     `  ip saddr 127.0.0.0/8 oifgroup { ${tasks}, ${tunnel} } snat ip to ${gateway}`,
     // A task of this host, to whose own address it would not answer by way of the host, or to itself.
     `  ip saddr ${subnet} oifgroup ${tasks} snat ip to ${gateway}`,
-    `  ip saddr ${subnet} oifgroup != ${tasks} masquerade`,
+    // Who asks for names is known by its address.
+    `  ip saddr ${subnet} oifgroup != { ${tasks}, ${names} } masquerade`,
     '}',
   ];
 }

@@ -29,6 +29,8 @@ export interface GatewaySubnet {
   subnet: string;
   length: number;
   gateway: string;
+  /** Of the name server, which tasks ask at the gateway: the subnet's own address, which no task has. */
+  names: string;
   /** For tasks: the first and the last, as numbers. */
   firstAddress: number;
   lastAddress: number;
@@ -44,6 +46,7 @@ export function readGatewaySubnet(text: string): GatewaySubnet {
     subnet: `${formatIpv4(first)}/${length}`,
     length,
     gateway: formatIpv4(first + 1),
+    names: formatIpv4(first),
     firstAddress: first + 2,
     lastAddress: first + 2 ** (32 - length) - 2,
   };

@@ -209,7 +209,7 @@ t.test('an update makes of one table what a new one would be, and touches nothin
   );
   const whole = gatewayRules(subnet, NO_FILTER);
   t.same([...new Set(whole.match(/table \w+ \w+/g))], ['table inet apiary']);
-  t.match(whole, /ip saddr 10\.224\.9\.0\/24 oifgroup != 9701 masquerade/);
+  t.match(whole, /ip saddr 10\.224\.9\.0\/24 oifgroup != \{ 9701, 9703 \} masquerade/);
 });
 
 const published = (publishedPort: number, ...backends: [nodeId: string, address: string][]) => ({

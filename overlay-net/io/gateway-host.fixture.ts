@@ -1,3 +1,6 @@
+import { createSocket } from 'node:dgram';
+import { createServer } from 'node:net';
+import { openSocketIn } from '@apiary/agent-native';
 import { SystemClock } from '@apiary/std/io';
 import type { HostPort, NetworkState } from '../core/index.js';
 import { GatewayNetwork, removeGatewayNetwork } from './gateway-network.js';
@@ -8,6 +11,7 @@ export type Order = { number: number } & (
   | { do: 'attach'; path: string; address: string }
   | { do: 'apply'; state: NetworkState }
   | { do: 'publish'; ports: HostPort[] }
+  | { do: 'answer-names' }
   | { do: 'remove' }
 );
 
@@ -37,11 +41,36 @@ async function obey(order: Order): Promise<void> {
     case 'publish':
       await network?.publish(order.ports);
       break;
+    case 'answer-names':
+      await answerNames();
+      break;
     case 'remove':
       await network?.close();
       await removeGatewayNetwork();
       break;
   }
+}
+
+/** Says to who asks for names whom it sees. What is asked by UDP is answered when somebody comes by TCP. */
+async function answerNames(): Promise<void> {
+  if (network === undefined) return;
+  const { namespace, address } = network.names;
+  const [datagrams, connections] = [
+    await openSocketIn(namespace, { kind: 'udp', address, port: 53 }),
+    await openSocketIn(namespace, { kind: 'tcp', address, port: 53 }),
+  ];
+  const udp = createSocket('udp4');
+  udp.bind({ fd: datagrams });
+  const tcp = createServer((socket) => {
+    socket.on('error', () => {}).end(`names ${socket.remoteAddress}\n`);
+    for (const answer of held.splice(0)) answer();
+  });
+  const held: (() => void)[] = [];
+  udp.on('message', (_question, from) => {
+    held.push(() => udp.send(`names ${from.address}`, from.port, from.address));
+    say({ repaired: ['asked'] });
+  });
+  tcp.listen({ fd: connections });
 }
 
 process.on('message', (order: Order) => {

@@ -8,7 +8,7 @@ import {
   RulesetWatch,
   writeSysctls,
 } from '@apiary/agent-native';
-import { ApiaryError, type Clock, messageOf, systemCodeOf } from '@apiary/std';
+import { ApiaryError, type Clock, invariant, messageOf, systemCodeOf } from '@apiary/std';
 import {
   confinedTasks,
   type GatewayFilter,
@@ -26,6 +26,7 @@ import {
   type TunnelEnd,
   tunnelEnd,
 } from '../core/index.js';
+import { GatewayNames, NAMES_LINK, type NamesPlace } from './gateway-names.js';
 import { GATEWAY_PROTOCOL, GatewayPorts, PORT_PREFIX } from './gateway-ports.js';
 import { GATEWAY_TUNNEL, GatewayTunnel } from './gateway-tunnel.js';
 import { PacketFilter, removeRules } from './packet-filter.js';
@@ -37,7 +38,7 @@ export const GATEWAY_LINK = 'apiary_gw';
 const NO_IPV6 = { 'net.ipv6.conf.all.disable_ipv6': 1 };
 /** What is made from then on has none, until that is said of it. */
 const IPV6_FOR_OTHERS = { 'net.ipv6.conf.all.disable_ipv6': 0, 'net.ipv6.conf.default.disable_ipv6': 1 };
-const OWN_LINKS: readonly string[] = [GATEWAY_LINK, GATEWAY_TUNNEL];
+const OWN_LINKS: readonly string[] = [GATEWAY_LINK, GATEWAY_TUNNEL, NAMES_LINK];
 const LONGEST_MTU = 1_500;
 
 /** What is taken away is heard of at once; this is for what is only changed. */
@@ -75,6 +76,7 @@ export class GatewayNetwork {
   readonly #logger: GatewayLogger;
   readonly #linkUpkeep: Upkeep;
   readonly #filterUpkeep: Upkeep;
+  #names: GatewayNames | undefined;
   #watches: { close(): void }[] = [];
   #mtu = LONGEST_MTU;
   #state: NetworkState | undefined;
@@ -99,6 +101,7 @@ export class GatewayNetwork {
       network.#mtu = await network.#uplinkMtu();
       await network.#ensureLinks();
       await writeSysctls({ 'net.ipv4.ip_forward': 1 });
+      network.#names = await GatewayNames.open(netlink, subnet);
       await network.#filter.ensure();
       await network.#watch();
     } catch (error) {
@@ -117,7 +120,7 @@ export class GatewayNetwork {
     this.#tunnel = new GatewayTunnel(netlink, subnet.gateway, (reason) =>
       logger.info({ reason }, 'packets to other hosts go by the tunnel device alone'),
     );
-    this.#flows = new StrayFlows(netlink);
+    this.#flows = new StrayFlows(netlink, subnet.names);
     const onFailure = (reason: string) => logger.warn({ reason }, 'cannot look after the gateway network');
     const upkeep = (periodMs: number, work: () => Promise<string[]>) =>
       new Upkeep({ clock, periodMs, gatherMs: GATHER_MS, onFailure, work: async () => this.#tell(await work()) });
@@ -134,6 +137,12 @@ export class GatewayNetwork {
   async apply(state: NetworkState): Promise<void> {
     this.#state = state;
     await this.#arrange();
+  }
+
+  /** Where what tasks ask their gateway for names comes to, until this is closed. */
+  get names(): NamesPlace {
+    invariant(this.#names !== undefined, 'it is opened with the network');
+    return this.#names.place;
   }
 
   /** The ports of this host that lead to tasks of its own. @returns when they do, or cannot */
@@ -183,7 +192,7 @@ export class GatewayNetwork {
     await Promise.all([this.#linkUpkeep.stop(), this.#filterUpkeep.stop()]);
     await this.#arranging.catch(() => {});
     this.#tunnel.close();
-    await Promise.all([this.#filter.close(), this.#flows.close()]);
+    await Promise.all([this.#filter.close(), this.#flows.close(), this.#names?.close()]);
     await this.#netlink.close();
   }
 
@@ -239,7 +248,7 @@ export class GatewayNetwork {
   async #ensureLinks(): Promise<string[]> {
     const link = await this.#netlink.link(GATEWAY_LINK);
     const repaired = link === undefined ? await this.#makeLink() : await this.#ensureLink(link);
-    return [...repaired, ...(await this.#ports.ensure())];
+    return [...repaired, ...((await this.#names?.ensure()) ?? []), ...(await this.#ports.ensure())];
   }
 
   async #makeLink(): Promise<string[]> {
@@ -346,7 +355,9 @@ export async function removeGatewayNetwork(): Promise<void> {
     );
     await new GatewayTunnel(netlink, '').remove();
     const refused = await netlink.tryAll([
-      ...[...links.map(({ name }) => name), GATEWAY_LINK].map((link): Change => ({ do: 'delete-link', link })),
+      ...[...links.map(({ name }) => name), GATEWAY_LINK, NAMES_LINK].map(
+        (link): Change => ({ do: 'delete-link', link }),
+      ),
       ...routes.map(({ destination }): Change => ({ do: 'delete-route', route: { destination, type: 'unreachable' } })),
     ]);
     const error = refused.find((each) => each !== undefined && !['ENODEV', 'ESRCH'].includes(each.code));

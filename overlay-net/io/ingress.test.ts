@@ -286,15 +286,33 @@ t.test('published ports', { skip }, async (t) => {
     }
   });
 
-  await t.test('but for names, which tasks ask their host for', async (t) => {
-    const names = await one.talk(
-      t,
-      `require('net').createServer((s) => s.end('names\\n')).listen(53, '${one.gateway}', () => console.log('up'))`,
-    );
-    t.equal(await names.hear(), 'up');
-    await publish(http, dns, port('tcp', 8081, 80, 'a'), port('tcp', 53, 80, 'a'));
-    t.equal(task('idle').ask(one.gateway, 53), 'names');
+  await t.test('but for names, which tasks ask their host for, whatever its firewall', async (t) => {
+    const [asking, others] = [task('idle'), [port('tcp', 8081, 80, 'a'), port('tcp', 53, 80, 'a')]];
+    await one.order({ do: 'answer-names' });
+    await publish(http, dns, ...others);
+    const seen = `names ${asking.address}`;
+    t.equal(asking.ask(one.gateway, 53), seen);
     t.equal(client.ask(one.address, 53), `a ${OUTSIDE}`);
+    one.sh(
+      'nft add table ip firewall; nft "add chain ip firewall in { type filter hook input priority 0; policy drop; }"',
+    );
+    t.teardown(() => one.sh('nft delete table ip firewall'));
+    t.equal(asking.ask(one.gateway, 53), seen);
+    const question = asking.talk(
+      t,
+      `const u = require('dgram').createSocket('udp4');
+      u.on('message', (m, from) => console.log(m + ' from ' + from.address));
+      process.stdin.on('data', () => u.send('x', 53, '${one.gateway}'));`,
+    );
+    question.say('now');
+    await one.until(() => one.repaired.includes('asked'));
+    await publish(http, port('udp', 5353, 53, 'b'), port('udp', 53, 53, 'a'), ...others);
+    await repaired(one, 'apiary_names', 'ip link del apiary_names');
+    t.equal(asking.ask(one.gateway, 53), seen, 'also when the link is made anew');
+    t.equal(await question.hear(), `${seen} from ${one.gateway}`, 'also of what was asked before ports changed');
+    await publish(http, dns, ...others);
+    const name = readGatewaySubnet(one.subnet).names;
+    for (const from of [asking, task('a'), client]) t.equal(from.ask(name, 53), '', 'and nowhere else');
   });
 
   await t.test('and are the only way to a task, but from the hosts', async (t) => {

@@ -1,6 +1,7 @@
 import { createSocket, type Socket as UdpSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { createServer, type Server } from 'node:net';
+import { type NamespaceRef, openSocketIn } from '@apiary/agent-native';
 import { type Clock, messageOf, type Rate, type Rng, TokenBucket } from '@apiary/std';
 import {
   answerName,
@@ -37,8 +38,9 @@ const RECEIVE_BYTES = 4 << 20;
 export const ASKER_RATE: Rate = { burst: 20_000, perSecond: 10_000 };
 
 export interface NameServerOptions {
-  /** Where tasks reach it: their gateway. */
   address: string;
+  /** Where the address is; by default, in this process's own. */
+  namespace?: NamespaceRef;
   port?: number;
   clock: Clock;
   rng: Rng;
@@ -79,13 +81,19 @@ export class NameServer {
 
   /** @throws Error when somebody else has the port */
   static async listen(options: NameServerOptions): Promise<NameServer> {
-    const { address, port = PORT } = options;
+    const { address, port = PORT, namespace } = options;
     const udp = createSocket({ type: 'udp4', lookup: (host, _options, done) => done(null, host, 4) });
     const tcp = createServer();
     const server = new NameServer(options, udp, tcp);
     try {
-      await bound(udp, () => udp.bind(port, address));
-      await bound(tcp, () => tcp.listen(port === 0 ? udp.address().port : port, address));
+      const there = async (kind: 'udp' | 'tcp', port: number) =>
+        namespace === undefined
+          ? { port, address, host: address }
+          : { fd: await openSocketIn(namespace, { kind, address, port }) };
+      const datagrams = await there('udp', port);
+      await bound(udp, () => udp.bind(datagrams));
+      const connections = await there('tcp', udp.address().port);
+      await bound(tcp, () => tcp.listen(connections));
     } catch (error) {
       await server.close();
       throw error;

@@ -20,8 +20,12 @@ export class StrayFlows {
   #seen = '';
   #turn: Promise<void> = Promise.resolve();
 
-  constructor(netlink: Netlink) {
+  readonly #names: string;
+
+  /** @param names  where what is asked for names is translated to, whatever is published */
+  constructor(netlink: Netlink, names: string) {
     this.#netlink = netlink;
+    this.#names = names;
   }
 
   /** Does nothing while the ports are as they were. */
@@ -47,7 +51,7 @@ export class StrayFlows {
     const pool = parseIpv4Prefix(GATEWAY_POOL);
     const isGatewayAddress = (address: string) => overlap(pool, parseIpv4Prefix(`${address}/32`));
     for (const protocol of CONNECTIONLESS) {
-      const flows = await this.#conntrack.flows(protocol);
+      const flows = (await this.#conntrack.flows(protocol)).filter(({ reply }) => reply.source !== this.#names);
       await this.#conntrack.forget(strayFlows(flows, protocol, rows, entries, isGatewayAddress));
     }
     this.#seen = seen;

@@ -18,8 +18,8 @@ const WHO = `mkdir -p /www/cgi-bin
 const HEALTHY = { Test: ['CMD-SHELL', 'nc -w1 127.0.0.1 80 </dev/null'], Interval: 3e8, Timeout: 2e9, Retries: 5 };
 
 /**
- * What firewalld has in the kernel for its public zone with the cluster's ports, and for its trusted one with the gateway's
- * links. The real one would also be at the machine's next start: its package enables it.
+ * What firewalld has in the kernel for its public zone with the cluster's ports, and of what is forwarded for its trusted one with
+ * the gateway's links. The real one would also be at the machine's next start: its package enables it.
  */
 const FIREWALLD = `table inet firewalld {
   chain filter_INPUT {
@@ -28,7 +28,6 @@ const FIREWALLD = `table inet firewalld {
     ct status dnat accept
     iifname "lo" accept
     ct state invalid drop
-    iifname { "apgw*", "apiary_gwx" } accept
     tcp dport { 22, 2377 } accept
     udp dport 4789-4790 accept
     meta l4proto { icmp, ipv6-icmp } accept
@@ -406,7 +405,7 @@ t.test('published ports and VIPs', { skip: skipWithoutHosts }, async (t) => {
     await on(
       second,
       `ufw default deny incoming; ufw default deny routed; ufw --force enable
-      ufw allow 2377/tcp; ufw allow 4789:4790/udp; ufw allow in on apgw+ to any port 53`,
+      ufw allow 2377/tcp; ufw allow 4789:4790/udp`,
     );
     await everything('ufw');
     await on(second, 'ufw reload');

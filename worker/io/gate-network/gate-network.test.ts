@@ -52,6 +52,7 @@ class FakeSystem implements GatewaySystem {
   async openGateway() {
     if (this.refuse === 'gateway') throw new Error('nft is not installed');
     return {
+      names: { address: '10.224.3.0', namespace: { path: '' } },
       attach: async (
         namespace: { pid: number } | { path: string },
         address: string,
@@ -471,7 +472,7 @@ t.test(
     // The managers tell of its networks while it waits.
     network.apply(networks({ a: [FRONT, SEALED] }));
     t.equal(await starting, 'started');
-    t.same(system.overlay, ['names at 10.224.3.1', '10.224.3.2 beside IPv6', 'a 10.0.0.3,10.0.1.3']);
+    t.same(system.overlay, ['names at 10.224.3.0', '10.224.3.2 beside IPv6', 'a 10.0.0.3,10.0.1.3']);
     t.match(
       readFileSync(`${directory}/tasks/a/hosts`, 'utf8'),
       /\n10\.0\.0\.3\t0123456789ab\nfd00::3\t0123456789ab\n10\.0\.1\.3\t0123456789ab\n$/,

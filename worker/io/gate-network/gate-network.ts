@@ -313,7 +313,7 @@ export class GateNetwork implements TaskNetwork {
       this.#gateway = await this.#system.openGateway({ subnet, clock, logger });
       await this.#entrances.open(this.#gateway);
       if (this.vipTrouble !== '') this.#options.onTrouble();
-      await this.#overlays.open(readGatewaySubnet(subnet).gateway);
+      await this.#overlays.open(this.#gateway.names);
       this.#onReady();
     } catch (error) {
       this.#giveUp(messageOf(error));

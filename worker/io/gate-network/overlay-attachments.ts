@@ -1,5 +1,5 @@
 import type { LocalTask, NetworkState, TaskAttachment } from '@apiary/overlay-net/core';
-import type { GatewayNetworkOptions } from '@apiary/overlay-net/io';
+import type { GatewayNetworkOptions, NamesPlace } from '@apiary/overlay-net/io';
 import { ApiaryError, type Clock, messageOf, type Rng, type Timer } from '@apiary/std';
 import type { AssignedNetworks } from '../../core/index.js';
 import type { GatewaySystem, Names, Overlay } from './gateway-system.js';
@@ -84,14 +84,14 @@ export class OverlayAttachments {
     this.#names?.answer(...question);
   }
 
-  /** @param gateway  the address at which tasks reach their host */
-  async open(gateway: string): Promise<void> {
+  /** @param place  where what tasks ask their host comes to */
+  async open(place: NamesPlace): Promise<void> {
     const { system, clock, logger, onKey } = this.#options;
     this.#overlay = await system.openOverlay({ clock, logger, onKey });
     onKey();
     for (const wake of this.#waiting) wake();
     for (const [taskId, { pid }] of this.#tasks) this.#lookAfter(taskId, pid);
-    await this.#listen(gateway);
+    await this.#listen(place);
     void this.#tell();
   }
 
@@ -147,11 +147,11 @@ export class OverlayAttachments {
     this.#overlay = undefined;
   }
 
-  async #listen(gateway: string): Promise<void> {
+  async #listen(place: NamesPlace): Promise<void> {
     const { system, clock, rng, logger } = this.#options;
     try {
       this.#names = await system.openNames({
-        address: gateway,
+        ...place,
         clock,
         rng,
         logger,
@@ -159,9 +159,12 @@ export class OverlayAttachments {
       });
       void this.#tell();
     } catch (error) {
-      logger.warn({ reason: messageOf(error) }, `tasks cannot ask for names: no name server on ${gateway}, port 53`);
+      logger.warn(
+        { reason: messageOf(error) },
+        `tasks cannot ask for names: no name server on ${place.address}, port 53`,
+      );
       clock.after(RETRY_MS, () => {
-        if (!this.#isOver) void this.#listen(gateway);
+        if (!this.#isOver) void this.#listen(place);
       });
     }
   }
