@@ -107,7 +107,7 @@ export class GatewayPorts {
         .filter(({ state, mac, address }) => state === 'permanent' && mac === macOf(address))
         .map(({ link, address }) => key(link, address)),
     );
-    const present = await readSysctls(ports.flatMap(({ settings }) => Object.keys(settings)));
+    const present = await presentSettings(ports.map(({ settings }) => Object.keys(settings)));
     const mac = macOf(this.#subnet.gateway);
     const repaired: string[] = [];
     for (const { link, address, settings } of ports) {
@@ -156,4 +156,16 @@ function settingsOf(link: string): Record<string, string> {
   return Object.fromEntries(
     Object.entries(PORT_SETTINGS).map(([name, value]) => [`net/ipv4/conf/${link}/${name}`, value]),
   );
+}
+
+/** What is set of each link; of one that has gone meanwhile, nothing. */
+async function presentSettings(names: readonly string[][]): Promise<ReadonlyMap<string, string>> {
+  const unlessGone = (error: unknown): ReadonlyMap<string, string> => {
+    if (systemCodeOf(error) !== 'ENOENT') throw error;
+    return new Map();
+  };
+  const all = await readSysctls(names.flat()).catch(unlessGone);
+  if (all.size > 0) return all;
+  const each = await Promise.all(names.map((some) => readSysctls(some).catch(unlessGone)));
+  return new Map(each.flatMap((some) => [...some]));
 }
