@@ -32,6 +32,8 @@ export interface AssignedNetwork {
   ipv6Subnet: string;
   /** The address in that one that no task has. */
   ipv6Gateway: string;
+  /** More subnets of IPv4, of which tasks have addresses, too: all are on one link. */
+  otherSubnets: string[];
 }
 
 /** A task's place on a network. */
@@ -194,6 +196,7 @@ function createBaseAssignedNetwork(): AssignedNetwork {
     engineNetwork: "",
     ipv6Subnet: "",
     ipv6Gateway: "",
+    otherSubnets: [],
   };
 }
 
@@ -234,6 +237,9 @@ export const AssignedNetwork: MessageFns<AssignedNetwork> = {
     }
     if (message.ipv6Gateway !== "") {
       writer.uint32(98).string(message.ipv6Gateway);
+    }
+    for (const v of message.otherSubnets) {
+      writer.uint32(106).string(v!);
     }
     return writer;
   },
@@ -345,6 +351,14 @@ export const AssignedNetwork: MessageFns<AssignedNetwork> = {
             }
 
             message.ipv6Gateway = reader.string();
+            continue;
+          }
+          case 13: {
+            if (tag !== 106) {
+              break;
+            }
+
+            message.otherSubnets.push(reader.string());
             continue;
           }
         }

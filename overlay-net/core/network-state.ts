@@ -16,6 +16,8 @@ export interface AssignedNetwork {
   engineNetwork: string;
   ipv6Subnet?: string;
   ipv6Gateway?: string;
+  /** More subnets of IPv4 on the same link; left out where there are none. */
+  otherSubnets?: string[];
 }
 
 export interface TaskAttachment {

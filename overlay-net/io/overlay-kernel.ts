@@ -39,6 +39,8 @@ export interface TaskInterface {
   mtu: number;
   /** With the length of the network's prefix. */
   ipv6Address?: string;
+  /** More subnets that are reached by it, without a gateway. */
+  otherSubnets?: readonly string[];
 }
 
 export interface OverlayKernelOptions {
@@ -173,6 +175,15 @@ export class OverlayKernel {
       address: { link: name, address: text, isWithoutDuplicateDetection: true },
     });
     await this.#netlink.apply([add(`${linkLocalOf(address)}/64`), add(ipv6Address), upIn(namespace, name)]);
+  }
+
+  /** What leads to the other subnets of the interface's network, once it is up. */
+  ways(namespace: NamespaceRef, { name, otherSubnets = [] }: TaskInterface): Change[] {
+    return otherSubnets.map((destination) => ({
+      in: namespace,
+      do: 'add-route',
+      route: { destination, link: name, scope: 'link', ifExists: 'replace' },
+    }));
   }
 
   /** What makes an interface in a namespace, for somebody else to give it its address. */

@@ -6,11 +6,14 @@ import {
   forwardingRows,
   LEAST_IPV6_MTU,
   type NetworkState,
+  networkContains,
   networkMtu,
   type OverlayChange,
   type OverlayRows,
   overlayDiff,
   overlayKey,
+  parseIp,
+  parseIpNetwork,
   parseIpv4Prefix,
   portName,
   type TaskAttachment,
@@ -300,6 +303,7 @@ export class OverlayNetwork {
     try {
       await inside.netlink.apply(interfaces.flatMap((each) => kernel.attachment(namespace, each)));
       for (const each of interfaces) await kernel.addIpv6(namespace, each);
+      await inside.netlink.apply(interfaces.flatMap((each) => kernel.ways(namespace, each)));
       const ports = interfaces.map(({ vni, address }) => portName(vni, address));
       await linksInUse(inside.netlink, ports);
     } catch (error) {
@@ -345,10 +349,13 @@ export class OverlayNetwork {
     const named = attachments.filter(({ address }) => address !== '');
     return named.map(({ networkId, address, ipv6Address = '' }, i) => {
       const network = this.#networkOf(networkId);
-      const { length: prefixLength } = parseIpv4Prefix(network.subnet);
+      const subnets = [network.subnet, ...(network.otherSubnets ?? [])];
+      const own = subnets.find((subnet) => isInSubnet(address, subnet)) ?? network.subnet;
+      const { length: prefixLength } = parseIpv4Prefix(own);
+      const otherSubnets = subnets.filter((subnet) => subnet !== own);
       const self = this.#state?.nodes.get(this.#state.selfId)?.addr ?? '';
       const mtu = networkMtu(network, this.#underlayMtu, self);
-      const made = { vni: network.vni, address, prefixLength, name: `eth${i + 1}`, mtu };
+      const made = { vni: network.vni, address, prefixLength, name: `eth${i + 1}`, mtu, otherSubnets };
       const ipv6Prefix = network.ipv6Subnet?.split('/')[1];
       if (ipv6Address === '' || ipv6Prefix === undefined || !carriesIpv6(network, mtu)) return made;
       return { ...made, ipv6Address: `${ipv6Address}/${ipv6Prefix}` };
@@ -378,6 +385,11 @@ export class OverlayNetwork {
     const own = held.find((each) => each.address.split('/')[0] === address);
     return (own && (await this.#netlink.link(own.link))?.mtu) ?? DEFAULT_MTU;
   }
+}
+
+function isInSubnet(address: string, subnet: string): boolean {
+  const ip = parseIp(address);
+  return ip !== undefined && networkContains(parseIpNetwork(subnet), ip);
 }
 
 function hasEncrypted({ networks }: NetworkState): boolean {

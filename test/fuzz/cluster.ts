@@ -26,6 +26,7 @@ export const NETWORK = {
   gateway: '10.0.0.1',
   ipv6Subnet: 'fd00::/64',
   ipv6Gateway: 'fd00::1',
+  otherSubnets: ['10.0.32.0/24'],
   internal: false,
   attachable: false,
   encrypted: false,

@@ -4,6 +4,7 @@ import type {
   Endpoint,
   NamedService,
   NetworkNode,
+  NetworkSubnet,
   PortBackend,
   PublishedPort,
   TaskAttachment,
@@ -276,7 +277,9 @@ function networkNode(node: NodeRecord): NetworkNode {
 
 /** What a node must know of a network that a task of it is on. */
 export function assignedNetwork({ id, spec, kind, vni, subnets }: NetworkRecord): Required<AssignedNetwork> {
-  const { subnet = '', gateway = '' } = subnets[0] ?? {};
+  const isIpv6 = ({ subnet }: NetworkSubnet): boolean => subnet.includes(':');
+  const [{ subnet = '', gateway = '' } = {}, ...others] = subnets.filter((each) => !isIpv6(each));
+  const ipv6 = subnets.find(isIpv6);
   const options = spec.Options ?? {};
   return {
     networkId: id,
@@ -289,8 +292,9 @@ export function assignedNetwork({ id, spec, kind, vni, subnets }: NetworkRecord)
     encrypted: Object.hasOwn(options, ENCRYPTED_OPTION),
     mtu: Number(options[MTU_OPTION] ?? 0),
     engineNetwork: kind === 'overlay' || kind === 'ingress' ? '' : kind,
-    ipv6Subnet: subnets[1]?.subnet ?? '',
-    ipv6Gateway: subnets[1]?.gateway ?? '',
+    ipv6Subnet: ipv6?.subnet ?? '',
+    ipv6Gateway: ipv6?.gateway ?? '',
+    otherSubnets: others.map((each) => each.subnet),
   };
 }
 

@@ -1,5 +1,13 @@
 import type { Network } from '@apiary/api/model';
-import { addressRange, capacityOf, formatIpNetwork, macOf, parseIpNetwork } from '@apiary/overlay-net/core';
+import {
+  addressRange,
+  capacityOf,
+  formatIpNetwork,
+  macOf,
+  networkContains,
+  parseIp,
+  parseIpNetwork,
+} from '@apiary/overlay-net/core';
 import type { AttachmentRecord, NetworkAddress, NetworkRecord, TaskRecord } from '../store/records.js';
 import { taskName } from '../store/task-name.js';
 import type { View } from '../store/view.js';
@@ -71,7 +79,9 @@ function shownSubnet(view: Networks, { id, spec, subnets }: NetworkRecord, index
 
 /** An address with the length of its network's prefix: `10.0.16.3/20`, `fd00:3::2/64`. */
 export function withPrefixLength(networks: Networks, networkId: string, address: string): string {
-  const { subnet = '' } = networks.network(networkId)?.subnets[address.includes(':') ? 1 : 0] ?? {};
+  const ip = parseIp(address);
+  const subnets = networks.network(networkId)?.subnets ?? [];
+  const { subnet = '' } = subnets.find((each) => ip && networkContains(parseIpNetwork(each.subnet), ip)) ?? {};
   return `${address}/${subnet.split('/')[1] ?? 32}`;
 }
 
@@ -148,10 +158,12 @@ export interface NetworkUsage {
 
 /** `GET /apiary/v1/networks/ID/usage`, in the words of newer versions of Docker's API. */
 export function networkUsage(view: Networks, { id, subnets }: NetworkRecord): NetworkUsage[] {
-  const { count, ipv6 } = view.addresses(id);
+  const { count, ipv6, owners } = view.addresses(id);
   return subnets.map((subnet) => {
     const range = addressRange(subnet);
-    const inUse = range.bits === 32 ? count : ipv6.count;
+    const isOnly = range.bits === 128 || subnets.filter((each) => !each.subnet.includes(':')).length === 1;
+    const inRange = () => [...owners.keys()].filter((number) => number >= range.first && number <= range.last).length;
+    const inUse = range.bits === 128 ? ipv6.count : isOnly ? count : inRange();
     return { Subnet: subnet.subnet, IPsInUse: inUse, DynamicIPsAvailable: capacityOf(range) - inUse };
   });
 }

@@ -2,6 +2,7 @@ import { isTerminal, type ServiceSpec } from '@apiary/api/model';
 import { networkContains, parseIp, parseIpNetwork } from '@apiary/overlay-net/core';
 import { invariant, SeededRng } from '@apiary/std';
 import t from 'tap';
+import { networkUsage } from '../engine-api/network.js';
 import { createNetwork, firstNetworks } from '../requests/network-requests.js';
 import { Store } from '../store/store.js';
 import { HollowCluster } from './hollow-cluster.test.js';
@@ -41,13 +42,15 @@ function checkAddresses({ store }: HollowCluster): void {
   for (const { id, networkId, address, ipv6Address } of claims) {
     const network = store.network(networkId);
     invariant(network !== undefined, `${id} is on a network that is gone`);
-    const [subnet, ipv6Subnet] = network.subnets;
+    const ip = parseIp(address);
+    const isIn = ({ subnet }: { subnet: string }) => ip !== undefined && networkContains(parseIpNetwork(subnet), ip);
+    const [subnet = network.subnets[0]] = network.subnets.filter(isIn);
+    const ipv6Subnet = network.subnets.find((each) => each.subnet.includes(':'));
     if (subnet === undefined) {
       invariant(address === '', `${id} has ${address} of the engine's network ${network.spec.Name}`);
       continue;
     }
-    const ip = parseIp(address);
-    invariant(ip !== undefined && networkContains(parseIpNetwork(subnet.subnet), ip), `${id}: ${address} is elsewhere`);
+    invariant(isIn(subnet), `${id}: ${address} is elsewhere`);
     invariant(address !== subnet.gateway, `${id} has the gateway's address`);
     const other = holders.get(`${networkId} ${address}`);
     invariant(other === undefined, `${address} is that of ${id} and of ${other}`);
@@ -113,6 +116,31 @@ t.test('addresses', async (t) => {
     cluster.run(20_000);
     t.equal(cluster.running('web').length, 4);
     t.equal(cluster.tasks('web').filter(({ status }) => status.state === 'pending').length, 0);
+  });
+
+  t.test('are of a network’s next subnet when one has none left, and of the first again when it has', async (t) => {
+    const { cluster, idOf, on } = networked(1, { wide: ['10.1.0.0/29', '10.2.0.0/29'] });
+    cluster.createService('web', { replicas: 11, ...on('wide') });
+    cluster.run(1_000);
+    const used = () => cluster.running('web').map(({ networks }) => networks?.[0]?.address ?? '');
+    const first = ['10.1.0.3', '10.1.0.4', '10.1.0.5', '10.1.0.6'];
+    t.same(used().sort(), [...first, '10.2.0.2', '10.2.0.3', '10.2.0.4', '10.2.0.5', '10.2.0.6']);
+    t.equal(
+      cluster.tasks('web').find(({ status }) => status.state === 'pending')?.status.err,
+      'no free address in subnet 10.1.0.0/29 of network wide (all 5 are in use); ' +
+        'no free address in subnet 10.2.0.0/29 of network wide (all 5 are in use)',
+    );
+    const record = cluster.store.network(idOf('wide'));
+    t.match(record && networkUsage(cluster.store, record), [
+      { Subnet: '10.1.0.0/29', IPsInUse: 5, DynamicIPsAvailable: 0 },
+      { Subnet: '10.2.0.0/29', IPsInUse: 5, DynamicIPsAvailable: 0 },
+    ]);
+    checkAddresses(cluster);
+    const leaving = cluster.running('web').find(({ networks }) => networks?.[0]?.address === '10.1.0.4');
+    cluster.exit(leaving?.id ?? '', 1);
+    cluster.run(1_000);
+    t.equal(used().filter((address) => first.includes(address)).length, 4);
+    checkAddresses(cluster);
   });
 
   t.test('are of both families on a network of IPv6; when either has none left tasks wait', async (t) => {

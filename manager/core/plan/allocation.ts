@@ -32,8 +32,11 @@ interface Pool {
  */
 export class Allocation {
   readonly #view: View;
-  /** Of each network one for each of its subnets, IPv4 first; none for one of the engine's, whose addresses are not ours to give. */
-  readonly #pools = new Map<string, readonly Pool[]>();
+  /**
+   * Of each network those of its subnets, by family, IPv4 first: a task gets an address of each family, of the first subnet that
+   * has one. None for one of the engine's, whose addresses are not ours to give.
+   */
+  readonly #families = new Map<string, readonly (readonly Pool[])[]>();
   #ports: Set<string> | undefined;
 
   constructor(view: View) {
@@ -46,9 +49,10 @@ export class Allocation {
     for (const id of idsOf(spec)) {
       const network = this.#view.network(id);
       if (network === undefined) shortages.push(`network ${id} is gone`);
-      const empty = this.#poolsOf(id).find((pool) => this.#peek(pool) === undefined);
+      const empty = this.#familiesOf(id).find((family) => this.#withRoom(family) === undefined);
       if (network === undefined || empty === undefined) continue;
-      shortages.push(shortageWords(network, empty.subnet, empty.range));
+      const words = empty.map(({ subnet, range }) => shortageWords(network, subnet, range));
+      shortages.push(words.join('; '));
     }
     return shortages.length === 0 ? undefined : shortages.join('; ');
   }
@@ -78,7 +82,7 @@ export class Allocation {
     const vips: NetworkAddress[] = [];
     for (const networkId of networkIds) {
       const kept = held.find((vip) => vip.networkId === networkId);
-      const isEngines = this.#poolsOf(networkId).length === 0;
+      const isEngines = this.#familiesOf(networkId).length === 0;
       const vip = kept ?? (isEngines ? { networkId, address: '' } : this.#give(networkId));
       // Without one, the service's name stands for its tasks' addresses.
       if (vip !== undefined) vips.push(vip);
@@ -127,11 +131,12 @@ export class Allocation {
 
   #give(networkId: string): NetworkAddress | undefined {
     const found: string[] = [];
-    const pools = this.#poolsOf(networkId);
-    if (pools.some((pool) => this.#peek(pool) === undefined)) return undefined;
-    for (const pool of pools) {
-      const number = this.#peek(pool);
-      if (number === undefined) continue;
+    const families = this.#familiesOf(networkId);
+    if (families.some((family) => this.#withRoom(family) === undefined)) return undefined;
+    for (const family of families) {
+      const pool = this.#withRoom(family);
+      const number = pool && this.#peek(pool);
+      if (pool === undefined || number === undefined) continue;
       pool.use.add(number);
       pool.next = undefined;
       found.push(addressIn(pool.range, number));
@@ -140,11 +145,15 @@ export class Allocation {
     return address === undefined ? undefined : { networkId, address, ...(ipv6Address && { ipv6Address }) };
   }
 
+  #withRoom(family: readonly Pool[]): Pool | undefined {
+    return family.find((pool) => this.#peek(pool) !== undefined);
+  }
+
   /** What a service gives back is free for the tasks of the same pass: its change comes before theirs in the entry. */
   #takeBack({ networkId, address, ipv6Address = '' }: NetworkAddress): void {
-    for (const { range, use } of this.#poolsOf(networkId)) {
+    for (const { range, use } of this.#familiesOf(networkId).flat()) {
       const number = numberIn(range, address) ?? numberIn(range, ipv6Address);
-      if (number !== undefined) use.free(number);
+      if (number !== undefined && number >= range.first && number <= range.last) use.free(number);
     }
   }
 
@@ -153,8 +162,8 @@ export class Allocation {
     return pool.next;
   }
 
-  #poolsOf(networkId: string): readonly Pool[] {
-    const known = this.#pools.get(networkId);
+  #familiesOf(networkId: string): readonly (readonly Pool[])[] {
+    const known = this.#families.get(networkId);
     if (known !== undefined) return known;
     const network = this.#view.network(networkId);
     const used = this.#view.addresses(networkId);
@@ -168,8 +177,10 @@ export class Allocation {
         next: undefined,
       };
     });
-    this.#pools.set(networkId, pools);
-    return pools;
+    const families = [32, 128].map((bits) => pools.filter(({ range }) => range.bits === bits));
+    const present = families.filter((family) => family.length > 0);
+    this.#families.set(networkId, present);
+    return present;
   }
 }
 

@@ -60,7 +60,7 @@ export function refuseUnhonouredNetworks(view: View, spec: ServiceSpec): void {
         throw unhonoured(`${name} with Aliases`, "nobody finds anybody by name on the engine's own");
       continue;
     }
-    if (asked.EnableIPv6 === true && network.subnets.length < 2)
+    if (asked.EnableIPv6 === true && network.subnets.every(({ subnet }) => !subnet.includes(':')))
       throw unhonoured(`${name} without an IPv6 subnet`, OUTDATED);
   }
 }

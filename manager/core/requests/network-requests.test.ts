@@ -177,9 +177,14 @@ t.test(
       [{ Name: 'b', IPAM: { Config: [{ Subnet: 'fd00::/64' }] } }, 'invalid-argument', /--ipv6/],
       [{ Name: 'b', EnableIPv4: false }, 'unimplemented', /^EnableIPv4 false is not supported/],
       [
-        { Name: 'b', IPAM: { Config: [{ Subnet: '10.8.0.0/24' }, { Subnet: '10.9.0.0/24' }] } },
+        { Name: 'b', Attachable: true, IPAM: { Config: [{ Subnet: '10.8.0.0/24' }, { Subnet: '10.9.0.0/24' }] } },
         'unimplemented',
-        /more than one subnet of a family/,
+        /more than one subnet with Attachable/,
+      ],
+      [
+        { Name: 'b', IPAM: { Config: [{ Subnet: '10.8.0.0/24' }, { Subnet: '10.8.0.0/25' }] } },
+        'invalid-argument',
+        /^subnet 10.8.0.0\/25 overlaps with subnet 10.8.0.0\/24 of the same network$/,
       ],
     ];
     for (const [spec, code, message] of refused) {

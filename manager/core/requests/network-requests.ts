@@ -177,22 +177,32 @@ function checkOptions({ Options = {}, EnableIPv6 = false }: NetworkSpec): void {
   }
 }
 
-/** The subnets that were asked for; one of the pools of each family for which none was. IPv4 first. */
+/**
+ * The subnets that were asked for; one of the pools of each family for which none was. IPv4 first. Of that there may be
+ * several, the later ones for when those before them are full.
+ */
 function subnetsOf(view: View, spec: NetworkSpec, kind: NetworkRecord['kind']): NetworkSubnet[] {
   const asked = (spec.IPAM?.Config ?? []).map(readSubnet);
   const isIpv6 = ({ subnet }: NetworkSubnet): boolean => subnet.includes(':');
   const ipv4 = asked.filter((subnet) => !isIpv6(subnet));
   const ipv6 = asked.filter(isIpv6);
-  if (ipv4.length > 1 || ipv6.length > 1) {
-    throw unhonoured('IPAM.Config: more than one subnet of a family', 'ask for one larger subnet');
+  if (ipv6.length > 1) throw unhonoured('IPAM.Config: more than one subnet of IPv6', 'ask for one larger subnet');
+  if (ipv4.length > 1 && spec.Attachable === true) {
+    throw unhonoured('IPAM.Config: more than one subnet with Attachable', 'ask for one larger subnet');
   }
   if (ipv6.length > 0 && spec.EnableIPv6 !== true) {
     throw invalid(`subnet ${ipv6[0]?.subnet} is of IPv6: ask for EnableIPv6 as well (--ipv6)`);
   }
-  for (const { subnet } of asked) refuseOverlap(view, subnet);
-  const first = ipv4[0] ?? readSubnet({ Subnet: subnetFromPool(view, kind) });
-  if (spec.EnableIPv6 !== true) return [first];
-  return [first, ipv6[0] ?? readSubnet({ Subnet: ipv6SubnetFromPool(view) })];
+  for (const [i, { subnet }] of asked.entries()) {
+    refuseOverlap(view, subnet);
+    const other = asked
+      .slice(0, i)
+      .find((each) => networksOverlap(parseIpNetwork(each.subnet), parseIpNetwork(subnet)));
+    if (other !== undefined) throw invalid(`subnet ${subnet} overlaps with subnet ${other.subnet} of the same network`);
+  }
+  const first = ipv4.length > 0 ? ipv4 : [readSubnet({ Subnet: subnetFromPool(view, kind) })];
+  if (spec.EnableIPv6 !== true) return first;
+  return [...first, ipv6[0] ?? readSubnet({ Subnet: ipv6SubnetFromPool(view) })];
 }
 
 function refuseOverlap(view: View, subnet: string): void {
