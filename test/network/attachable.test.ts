@@ -1,13 +1,17 @@
 import t from 'tap';
-import { Cluster, serviceSpec, skipWithoutHosts } from '../cluster/cluster.js';
+import { Cluster, skipWithoutHosts } from '../cluster/cluster.js';
 import { type Host, type Outcome, until } from '../hosts/index.js';
+import { NetworkBed } from './network-bed.js';
 
 const IPV6 = '{{.NetworkSettings.Networks.six.GlobalIPv6Address}}';
+/** Says on a port who it is. */
+const serving = (port: string) => `mkdir /w; hostname > /w/index.html; exec httpd -f -p ${port} -h /w`;
 const SLEEP = ['busybox:test', 'sleep', '1d'];
 
 t.setTimeout(400_000);
 t.test('containers that are no tasks, on attachable networks', { skip: skipWithoutHosts }, async (t) => {
   const cluster = await Cluster.up(t, 2);
+  const bed = new NetworkBed(cluster);
   const [first, second] = [1, 2].map((n) => cluster.hosts.host(n)) as [Host, Host];
 
   async function must(outcome: Promise<Outcome>): Promise<string> {
@@ -72,17 +76,7 @@ t.test('containers that are no tasks, on attachable networks', { skip: skipWitho
     await finds(second, 'beta', 'beta', beta);
     t.match(await inside(first, 'alpha', `nslookup ${beta}`), /beta\.front/);
 
-    const plain = serviceSpec('web', { replicas: 2, restartDelayMs: 0 });
-    const Command = ['sh', '-c', 'mkdir /w; hostname > /w/index.html; exec httpd -f -p 80 -h /w'];
-    await cluster.manager.createService({
-      ...plain,
-      TaskTemplate: {
-        ...plain.TaskTemplate,
-        ContainerSpec: { ...plain.TaskTemplate.ContainerSpec, Command, StopSignal: 'SIGKILL' },
-        Networks: [{ Target: 'front' }],
-      },
-    });
-    const [task] = await cluster.settled('web', 2);
+    const [task] = await bed.run(t, 'web', { replicas: 2, networks: ['front'], script: serving('80') });
     const { Endpoint } = await cluster.manager.service('web');
     const vip = Endpoint?.VirtualIPs?.[0]?.Addr?.split('/')[0] ?? '';
     await finds(second, 'beta', 'web', vip);
@@ -96,8 +90,7 @@ t.test('containers that are no tasks, on attachable networks', { skip: skipWitho
     if (task === undefined) throw new Error('web has no task');
     await finds(task.host, task.Id, 'alpha', alpha);
     t.ok(await reaches(task.host, task.Id, beta));
-    await cluster.manager.removeService('web');
-    await cluster.gone('web');
+    await cluster.remove('web');
   });
 
   await t.test('the network in use is not removed, and says by which container', async (t) => {
@@ -165,24 +158,13 @@ t.test('containers that are no tasks, on attachable networks', { skip: skipWitho
       t.match(await inside(second, 'two', 'ip -6 route'), /^fd00:78::\/64 dev eth0/);
       t.notMatch(await inside(second, 'two', 'ip -6 route'), 'default', 'no way out');
 
-      const plain = serviceSpec('web6', { replicas: 2, restartDelayMs: 0 });
-      const Command = ['sh', '-c', 'mkdir /w; hostname > /w/index.html; exec httpd -f -p [::]:80 -h /w'];
-      await cluster.manager.createService({
-        ...plain,
-        TaskTemplate: {
-          ...plain.TaskTemplate,
-          ContainerSpec: { ...plain.TaskTemplate.ContainerSpec, Command, StopSignal: 'SIGKILL' },
-          Networks: [{ Target: 'six' }],
-        },
-      });
-      await cluster.settled('web6', 2);
+      await bed.run(t, 'web6', { replicas: 2, networks: ['six'], script: serving('[::]:80') });
       const vip = (await cluster.manager.service('web6')).Endpoint?.VirtualIPs?.[1]?.Addr?.split('/')[0] ?? '';
       t.match(vip, /^fd00:78::/);
       await finds(first, 'one', 'web6', vip);
       const asked = `printf 'GET /index.html HTTP/1.0\\r\\n\\r\\n' | nc ${vip} 80`;
       for (const name of ['one', 'two']) t.match(await inside(hosts.get(name) ?? first, name, asked), /200 OK/);
-      await cluster.manager.removeService('web6');
-      await cluster.gone('web6');
+      await cluster.remove('web6');
 
       const chosen = ['--network', 'six', '--ip6', 'fd00:78::abcd'];
       await must(first.engineDocker('run', '-d', '--name', 'five', ...chosen, ...SLEEP));

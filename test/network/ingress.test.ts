@@ -2,14 +2,16 @@ import { createSocket } from 'node:dgram';
 import { existsSync, readFileSync } from 'node:fs';
 import { get } from 'node:http';
 import { connect } from 'node:net';
-import type { EndpointSpec, NetworkSpec, PortConfig } from '@apiary/api/model';
+import type { EndpointSpec, PortConfig } from '@apiary/api/model';
 import t, { type Test } from 'tap';
-import { Cluster, type PlacedContainer, serviceSpec, skipWithoutHosts } from '../cluster/cluster.js';
+import { Cluster, type PlacedContainer, skipWithoutHosts } from '../cluster/cluster.js';
 import { type Host, until } from '../hosts/index.js';
 import { inside, lookUp, NetworkBed, on, pidsOf, unreached } from './network-bed.js';
 
-/** A task that says on port 80, as a web page, who it is and who asks. */
-/** Once it is told to end, it answers what it has begun with: on a machine that is busy, that takes its time. */
+/**
+ * A task that says on port 80, as a web page, who it is and who asks. Once it is told to end, it answers what it has begun
+ * with: on a machine that is busy, that takes its time.
+ */
 const WHO = `mkdir -p /www/cgi-bin
   printf '#!/bin/sh\\nprintf "Content-Type: text/plain\\r\\n\\r\\n"; echo $(hostname) $REMOTE_ADDR | tr -d [] | sed s/::ffff://' > /www/cgi-bin/who
   chmod +x /www/cgi-bin/who
@@ -64,40 +66,17 @@ t.test('published ports and VIPs', { skip: skipWithoutHosts }, async (t) => {
   /** The machine's own, on the hosts' link. */
   const outside = first.address.replace(/\.\d+$/, '.254');
 
-  function specOf(name: string, { replicas = 1, host, ports, networks = [], mode, script = WHO, stopSignal }: Asked) {
-    const plain = serviceSpec(name, { replicas, restartDelayMs: 0 });
-    const { TaskTemplate } = plain;
-    return {
-      ...plain,
-      TaskTemplate: {
-        ...TaskTemplate,
-        ContainerSpec: {
-          ...TaskTemplate.ContainerSpec,
-          Command: ['sh', '-c', script],
-          StopGracePeriod: stopSignal === undefined ? 2e9 : 10e9,
-          ...(stopSignal && { StopSignal: stopSignal }),
-          ...(script === WHO && { Healthcheck: HEALTHY }),
-        },
-        Networks: networks.map((Target) => ({ Target })),
-        ...(host !== undefined && { Placement: { Constraints: [`node.hostname==h${host}`] } }),
-      },
-      EndpointSpec: { ...(mode !== undefined && { Mode: mode }), ...(ports && { Ports: ports }) },
-    };
-  }
-
-  async function run(t: Test, name: string, asked: Asked): Promise<PlacedContainer[]> {
-    t.teardown(async () => {
-      await cluster.manager.removeService(name).catch(() => {});
-      await cluster.gone(name);
-    });
-    await cluster.manager.createService(specOf(name, asked));
-    return cluster.settled(name, asked.replicas ?? 1);
-  }
-
-  async function network(t: Test, name: string, spec: Partial<NetworkSpec> = {}): Promise<void> {
-    t.teardown(() => cluster.manager.removeNetwork(name));
-    await cluster.manager.createNetwork({ Name: name, Driver: 'overlay', ...spec });
-  }
+  const toBed = ({ ports, mode, script = WHO, stopSignal, ...where }: Asked): Parameters<typeof bed.run>[2] => ({
+    ...where,
+    script,
+    endpoint: { ...(mode !== undefined && { Mode: mode }), ...(ports && { Ports: ports }) },
+    container: {
+      StopGracePeriod: stopSignal === undefined ? 2e9 : 10e9,
+      ...(stopSignal && { StopSignal: stopSignal }),
+      ...(script === WHO && { Healthcheck: HEALTHY }),
+    },
+  });
+  const run = (t: Test, name: string, asked: Asked) => bed.run(t, name, toBed(asked));
 
   /** A request from this machine. @returns  who answered, and whom it saw */
   const request = (host: Host, port: number): Promise<string> =>
@@ -144,7 +123,7 @@ t.test('published ports and VIPs', { skip: skipWithoutHosts }, async (t) => {
   });
 
   await t.test('VIPs lead to tasks on other hosts, for those on the network alone', async (t) => {
-    await network(t, 'front');
+    await bed.network(t, 'front');
     const tasks = await run(t, 'web', { replicas: 2, networks: ['front'] });
     const [asker] = await run(t, 'asker', { host: 1, networks: ['front'], script: 'sleep 1d' });
     const [stranger] = await run(t, 'stranger', { host: 1, script: 'sleep 1d' });
@@ -346,10 +325,8 @@ t.test('published ports and VIPs', { skip: skipWithoutHosts }, async (t) => {
     const listens =
       "process.on('uncaughtException', () => process.exit(1)); require('net').createServer().listen(8083, () => process.exit(0))";
     await until('the port to be free', () => on(first, `${process.execPath} -e "${listens}" && echo free`));
-    await cluster.manager.createService(
-      specOf('nowhere', { host: 1, ports: [{ ...tcp(8084), PublishMode: 'host', HostIP: '192.0.2.77' }] }),
-    );
-    t.teardown(() => cluster.remove('nowhere'));
+    const ports = [{ ...tcp(8084), PublishMode: 'host', HostIP: '192.0.2.77' }];
+    await bed.create(t, 'nowhere', toBed({ host: 1, ports }));
     const failed = await until('the task to fail', async () => {
       return (await cluster.tasks('nowhere')).find(({ Status }) => Status.Err !== undefined);
     });
@@ -357,7 +334,7 @@ t.test('published ports and VIPs', { skip: skipWithoutHosts }, async (t) => {
   });
 
   await t.test('beside the host’s own firewall, once it lets the cluster in', { skip: skipWithoutUfw }, async (t) => {
-    await network(t, 'front');
+    await bed.network(t, 'front');
     const tasks = await run(t, 'web', { replicas: 3, ports: [tcp(8080)], networks: ['front'] });
     const [here, there] = [tasks.find(({ host }) => host === second), tasks.find(({ host }) => host === first)];
     if (here === undefined || there === undefined) throw new Error('not one on each host');
@@ -431,7 +408,7 @@ t.test('published ports and VIPs', { skip: skipWithoutHosts }, async (t) => {
       const now = await found();
       return !/tcp_|vips/.test(now) && now;
     });
-    await network(t, 'front');
+    await bed.network(t, 'front');
     await run(t, 'web', { host: 3, ports: [tcp(8080)], networks: ['front'] });
     t.match(await found(), /tcp_8080[\s\S]*vips/);
     await cluster.manager.removeService('web');

@@ -152,7 +152,6 @@ export async function healedAfterScaleUp(bed: NetworkBed, service: string, cutOf
   await until('the scale-up on the others', async () => (await cluster.containers(service, others)).length > there);
   await Promise.all(cutOff.map((host) => host.heal()));
   const healedAt = performance.now();
-  let state = '';
   for (;;) {
     const containers = await cluster.settled(service, 2 * before);
     const addresses = containers.map((each) => addressOf(each)).sort();
@@ -160,7 +159,6 @@ export async function healedAfterScaleUp(bed: NetworkBed, service: string, cutOf
     const missing = await unreached(containers);
     const tookMs = performance.now() - healedAt;
     if (missing.length === 0) return tookMs;
-    state = missing.join('; ');
-    if (tookMs > 30_000) throw new Error(`not reached: ${state}`);
+    if (tookMs > 30_000) throw new Error(`not reached: ${missing.join('; ')}`);
   }
 }

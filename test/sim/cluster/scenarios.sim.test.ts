@@ -16,7 +16,7 @@ t.test('failure 5: a task behind a broken link is replaced, and is not said to h
   const [host] = scenario.workers;
   const lost = scenario.running('web').filter(({ nodeId }) => nodeId === host?.nodeId);
   t.ok(lost.length > 0);
-  for (const { name } of cluster.hosts) if (host !== undefined) cluster.network.cut(host.name, name);
+  if (host !== undefined) scenario.cutOff(host);
   const isReplaced = () =>
     scenario.running('web').filter(({ nodeId, desiredState }) => nodeId !== host?.nodeId && desiredState === 'running')
       .length === 5;

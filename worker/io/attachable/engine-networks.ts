@@ -40,7 +40,6 @@ export interface EngineEndpoint {
 
 export interface NetworkedContainer {
   name: string;
-  pid: number;
   sandboxKey: string;
   /** By endpoint. */
   aliases: ReadonlyMap<string, readonly string[]>;
@@ -70,7 +69,6 @@ interface NetworkAnswer {
 
 interface ContainerAnswer {
   Name?: string;
-  State?: { Pid?: number };
   NetworkSettings?: {
     SandboxKey?: string;
     Networks?: Record<string, { EndpointID?: string; Aliases?: string[] | null; DNSNames?: string[] | null }> | null;
@@ -125,13 +123,13 @@ export function dockerNetworks({ socketPath, clock }: { socketPath: string; cloc
     async container(id) {
       const container = (await call('GET', `/containers/${id}/json`).catch(ifThere)) as ContainerAnswer | undefined;
       if (container === undefined) return undefined;
-      const { Name = '', State, NetworkSettings } = container;
+      const { Name = '', NetworkSettings } = container;
       const aliases = new Map<string, string[]>();
       for (const { EndpointID = '', Aliases, DNSNames } of Object.values(NetworkSettings?.Networks ?? {})) {
         aliases.set(EndpointID, [...new Set([...(Aliases ?? []), ...(DNSNames ?? []), id.slice(0, 12)])]);
       }
       const sandboxKey = NetworkSettings?.SandboxKey ?? '';
-      return { name: Name.replace(/^\//, ''), pid: State?.Pid ?? 0, sandboxKey, aliases };
+      return { name: Name.replace(/^\//, ''), sandboxKey, aliases };
     },
     async disconnect(networkId, containerId) {
       await call('POST', `/networks/${networkId}/disconnect`, { Container: containerId, Force: true }).catch(ifThere);

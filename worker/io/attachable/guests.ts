@@ -23,7 +23,7 @@ export interface GuestsOptions {
   rng: Rng;
   logger: Logger;
   /** `report` is another. */
-  onTrouble: () => void;
+  onChange: () => void;
 }
 
 /** Containers of this node that are no tasks, on networks of the cluster: the engine's driver, and what is behind it. */
@@ -34,7 +34,7 @@ export class Guests {
   readonly #server: Promise<PluginServer | undefined>;
 
   constructor(options: GuestsOptions) {
-    const { engine, pluginSocket, system, overlays, clock, rng, logger, onTrouble } = options;
+    const { engine, pluginSocket, system, overlays, clock, rng, logger, onChange } = options;
     this.#options = options;
     overlays.expectGuests();
     let isAdopted = false;
@@ -58,7 +58,7 @@ export class Guests {
       clock,
       rng,
       logger,
-      onChange: onTrouble,
+      onChange,
       onAdopted: () => {
         isAdopted = true;
         tell();

@@ -103,7 +103,13 @@ export class GateNetwork implements TaskNetwork {
     });
     const { attachable } = options;
     if (attachable !== undefined) {
-      this.#guests = new Guests({ ...options, ...attachable, system, overlays: this.#overlays });
+      this.#guests = new Guests({
+        ...options,
+        ...attachable,
+        system,
+        overlays: this.#overlays,
+        onChange: options.onTrouble,
+      });
     }
     this.#ready = new Promise((resolve) => {
       this.#onReady = resolve;
