@@ -225,7 +225,7 @@ export class NameServer {
   /** The answer that needs nobody else; undefined when it does. */
   #known({ name, type }: DnsQuery, attachments: readonly TaskAttachment[]): DnsAnswer | undefined {
     const networks = attachments.flatMap(({ networkId }) => this.#namesOf(networkId) ?? []);
-    // A container that is no task has no IPv6, also on a network that has.
+    // Who has no IPv6 could do nothing with an address of it, also on a network that has some.
     const hasIpv6 = attachments.some(({ ipv6Address = '' }) => ipv6Address !== '');
     const kind = type === TYPES.AAAA && !hasIpv6 ? undefined : KINDS.get(type);
     const answer = answerName({ name, type: kind ?? 'other' }, networks);
