@@ -1,9 +1,9 @@
-import type { Leadership } from '@apiary/raft/core';
-import { ApiaryError, type Clock, type Rng, type Timer } from '@apiary/std';
+import type { Clock, Rng, Timer } from '@apiary/std';
 import type { Logger } from 'pino';
 import { plan } from '../core/plan/plan.js';
 import type { Dirty } from '../core/plan/plan-types.js';
 import type { Change, Touched } from '../core/store/change.js';
+import { LedLoop } from './led-loop.js';
 import type { Replica } from './ports.js';
 
 export interface LeaderLoopOptions {
@@ -25,118 +25,67 @@ const MAX_ENTRY_CHARACTERS = 1024 * 1024;
  */
 const REST_RATIO = 2;
 const LONGEST_REST_MS = 1_000;
-const FIRST_RETRY_MS = 100;
-const LAST_RETRY_MS = 5_000;
 
 /**
- * While this manager leads: plans for whatever changed, and commits what was planned. One plan is under way at a
- * time; what changes meanwhile is gathered for the next. A plan's own changes are looked at again too, until there is
- * nothing left to do.
+ * While this manager leads: plans for whatever changed, and commits what was planned. What changes while a plan is under
+ * way is gathered for the next. A plan's own changes are looked at again too, until there is nothing left to do.
  */
 export class LeaderLoop {
   readonly #options: Required<LeaderLoopOptions>;
+  readonly #loop: LedLoop;
+  readonly #unsubscribe: () => void;
   #dirty = new DirtySet();
-  /** When services and nodes have to be looked at although nothing changed: by id. */
+  /** When services have to be looked at although nothing changed: by service id. */
   readonly #wakes = new Map<string, Timer>();
-  #retry: { timer: Timer; resolve: () => void } | undefined;
-  readonly #unsubscribe: (() => void)[];
-  /** The term that is led, while it is. */
-  #term: number | undefined;
-  #isStopped = false;
-  #passes: Promise<void> | undefined;
 
   constructor(options: LeaderLoopOptions) {
     this.#options = { plan, ...options };
-    const { replica } = options;
-    this.#unsubscribe = [
-      replica.subscribe((touched) => this.#onTouched(touched)),
-      replica.onLeadership((leadership) => this.#onLeadership(leadership)),
-    ];
-    this.#onLeadership(replica.leadership);
+    this.#loop = new LedLoop({
+      ...options,
+      onTerm: (term) => this.#onTerm(term),
+      hasWork: () => !this.#dirty.isEmpty,
+      pass: (term) => this.#passAndRest(term),
+      failure: 'a plan could not be committed',
+    });
+    this.#unsubscribe = options.replica.subscribe((touched) => this.#onTouched(touched));
   }
 
   /** Resolves when no plan is under way any more. */
   async close(): Promise<void> {
-    this.#isStopped = true;
-    for (const unsubscribe of this.#unsubscribe) unsubscribe();
-    this.#rest();
-    await this.#passes;
+    this.#unsubscribe();
+    await this.#loop.close();
   }
 
-  #onLeadership(leadership: Leadership): void {
-    const term = leadership.role === 'leader' ? leadership.term : undefined;
-    if (term === this.#term) return;
-    this.#rest();
-    this.#term = term;
-    if (term === undefined) return;
-    this.#dirty.all = true;
-    this.#run();
+  /** Forgets what a leader has in hand: the next one finds everything dirty. */
+  #onTerm(term: number | undefined): void {
+    this.#dirty = new DirtySet();
+    this.#dirty.all = term !== undefined;
+    for (const timer of this.#wakes.values()) timer.cancel();
+    this.#wakes.clear();
   }
 
   #onTouched(touched: Touched): void {
-    if (this.#term === undefined) return;
+    if (!this.#loop.isLeading) return;
     // The cluster's spec says how many ended tasks are kept, of each service.
     if (touched.cluster) this.#dirty.all = true;
     for (const ids of [touched.services, touched.taskServices]) for (const id of ids) this.#dirty.services.add(id);
     // Not `assignments`: what runs on a node concerns its service alone, and what it frees there is seen by every pass.
     for (const id of touched.nodes) this.#dirty.nodes.add(id);
-    this.#run();
+    this.#loop.wake();
   }
 
-  /** Forgets what a leader has in hand: the next one finds everything dirty. */
-  #rest(): void {
-    this.#term = undefined;
+  /** @returns how long to let what changes be gathered before the next plan, milliseconds */
+  async #passAndRest(term: number): Promise<number> {
+    // A new leader may still be behind what was committed before its time.
+    if (this.#dirty.all) await this.#options.replica.barrier();
+    if (!this.#loop.leads(term)) return 0;
+    const dirty = this.#dirty;
     this.#dirty = new DirtySet();
-    for (const timer of this.#wakes.values()) timer.cancel();
-    this.#wakes.clear();
-    this.#retry?.timer.cancel();
-    this.#retry?.resolve();
-  }
-
-  #run(): void {
-    this.#passes ??= this.#passUntilClean()
-      .catch((error: unknown) => {
-        this.#isStopped = true;
-        this.#rest();
-        this.#options.onFatal(error);
-      })
-      .finally(() => {
-        this.#passes = undefined;
-        // What came between the last look and here.
-        if (this.#hasWork()) this.#run();
-      });
-  }
-
-  #hasWork(): boolean {
-    return !this.#isStopped && this.#term !== undefined && !this.#dirty.isEmpty;
-  }
-
-  async #passUntilClean(): Promise<void> {
-    const { replica, logger } = this.#options;
-    let delayMs = FIRST_RETRY_MS;
-    // Whatever else is applied in the same turn belongs to the same plan.
-    await Promise.resolve();
-    while (this.#hasWork()) {
-      const term = this.#term;
-      let dirty = new DirtySet();
-      try {
-        // A new leader may still be behind what was committed before its time.
-        if (this.#dirty.all) await replica.barrier();
-        if (term === undefined || term !== this.#term) continue;
-        dirty = this.#dirty;
-        this.#dirty = new DirtySet();
-        const tookMs = await this.#pass(dirty, term);
-        delayMs = FIRST_RETRY_MS;
-        const restMs = Math.min(REST_RATIO * tookMs, LONGEST_REST_MS);
-        if (restMs > 0 && term === this.#term) await this.#pause(restMs);
-      } catch (error) {
-        if (!(error instanceof ApiaryError)) throw error;
-        if (term !== this.#term) continue;
-        this.#dirty.addAll(dirty);
-        logger.warn({ code: error.code, delayMs }, `a plan could not be committed: ${error.message}`);
-        await this.#pause(delayMs);
-        delayMs = Math.min(2 * delayMs, LAST_RETRY_MS);
-      }
+    try {
+      return Math.min(REST_RATIO * (await this.#pass(dirty, term)), LONGEST_REST_MS);
+    } catch (error) {
+      if (this.#loop.leads(term)) this.#dirty.addAll(dirty);
+      throw error;
     }
   }
 
@@ -149,7 +98,7 @@ export class LeaderLoop {
     for (const { serviceId, atMs } of wakes) this.#wakeAt('services', serviceId, atMs);
     for (const { nodeId, atMs } of nodeWakes) this.#wakeAt('nodes', nodeId, atMs);
     for (const part of inEntries(changes)) {
-      if (term !== this.#term) return tookMs;
+      if (!this.#loop.leads(term)) return tookMs;
       // What was planned on one term's state is never another leader's to commit.
       await replica.submit(() => ({ guards: [], changes: part, result: undefined }), { asLeaderOf: term });
     }
@@ -162,16 +111,9 @@ export class LeaderLoop {
     const timer = clock.after(atMs - clock.now(), () => {
       this.#wakes.delete(id);
       this.#dirty[kind].add(id);
-      this.#run();
+      this.#loop.wake();
     });
     this.#wakes.set(id, timer);
-  }
-
-  async #pause(delayMs: number): Promise<void> {
-    await new Promise<void>((resolve) => {
-      this.#retry = { timer: this.#options.clock.after(delayMs, resolve), resolve };
-    });
-    this.#retry = undefined;
   }
 }
 

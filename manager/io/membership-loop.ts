@@ -1,9 +1,9 @@
-import type { Leadership } from '@apiary/raft/core';
-import { ApiaryError, type Clock, type Timer } from '@apiary/std';
+import type { Clock, Timer } from '@apiary/std';
 import type { Logger } from 'pino';
 import { type MembershipPlan, type MembershipStep, planMembership } from '../core/membership/index.js';
-import type { Change, Touched } from '../core/store/change.js';
+import type { Change } from '../core/store/change.js';
 import { effectiveRole } from '../core/store/node-role.js';
+import { LedLoop } from './led-loop.js';
 import type { Replica } from './ports.js';
 
 export interface MembershipLoopOptions {
@@ -18,8 +18,6 @@ export interface MembershipLoopOptions {
   plan?: typeof planMembership;
 }
 
-const FIRST_RETRY_MS = 100;
-const LAST_RETRY_MS = 5_000;
 /** While something waits, it is looked at so often whatever is heard of the others. */
 const WAITING_MS = 1_000;
 
@@ -29,17 +27,13 @@ const WAITING_MS = 1_000;
  */
 export class MembershipLoop {
   readonly #options: Required<MembershipLoopOptions>;
+  readonly #loop: LedLoop;
   readonly #unsubscribe: (() => void)[];
-  /** The term that is led, while it is. */
-  #term: number | undefined;
   /** The term in which all that was committed before is known to be in the view. */
   #knownTerm: number | undefined;
   /** Something may have to be done. */
   #isDue = false;
-  #isStopped = false;
-  #passes: Promise<void> | undefined;
   #wake: Timer | undefined;
-  #retry: { timer: Timer; resolve: () => void } | undefined;
   /** What was said of those who wait, by member. */
   #said = new Map<string, string>();
   /** Where managers said that they are, when that is not on record yet: by id. */
@@ -48,12 +42,19 @@ export class MembershipLoop {
   constructor(options: MembershipLoopOptions) {
     this.#options = { plan: planMembership, ...options };
     const { replica } = options;
+    this.#loop = new LedLoop({
+      ...options,
+      onTerm: (term) => this.#onTerm(term),
+      hasWork: () => this.#isDue,
+      pass: (term) => this.#passOrOwe(term),
+      failure: 'managers',
+    });
     this.#unsubscribe = [
-      replica.subscribe((touched) => this.#onTouched(touched)),
+      replica.subscribe(({ nodes, cluster }) => {
+        if (cluster || nodes.size > 0) this.#look();
+      }),
       replica.onMembers(() => this.#look()),
-      replica.onLeadership((leadership) => this.#onLeadership(leadership)),
     ];
-    this.#onLeadership(replica.leadership);
   }
 
   /**
@@ -61,85 +62,39 @@ export class MembershipLoop {
    * nothing to do, as every manager says it to every other.
    */
   noteAddress(id: string, managerAddr: string): void {
-    if (this.#term === undefined) return;
+    if (!this.#loop.isLeading) return;
     this.#addrs.set(id, managerAddr);
     this.#look();
   }
 
   /** Resolves when no step is under way any more. */
   async close(): Promise<void> {
-    this.#isStopped = true;
     for (const unsubscribe of this.#unsubscribe) unsubscribe();
-    this.#rest();
-    await this.#passes;
+    await this.#loop.close();
   }
 
-  #onLeadership(leadership: Leadership): void {
-    const term = leadership.role === 'leader' ? leadership.term : undefined;
-    if (term === this.#term) return;
-    this.#rest();
-    this.#term = term;
-    this.#look();
-  }
-
-  #onTouched({ nodes, cluster }: Touched): void {
-    if (cluster || nodes.size > 0) this.#look();
-  }
-
-  #look(): void {
-    if (this.#term === undefined) return;
-    this.#isDue = true;
-    this.#run();
-  }
-
-  #rest(): void {
-    this.#term = undefined;
+  #onTerm(term: number | undefined): void {
     this.#knownTerm = undefined;
-    this.#isDue = false;
+    this.#isDue = term !== undefined;
     this.#said = new Map();
     this.#addrs = new Map();
     this.#wake?.cancel();
-    this.#retry?.timer.cancel();
-    this.#retry?.resolve();
   }
 
-  #run(): void {
-    this.#passes ??= this.#passUntilDone()
-      .catch((error: unknown) => {
-        this.#isStopped = true;
-        this.#rest();
-        this.#options.onFatal(error);
-      })
-      .finally(() => {
-        this.#passes = undefined;
-        // What came between the last look and here.
-        if (this.#hasWork()) this.#run();
-      });
+  #look(): void {
+    if (!this.#loop.isLeading) return;
+    this.#isDue = true;
+    this.#loop.wake();
   }
 
-  #hasWork(): boolean {
-    return !this.#isStopped && this.#term !== undefined && this.#isDue;
-  }
-
-  async #passUntilDone(): Promise<void> {
-    let delayMs = FIRST_RETRY_MS;
-    // Whatever else is applied in the same turn belongs to the same look.
-    await Promise.resolve();
-    while (this.#hasWork()) {
-      const term = this.#term;
-      if (term === undefined) return;
-      try {
-        await this.#pass(term);
-        delayMs = FIRST_RETRY_MS;
-      } catch (error) {
-        if (!(error instanceof ApiaryError)) throw error;
-        if (term !== this.#term) continue;
-        this.#isDue = true;
-        this.#options.logger.warn({ code: error.code, delayMs }, `managers: ${error.message}`);
-        await this.#pause(delayMs);
-        delayMs = Math.min(2 * delayMs, LAST_RETRY_MS);
-      }
+  async #passOrOwe(term: number): Promise<number> {
+    try {
+      await this.#pass(term);
+    } catch (error) {
+      if (this.#loop.leads(term)) this.#isDue = true;
+      throw error;
     }
+    return 0;
   }
 
   async #pass(term: number): Promise<void> {
@@ -147,7 +102,7 @@ export class MembershipLoop {
     if (this.#knownTerm !== term) {
       // A record that is only late would pass for one that is gone.
       await replica.barrier();
-      if (term !== this.#term) return;
+      if (!this.#loop.leads(term)) return;
       this.#knownTerm = term;
     }
     this.#isDue = false;
@@ -220,13 +175,6 @@ export class MembershipLoop {
       ...(againAtMs === undefined ? [] : [Math.max(0, againAtMs - clock.now())]),
     ];
     if (delays.length > 0) this.#wake = clock.after(Math.min(...delays), () => this.#look());
-  }
-
-  async #pause(delayMs: number): Promise<void> {
-    await new Promise<void>((resolve) => {
-      this.#retry = { timer: this.#options.clock.after(delayMs, resolve), resolve };
-    });
-    this.#retry = undefined;
   }
 }
 
