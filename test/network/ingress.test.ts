@@ -2,6 +2,8 @@ import { createSocket } from 'node:dgram';
 import { existsSync, readFileSync } from 'node:fs';
 import { get } from 'node:http';
 import { connect } from 'node:net';
+import { isDeepStrictEqual } from 'node:util';
+import { BpfMap } from '@apiary/agent-native';
 import type { EndpointSpec, PortConfig } from '@apiary/api/model';
 import t, { type Test } from 'tap';
 import { Cluster, type PlacedContainer, skipWithoutHosts } from '../cluster/cluster.js';
@@ -154,6 +156,57 @@ t.test('published ports and VIPs', { skip: skipWithoutHosts }, async (t) => {
       const left = await answers(vip).catch(() => new Set());
       return left.size > 0 && !left.has(gone === undefined ? '' : nameOf(gone));
     });
+  });
+
+  await t.test('what somebody takes away of ports, names and VIPs is back within five seconds', async (t) => {
+    await bed.network(t, 'front');
+    await run(t, 'web', { replicas: 2, ports: [tcp(8080)], networks: ['front'] });
+    const [asker] = await run(t, 'asker', { host: 3, networks: ['front'], script: 'sleep 1d' });
+    if (asker === undefined) throw new Error('no container');
+    const table = () => on(third, 'nft list table inet apiary').catch(() => '');
+    /** Whatever the order in which they were made. */
+    const wordsOf = (rules: string) => rules.split(/[\s,]+/).sort();
+    let before = '';
+    const isWhole = async () =>
+      isDeepStrictEqual(wordsOf(await table()), wordsOf(before)) &&
+      (await request(third, 8080).catch(() => '')).endsWith(` ${outside}`) &&
+      (await inside(asker, 'nc -w1 web 80 </dev/null').then(
+        () => true,
+        () => false,
+      )) &&
+      (await lookUp(asker, 'tasks.web')).length === 2;
+    await until('all of it', async () => {
+      before = await table();
+      return /numgen inc mod 2/.test(before) && (await isWhole());
+    });
+    const pinned = await on(third, 'awk \'$3 == "bpf" { print $2 }\' /proc/mounts | grep /vips$');
+    const ofVips = `/proc/${third.swarmdPid}/root${pinned}/vip-1`;
+    const emptied = async (name: string) => {
+      const map = await BpfMap.openPinned(`${ofVips}/${name}`);
+      try {
+        const keys = (await map.entries()).map(({ key }) => key);
+        t.not(keys.length, 0);
+        await map.deleteMany(keys);
+      } finally {
+        map.close();
+      }
+    };
+    const taken: [what: string, take: () => Promise<unknown>][] = [
+      "nft 'delete element inet apiary ports { tcp . 8080 }'",
+      'nft flush chain inet apiary tcp_8080',
+      'nft flush set inet apiary entries; nft flush map inet apiary entry_zones',
+      'nft delete table inet apiary',
+      'ip link del apiary_names',
+      'ip link del apiary_gwx',
+      'ip link set apiary_gwx down',
+    ].map((command) => [command, () => on(third, command)]);
+    taken.push(['the VIPs', () => emptied('vips')], ['who may use VIPs', () => emptied('members')]);
+    taken.push(['a program', () => on(third, `rm ${pinned}/vip-1/connect4`)]);
+    for (const [what, take] of taken) {
+      await take();
+      await until(`all of it after: ${what}`, isWhole, { timeoutMs: 5_000 });
+      t.pass(what);
+    }
   });
 
   await t.test('no request is lost while a service is updated', async (t) => {
