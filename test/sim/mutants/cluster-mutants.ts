@@ -71,8 +71,8 @@ export const CLUSTER_MUTANTS: readonly Mutant[] = [
   {
     name: 'a desired state that moves is not sent',
     file: 'manager/core/dispatch/assignments.ts',
-    from: 'if (sent?.tasks.get(task.id) !== task.desiredState) assignments.tasks.push(task);',
-    to: 'if (!sent?.tasks.has(task.id)) assignments.tasks.push(task);',
+    from: 'const isNews = sent?.tasks.get(task.id) !== task.desiredState ||',
+    to: 'const isNews = !sent?.tasks.has(task.id) ||',
   },
   {
     name: 'a silent node is waited for for ever',
