@@ -33,7 +33,7 @@ export const MOST_ATTACHMENTS = 1_024;
  *
  * @param isComplete  there are no others: those are gone, and what one of them had another may have under a new id
  * @returns by attachment, why it cannot be: `not-found`, `permission-denied` in Docker's words for a network that is not
- *   attachable, `invalid-argument`, `already-exists` for an address that is somebody else's, `resource-exhausted`
+ *   attachable, `invalid-argument`, `already-exists` for an address or an id that is somebody else's, `resource-exhausted`
  */
 export function reconcileAttachments(
   view: View,
@@ -50,6 +50,7 @@ export function reconcileAttachments(
   const pass = { view, given: new Map<string, Set<string>>(), gone };
   for (const asked of wanted.values()) {
     try {
+      checkId(view, nodeId, asked.id);
       const { hasIpv6 = false, ipv6Address: _, ...named } = asked;
       const { networkId } = asked;
       const network = attachable(view, networkId);
@@ -78,6 +79,13 @@ export function reconcileAttachments(
     errors.set(id, new ApiaryError('resource-exhausted', words));
   }
   return { guards, changes, result: errors };
+}
+
+/** Agents draw ids at random: one that is somebody else's was chosen, to have what is theirs. */
+function checkId(view: View, nodeId: string, id: string): void {
+  const owner = view.attachment(id)?.nodeId ?? nodeId;
+  if (owner === nodeId && view.task(id) === undefined && view.service(id) === undefined) return;
+  throw new ApiaryError('already-exists', `attachment id ${id} is in use: choose another`);
 }
 
 type Family = 'IPv4' | 'IPv6';

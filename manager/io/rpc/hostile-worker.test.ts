@@ -8,9 +8,10 @@ import {
   type ManagerMessage,
   RaftClient,
 } from '@apiary/api/rpc';
-import { SeededRng } from '@apiary/std';
+import { invariant, SeededRng } from '@apiary/std';
 import { Client, type ServerDuplexStream, type ServiceError } from '@grpc/grpc-js';
 import t from 'tap';
+import { createNetwork } from '../../core/requests/index.js';
 import { LogBroker } from '../logs/index.js';
 import { RaftTransport } from '../raft-transport/index.js';
 import {
@@ -100,6 +101,43 @@ t.test('it sees its own tasks only, whatever it says of itself', async (t) => {
   );
   t.match(replica.view.node('w1'), { role: 'worker' });
   t.match(replica.view.node('w2'), { status: { state: 'unknown' } }, 'nothing was said in the name of another');
+});
+
+t.test('it gets no address of another under its id, with a container of its own', async (t) => {
+  const { server, replica, identity } = await attacked(t);
+  const IPAM = { Config: [{ Subnet: '10.9.0.0/24' }] };
+  const spec = { Name: 'front', Driver: 'overlay', Attachable: true, IPAM };
+  const networkId = await replica.submit((view, { rng }) => createNetwork(view, spec, rng));
+  const [task, container, vip] = ['10.9.0.7', '10.9.0.8', '10.9.0.9'].map((address) => ({ networkId, address }));
+  invariant(task !== undefined && container !== undefined && vip !== undefined, 'three addresses');
+  const named = { containerId: '', containerName: '', aliases: [] };
+  const status = { state: 'running' as const, atMs: 0, message: '' };
+  const restarts = { attempts: 0, failuresInARow: 0, recentMs: [] };
+  const of = { serviceId: 's1', specVersion: 1, slot: 3, nodeId: 'w2', desiredState: 'running' as const };
+  const service = { Name: 'db', TaskTemplate: { ContainerSpec: { Image: 'x' } } };
+  replica.apply([
+    { type: 'task-create', task: { id: 'other', ...of, status, restarts, networks: [task] } },
+    { type: 'attachment-put', attachment: { id: 'beside', nodeId: 'w2', ...container, ...named } },
+    { type: 'service-create', id: 's2', spec: service },
+    { type: 'service-endpoint', id: 's2', endpoint: { ports: [], vips: [vip] } },
+  ]);
+  const agent = new TestAgent(t, server, identity);
+  await agent.open();
+  await agent.take('attachments');
+  const claims = Object.entries({ other: task, beside: container, s2: vip });
+  const attachments = claims.map(([attachmentId, place]) => {
+    return { attachmentId, ...place, ...named, ipv6Address: '', hasIpv6: false };
+  });
+  agent.say({ $case: 'attachments', value: { attachments, isComplete: true } });
+  const { value } = await agent.take('attachments');
+  t.same(
+    value.attachments.map(({ attachmentId, error }) => [attachmentId, error]),
+    claims.map(([id]) => [id, `attachment id ${id} is in use: choose another`]),
+  );
+  t.same(
+    replica.view.attachments().map(({ id, nodeId }) => [id, nodeId]),
+    [['beside', 'w2']],
+  );
 });
 
 t.test('it is sent no secret but of its own tasks, and opens none that another was sent', async (t) => {
