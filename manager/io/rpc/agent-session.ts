@@ -31,7 +31,6 @@ export interface Session {
   /** The agent has said its last word; the session is over once that is recorded. */
   isHalfClosed: boolean;
   workUnderWay: number;
-  reportsUnderWay: number;
   engineError: string;
   /** Runs from the moment in which the engine went away, and is over when it is taken for down. */
   engineTimer: Timer | undefined;
@@ -55,7 +54,6 @@ export function newSession(nodeId: string, stream: AgentStream, peerAddr: string
     role: undefined,
     isHalfClosed: false,
     workUnderWay: 0,
-    reportsUnderWay: 0,
     engineError: '',
     engineTimer: undefined,
   };

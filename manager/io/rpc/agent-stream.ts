@@ -20,6 +20,8 @@ export interface AgentCall {
 
 /** How long an agent may leave unread what was sent to it. */
 const STALL_TIMEOUT_MS = 10_000;
+/** Messages of one agent that wait to be committed before it is left unread. */
+const MOST_UNDER_WAY = 32;
 
 /**
  * The manager's end of one session's stream. It is over once: by the agent, by the network or by `end`.
@@ -31,6 +33,7 @@ export class AgentStream {
   readonly #onFlushed: () => void;
   readonly #onOver: () => void;
   #unflushed = 0;
+  #underWay = 0;
   #stall: Timer | undefined;
   #isOver = false;
 
@@ -70,6 +73,18 @@ export class AgentStream {
 
   resume(): void {
     this.#call.resume();
+  }
+
+  /** Work on a message of the agent begins: with much under way, what it says next stays unread. */
+  began(): void {
+    if (++this.#underWay >= MOST_UNDER_WAY) this.pause();
+  }
+
+  /** The work on one is done. @returns whether the agent was unread until now */
+  done(): boolean {
+    if (--this.#underWay >= MOST_UNDER_WAY || !this.isPaused) return false;
+    this.resume();
+    return true;
   }
 
   send(body: NonNullable<ManagerMessage['body']>): void {

@@ -46,8 +46,6 @@ const BARRIER_RETRY_MS = 200;
 const ENGINE_GRACE_MS = 5_000;
 /** How long a stream may be open before the agent says Hello. */
 const HELLO_TIMEOUT_MS = 10_000;
-/** Reports of one session that wait to be committed before its agent is left unread. */
-const MAX_REPORTS_UNDER_WAY = 32;
 
 /**
  * Hands tasks to agents and hears what becomes of them, while this manager leads. What it learns goes through the
@@ -258,13 +256,13 @@ export class Dispatcher {
         this.#onReport(session, body.value);
         return;
       case 'description':
-        this.#guarded(session, async () => this.#record(this.#observe(session, body.value)));
+        this.#bounded(session, async () => this.#record(this.#observe(session, body.value)));
         return;
       case 'goodbye':
         this.#onGoodbye(session, body.value.reason);
         return;
       case 'attachments':
-        this.#guarded(session, async () => {
+        this.#bounded(session, async () => {
           await session.attachments.report(this.#replica, session, body.value, this.#term);
           this.#markBehind(session);
         });
@@ -301,14 +299,9 @@ export class Dispatcher {
   #onReport(session: Session, report: StatusReport): void {
     const { updates, faults } = readReport(report);
     if (faults.length > 0) this.#log.warn({ nodeId: session.nodeId, faults }, 'status updates that make no sense');
-    if (++session.reportsUnderWay >= MAX_REPORTS_UNDER_WAY) session.stream.pause();
-    this.#guarded(session, async () => {
+    this.#bounded(session, async () => {
       await this.#record([{ type: 'tasks', nodeId: session.nodeId, updates }]);
       session.stream.send({ $case: 'statusAck', value: { sequence: report.sequence } });
-      if (--session.reportsUnderWay < MAX_REPORTS_UNDER_WAY && session.stream.isPaused) {
-        this.#heard(session);
-        session.stream.resume();
-      }
     });
   }
 
@@ -377,6 +370,15 @@ export class Dispatcher {
         session.workUnderWay--;
         this.#endIfDone(session);
       });
+  }
+
+  /** As `#guarded`; of an agent that brings more of it than can be recorded, what it says next stays unread. */
+  #bounded(session: Session, work: () => Promise<void>): void {
+    session.stream.began();
+    this.#guarded(session, async () => {
+      await work();
+      if (session.stream.done()) this.#heard(session);
+    });
   }
 
   #endIfDone(session: Session): void {

@@ -294,6 +294,43 @@ t.test('what is too large, or nonsense, ends its own session and nobody else', a
   t.equal(replica.view.task('own')?.status.state, 'assigned');
 });
 
+const REPORTS: ((sequence: number) => NonNullable<AgentMessage['body']>)[] = [
+  (sequence) => {
+    const statusJson = JSON.stringify({ state: 'running', atMs: 1, message: `${sequence}` });
+    return { $case: 'statusReport', value: { sequence, updates: [{ taskId: 'own', statusJson }] } };
+  },
+  (sequence) => {
+    const empty = { advertiseAddr: '', engineError: '', managerAddr: '' };
+    return { $case: 'description', value: { descriptionJson: DESCRIPTION, ...empty, wireguardKey: `${sequence}` } };
+  },
+  () => ({ $case: 'attachments', value: { attachments: [], isComplete: true } }),
+];
+
+for (const report of REPORTS) {
+  t.test(`it is read no further while much that it said waits: ${report(0).$case}`, async (t) => {
+    const { server, replica, identity } = await attacked(t);
+    const agent = new TestAgent(t, server, identity);
+    await agent.open();
+    let commit = () => {};
+    replica.gate = new Promise((resolve) => {
+      commit = resolve;
+    });
+    let isOver = false;
+    void agent.ended.then(() => {
+      isOver = true;
+    });
+    for (let sequence = 1; sequence <= 40; sequence++) {
+      agent.say(report(sequence));
+      await roundTrip(agent);
+    }
+    agent.hello();
+    for (let i = 0; i < 10; i++) await roundTrip(agent);
+    t.notOk(isOver, 'a second Hello ends the session once it is read');
+    commit();
+    t.match(await agent.ended, { message: 'Hello was said before in this session' });
+  });
+}
+
 t.test('bytes that are no message end its call, also while it is spoken to', async (t) => {
   const definition = { talk: { ...DispatcherService.session, path: '/apiary.v1.Test/Talk' as const } };
   const implementation = {
