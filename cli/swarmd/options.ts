@@ -38,11 +38,15 @@ Options:
                            tls://ADDRESS:PORT for clients with a certificate ("swarmctl client-cert create")
                            (default unix:///run/swarmd/swarmd.sock)
   -G, --group GROUP        Whose members may use the unix sockets, by name or id (default docker, if there is one)
-      --engine-host unix://PATH   The container engine of this host (default unix:///var/run/docker.sock)
-      --node-generic-resource KIND=VALUE   What this host has for tasks beside CPU and memory: a number of pieces (ssd=4),
-                           or, given several times, the name of each (gpu=UUID1)
-      --kept-logs-age DURATION   How long the output of tasks that are gone is kept, 0 for not at all (default 168h)
-      --kept-logs-size BYTES   How much of it at most; of one task, the last 1 MiB (default 64m)
+      --engine-host unix://PATH
+                           The container engine of this host (default unix:///var/run/docker.sock)
+      --node-generic-resource KIND=VALUE
+                           What this host has for tasks beside CPU and memory: a number of pieces (ssd=4), or, given
+                           several times, the name of each (gpu=UUID1)
+      --kept-logs-age DURATION
+                           How long the output of tasks that are gone is kept, 0 for not at all (default 168h)
+      --kept-logs-size BYTES
+                           How much of it at most; of one task, the last 1 MiB (default 64m)
   -l, --log-level LEVEL    trace, debug, info, warn, error or fatal (default info)
   -v, --version            Print the version and quit
       --help               Print this and quit

@@ -20,7 +20,7 @@ export const CLIENT_CERT: CommandGroup = {
     {
       name: 'ls',
       aliases: ['list'],
-      use: '',
+      use: '[OPTIONS]',
       short: 'List client certificates',
       examples: ['swarmctl client-cert ls'],
       args: NONE,

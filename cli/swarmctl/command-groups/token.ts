@@ -17,9 +17,9 @@ export const TOKEN: CommandGroup = {
     {
       name: 'ls',
       aliases: ['list'],
-      use: '',
+      use: '[OPTIONS]',
       short: 'List join tokens',
-      examples: ['swarmctl token ls'],
+      examples: ['swarmctl token ls', "swarmctl token ls --format '{{.ID}}: {{.Labels}}'"],
       args: NONE,
       load: async () => (await tokens()).list,
     },

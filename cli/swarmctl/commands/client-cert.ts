@@ -2,8 +2,10 @@ import { existsSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { parseDuration, textFlag, valueFlag } from '../command-line/index.js';
-import { alignColumns } from '../table/index.js';
+import { CLIENT_CERTIFICATES, clientCertificateRows, renderList } from '../table/index.js';
 import { CommandError, type CommandModule } from './context.js';
+import { errorText } from './error-text.js';
+import { listFormat, quietIds } from './options.js';
 
 const DAY_NS = 24 * 3600 * 1e9;
 
@@ -44,24 +46,25 @@ export const create: CommandModule = {
 };
 
 export const list: CommandModule = {
-  flags: [],
-  run: async ({ client, terminal }) => {
-    const rows = (await client.clientCertificates()).map(({ ID, Name, Role, Stack, ExpiresAt, RevokedAt }) =>
-      [ID, Name, Role, Stack, ExpiresAt.slice(0, 10), RevokedAt === '' ? '' : `revoked ${RevokedAt.slice(0, 10)}`].join(
-        '\t',
-      ),
-    );
-    const lines = ['ID\tNAME\tROLE\tSTACK\tEXPIRES\tSTATUS', ...rows];
-    terminal.out(alignColumns(`${lines.join('\n')}\n`, { leastWidth: 10, padding: 3 }));
+  flags: [listFormat, quietIds],
+  run: async ({ client, terminal }, flags) => {
+    const rows = clientCertificateRows(await client.clientCertificates());
+    terminal.out(renderList(CLIENT_CERTIFICATES, rows, flags.get(listFormat) ?? '', flags.get(quietIds) ?? false));
   },
 };
 
 export const revoke: CommandModule = {
   flags: [],
   run: async ({ client, terminal }, _flags, names) => {
+    const errors: string[] = [];
     for (const name of names) {
-      await client.revokeClientCertificate(name);
-      terminal.out(`${name}\n`);
+      try {
+        await client.revokeClientCertificate(name);
+        terminal.out(`${name}\n`);
+      } catch (error) {
+        errors.push(errorText(error));
+      }
     }
+    if (errors.length > 0) throw new CommandError(errors.join('\n'));
   },
 };

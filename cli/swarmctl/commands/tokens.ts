@@ -1,8 +1,10 @@
 import { listFlag, parseDuration, textFlag, valueFlag } from '../command-line/index.js';
 import { toMap } from '../spec/index.js';
 import { parseLabel } from '../spec/values.js';
-import { alignColumns } from '../table/index.js';
-import type { CommandModule } from './context.js';
+import { JOIN_TOKENS, joinTokenRows, renderList } from '../table/index.js';
+import { CommandError, type CommandModule } from './context.js';
+import { errorText } from './error-text.js';
+import { listFormat, quietIds } from './options.js';
 
 const role = textFlag('role', 'What joins with it ("worker", "manager")', { defaultText: '"worker"' });
 const validity = valueFlag(
@@ -26,23 +28,25 @@ export const create: CommandModule = {
 };
 
 export const list: CommandModule = {
-  flags: [],
-  run: async ({ client, terminal }) => {
-    const rows = (await client.joinTokens()).map(({ ID, Role, Labels, CreatedAt, ExpiresAt }) => {
-      const labels = Object.entries(Labels).map(([key, value]) => (value === '' ? key : `${key}=${value}`));
-      return [ID, Role, labels.join(','), CreatedAt.slice(0, 16), ExpiresAt.slice(0, 16)].join('\t');
-    });
-    const lines = ['ID\tROLE\tLABELS\tCREATED\tEXPIRES', ...rows];
-    terminal.out(alignColumns(`${lines.join('\n')}\n`, { leastWidth: 10, padding: 3 }));
+  flags: [listFormat, quietIds],
+  run: async ({ client, clock, terminal }, flags) => {
+    const rows = joinTokenRows(await client.joinTokens(), clock.now());
+    terminal.out(renderList(JOIN_TOKENS, rows, flags.get(listFormat) ?? '', flags.get(quietIds) ?? false));
   },
 };
 
 export const remove: CommandModule = {
   flags: [],
   run: async ({ client, terminal }, _flags, ids) => {
+    const errors: string[] = [];
     for (const id of ids) {
-      await client.removeJoinToken(id);
-      terminal.out(`${id}\n`);
+      try {
+        await client.removeJoinToken(id);
+        terminal.out(`${id}\n`);
+      } catch (error) {
+        errors.push(errorText(error));
+      }
     }
+    if (errors.length > 0) throw new CommandError(errors.join('\n'));
   },
 };

@@ -1,6 +1,7 @@
 /**
  * What lists and pages look like: the API's objects come in, Docker's tables and its pages for people go out. Pure.
  */
+export * from './access-rows.js';
 export * from './contents.js';
 export * from './human.js';
 export * from './info.js';

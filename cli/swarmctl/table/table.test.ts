@@ -1,7 +1,18 @@
 import * as fc from 'fast-check';
 import t from 'tap';
 import { structOf } from '../template/index.js';
-import { alignColumns, compareNaturally, goDuration, humanBytes, humanDuration, renderList } from './index.js';
+import {
+  alignColumns,
+  CLIENT_CERTIFICATES,
+  clientCertificateRows,
+  compareNaturally,
+  goDuration,
+  humanBytes,
+  humanDuration,
+  JOIN_TOKENS,
+  joinTokenRows,
+  renderList,
+} from './index.js';
 
 t.test('columns are as wide as their widest cell, and each starts at one place', async (t) => {
   const cell = fc.stringMatching(/^[a-z]{0,14}$/);
@@ -86,4 +97,38 @@ t.test('times and sizes read as in the lists of docker', async (t) => {
   t.equal(humanBytes(0), '0B');
   t.equal(humanBytes(1536), '1.5KiB');
   t.equal(humanBytes(8_589_934_592), '8GiB');
+});
+
+t.test('join tokens and client certificates are listed like all else', async (t) => {
+  const nowMs = Date.parse('2026-01-02T03:04:05Z');
+  const token = {
+    ID: 'x1',
+    Token: '',
+    Role: 'worker',
+    Labels: { zone: 'a', ssd: '' },
+    CreatedAt: '2026-01-02T03:00:05.000Z',
+  };
+  const rows = joinTokenRows(
+    [
+      { ...token, ExpiresAt: '2026-01-03T03:00:05.000Z' },
+      { ...token, ID: 'x2', Labels: {}, ExpiresAt: '' },
+    ],
+    nowMs,
+  );
+  t.same(renderList(JOIN_TOKENS, rows, '', false).split('\n'), [
+    'ID        ROLE      LABELS       CREATED         EXPIRES',
+    'x1        worker    zone=a,ssd   4 minutes ago   2026-01-03 03:00 UTC',
+    'x2        worker                 4 minutes ago   ',
+    '',
+  ]);
+  t.equal(renderList(JOIN_TOKENS, rows, '', true), 'x1\nx2\n');
+  const certificate = { ID: 'c1', Name: 'ann', Role: 'viewer', Stack: 'shop', CreatedAt: '', RevokedAt: '' };
+  const certificates = clientCertificateRows([
+    { ...certificate, ExpiresAt: '2026-04-02T03:04:05.000Z' },
+    { ...certificate, Name: 'bob', ExpiresAt: '2026-04-02T03:04:05.000Z', RevokedAt: '2026-01-02T03:04:05.000Z' },
+  ]);
+  t.equal(
+    renderList(CLIENT_CERTIFICATES, certificates, '{{.Name}} {{.Stack}} {{.ExpiresAt}} {{.Status}}', false),
+    'ann shop 2026-04-02 03:04 UTC \nbob shop 2026-04-02 03:04 UTC revoked 2026-01-02 03:04 UTC\n',
+  );
 });
