@@ -1,4 +1,4 @@
-import type { ClusterInit } from '@apiary/manager/core';
+import type { Caller, ClusterInit } from '@apiary/manager/core';
 import type { Replica } from '@apiary/manager/io';
 import { SimulatedDisk } from '@apiary/raft/io/simulated-disk';
 import { ApiaryError, SeededRng } from '@apiary/std';
@@ -27,9 +27,9 @@ export interface HostWorld {
   /** A manager's copy of the state, that nothing has been applied to yet. */
   onReplica(host: string, replica: Replica): void;
   hostAt(managerAddr: string): Host | undefined;
+  /** The clock of who gives out certificates now: the leader's. */
+  certifyingMs(): number | undefined;
 }
-
-const YEAR_MS = 365 * 24 * 3_600_000;
 
 /** A machine: its disk, its engine, and the daemon on it, which is an agent and perhaps a manager. */
 export class Host {
@@ -48,6 +48,8 @@ export class Host {
   /** In the daemon's files: whether it is a manager, and where managers are. */
   #keepsManager = false;
   #managers: string[] = [];
+  /** When it got the certificate that it takes part in the managers' log with. */
+  #certifiedMs = 0;
   #isUp = true;
   /** Sessions of its agent, and those that its manager was asked for. */
   readonly #opened = new Set<SessionStream>();
@@ -193,7 +195,10 @@ export class Host {
       files,
       start,
       ...(create !== undefined && { create }),
-      transport: (mayTakePart) => wires.transport(this.nodeId ?? '', { host: name, process, mayTakePart }),
+      transport: (mayTakePart) => {
+        const certificate = this.#certificate('manager', this.#certifiedMs);
+        return wires.transport(this.nodeId ?? '', { host: name, process, certificate, mayTakePart });
+      },
       onFatal: fail,
       onReplica: (replica) => onReplica(name, replica),
     });
@@ -205,6 +210,7 @@ export class Host {
     if (role === 'manager' && this.#manager === undefined) {
       this.#world.tell(`${this.name} starts a manager`);
       this.#keepsManager = true;
+      this.#certifiedMs = this.#world.certifyingMs() ?? process.clock.now();
       this.#startManager(process, 'join');
       this.#agent?.describe();
     }
@@ -232,17 +238,14 @@ export class Host {
     const stream = new SessionStream(network, own, { host: host.name, process: manager.process }, handlers);
     this.#opened.add(stream);
     host.#served.add(stream);
-    const nowMs = process.clock.now();
-    const nodeId = this.nodeId ?? '';
-    const caller = {
-      nodeId,
-      role: 'worker',
-      clusterId: CLUSTER_ID,
-      issuedMs: nowMs,
-      validUntilMs: nowMs + YEAR_MS,
-    } as const;
+    const caller = this.#certificate('worker', process.clock.now());
     network.carry(this.name, host.name, () => manager.process.run(() => manager.admit(stream.managerEnd, caller)));
     return stream.agentEnd;
+  }
+
+  #certificate(role: Caller['role'], issuedMs: number): Caller {
+    const validUntilMs = Number.MAX_SAFE_INTEGER;
+    return { nodeId: this.nodeId ?? '', role, clusterId: CLUSTER_ID, issuedMs, validUntilMs };
   }
 
   /** @param isHeard  the host lives, and its kernel says to others that the daemon does not */

@@ -1,3 +1,4 @@
+import type { Caller } from '@apiary/manager/core';
 import type { MemberId } from '@apiary/raft/core';
 import { type Accepted, NotAcceptedError, type Transport, type TransportReceiver } from '@apiary/raft/io';
 import { ApiaryError } from '@apiary/std';
@@ -6,11 +7,15 @@ import type { EventQueue } from '../raft/event-queue.js';
 import type { HostNetwork } from './host-network.js';
 import type { SimulatedProcess } from './simulated-process.js';
 
-interface Wired {
+interface Own {
   host: string;
   process: SimulatedProcess;
+  certificate: Caller;
+  mayTakePart(member: Caller): boolean;
+}
+
+interface Wired extends Own {
   receiver: TransportReceiver;
-  mayTakePart(member: MemberId): boolean;
 }
 
 /** A forwarded entry of which nothing is heard is given up after so long. */
@@ -29,11 +34,11 @@ export class RaftWires {
     this.#network = network;
   }
 
-  /** @param mayTakePart  whether this manager lets another one in, as its own state says */
-  transport(
-    id: MemberId,
-    own: { host: string; process: SimulatedProcess; mayTakePart(member: MemberId): boolean },
-  ): Transport {
+  /**
+   * @param own.certificate  what the others know this manager by
+   * @param own.mayTakePart  whether it lets another one in, as its own state says
+   */
+  transport(id: MemberId, own: Own): Transport {
     return {
       start: (receiver) => this.#wired.set(id, { ...own, receiver }),
       send: (message) => {
@@ -44,7 +49,7 @@ export class RaftWires {
         this.#network.carry(own.host, peer.host, () => {
           const { process, receiver, mayTakePart } = this.#wired.get(to) ?? {};
           process?.run(() => {
-            if (mayTakePart?.(id)) receiver?.receive(message);
+            if (mayTakePart?.(own.certificate)) receiver?.receive(message);
           });
         });
       },

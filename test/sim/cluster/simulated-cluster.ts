@@ -230,6 +230,7 @@ export class SimulatedCluster {
       disturbed: () => this.disturbed(),
       onReplica: (at, replica) => this.#observe(at, replica),
       hostAt: (addr) => this.hosts.find(({ managerAddr }) => managerAddr === addr),
+      certifyingMs: () => this.leader?.process.clock.now(),
     });
     this.hosts.push(host);
     return host;

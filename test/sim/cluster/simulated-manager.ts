@@ -1,5 +1,5 @@
 import { rpcStatusOf } from '@apiary/api/client';
-import { type Caller, type ClusterInit, initCluster, refusalOf } from '@apiary/manager/core';
+import { type Caller, type ClusterInit, initCluster, memberRefusalOf, refusalOf } from '@apiary/manager/core';
 import { type AgentCall, Dispatcher, LeaderLoop, MembershipLoop, type Replica, StoreReplica } from '@apiary/manager/io';
 import { type FileSystem, ReplicatedLog, type Start, type Transport } from '@apiary/raft/io';
 import { SeededRng } from '@apiary/std';
@@ -17,7 +17,7 @@ export interface SimulatedManagerOptions {
   files: FileSystem;
   start: Start;
   create?: ClusterInit;
-  transport(mayTakePart: (member: string) => boolean): Transport;
+  transport(mayTakePart: (member: Caller) => boolean): Transport;
   /** Something broke that must not. */
   onFatal(error: unknown): void;
   /** The replica is there, and nothing has been applied yet. */
@@ -99,8 +99,8 @@ export class SimulatedManager {
     this.#dispatcher = new Dispatcher({ replica, clock, log: SILENT });
   }
 
-  /** One that was put out has a certificate of before that: the others let it in no more. */
-  #mayTakePart(nodeId: string): boolean {
-    return this.replica.view.cluster()?.excluded?.[nodeId] === undefined;
+  #mayTakePart(member: Caller): boolean {
+    const own = { clusterId: CLUSTER_ID, excluded: this.replica.view.cluster()?.excluded };
+    return memberRefusalOf(member, own, this.process.clock.now()) === undefined;
   }
 }
