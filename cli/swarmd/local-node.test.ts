@@ -50,6 +50,7 @@ t.test('a manager takes up its place again, leaves only by force, and leaves not
   const nodeId = await first.init(INIT);
   t.match(first.status(), { nodeId, state: 'active', controlAvailable: true });
   await t.rejects(first.init(INIT), { code: 'not-manager', message: /already part of a swarm/ });
+  await t.rejects(first.join({}), { code: 'not-manager', message: /already part of a swarm/ });
   await first.stop();
   const second = start();
   await second.resume();

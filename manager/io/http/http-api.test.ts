@@ -256,6 +256,13 @@ t.test('networks are made, found, listed, removed and pruned, as Docker has them
     /^403 .*network a not manually attachable/,
   );
   await client.removeNetwork('a');
+  t.same(await client.pruneNetworks({ until: ['1h30.5m'] }), { NetworksDeleted: null }, 'none is so old');
+  t.match(await refusal(client.pruneNetworks({ until: ['soon'] })), /^400 .*until=soon: expected a time/);
+  t.same(
+    await client.pruneNetworks({ 'label!': ['of=c'], until: ['0s'] }),
+    { NetworksDeleted: null },
+    'nor older than now',
+  );
   t.same(await client.pruneNetworks({ 'label!': ['of=c'] }), { NetworksDeleted: ['b'] });
   t.same(await names(), ['c', 'ingress']);
 
