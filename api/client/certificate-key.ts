@@ -11,12 +11,12 @@ export function createKeyAndCsr(): { keyPem: string; csrPem: string } {
   const { publicKey, privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
   const info = certificationRequestInfo(publicKey.export({ type: 'spki', format: 'der' }));
   const request = certificationRequest(info, sign('sha256', info, privateKey));
-  const lines =
-    Buffer.from(request)
-      .toString('base64')
-      .match(/.{1,64}/g) ?? [];
-  return {
-    keyPem: privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(),
-    csrPem: ['-----BEGIN CERTIFICATE REQUEST-----', ...lines, '-----END CERTIFICATE REQUEST-----', ''].join('\n'),
-  };
+  return { keyPem: privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(), csrPem: csrPemOf(request) };
+}
+
+/** @param request  PKCS #10, DER */
+export function csrPemOf(request: Uint8Array): string {
+  const base64 = Buffer.from(request).toString('base64');
+  const lines = base64.match(/.{1,64}/g) ?? [];
+  return ['-----BEGIN CERTIFICATE REQUEST-----', ...lines, '-----END CERTIFICATE REQUEST-----', ''].join('\n');
 }

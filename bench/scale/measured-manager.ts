@@ -1,7 +1,7 @@
 import { createKeyAndCsr } from '@apiary/api/client';
 import type { ServiceSpec } from '@apiary/api/model';
 import { createNetwork, createService, removeService, updateCluster } from '@apiary/manager/core';
-import { type Manager, nextRoot, type RootCa, startManager } from '@apiary/manager/io';
+import { createRootCa, type Manager, nextRoot, type RootCa, startManager } from '@apiary/manager/io';
 import { SystemClock, SystemRng } from '@apiary/std/io';
 import { pino } from 'pino';
 
@@ -190,7 +190,7 @@ async function rotate(manager: Manager): Promise<ManagerAnswer> {
     const { CAConfig = {} } = cluster.spec;
     const spec = { ...cluster.spec, CAConfig: { ...CAConfig, ForceRotate: (CAConfig.ForceRotate ?? 0) + 1 } };
     const turned = { rotateWorkerToken: false, rotateManagerToken: false, rotateUnlockKey: false };
-    const newRoot = (current: Parameters<typeof nextRoot>[0]) => nextRoot(current, undefined, nowMs);
+    const newRoot = (current: Parameters<typeof nextRoot>[0]) => nextRoot(current, createRootCa(nowMs), nowMs);
     return updateCluster(state, { version: cluster.meta.version, spec, ...turned, newRoot }, rng);
   });
   await isOver;

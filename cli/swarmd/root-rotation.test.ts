@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { ClusterSpec } from '@apiary/api/model';
 import { updateCluster } from '@apiary/manager/core';
-import { createRootCa, nextRoot } from '@apiary/manager/io';
+import { chosenRoot, createRootCa, nextRoot } from '@apiary/manager/io';
 import { readCredentials } from '@apiary/worker/io';
 import t from 'tap';
 import { joinRequest, type TestHost, testHost, until } from './testing/nodes.js';
@@ -25,7 +25,7 @@ function rotate({ node }: TestHost, ca: ClusterSpec['CAConfig'] = {}): Promise<s
         rotateWorkerToken: false,
         rotateManagerToken: false,
         rotateUnlockKey: false,
-        newRoot: (rootCa, given) => nextRoot(rootCa, given, nowMs),
+        newRoot: (rootCa, given) => nextRoot(rootCa, chosenRoot(given, nowMs), nowMs),
       },
       rng,
     );

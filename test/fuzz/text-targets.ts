@@ -1,4 +1,4 @@
-import { createKeyAndCsr } from '@apiary/api/client';
+import { createKeyAndCsr, csrPemOf } from '@apiary/api/client';
 import {
   checkUnlockKey,
   DER_TAG,
@@ -27,14 +27,6 @@ const TOKEN = formatJoinToken({ rootDigest: '0123456789'.repeat(5), secret: 'abc
 const csrPem = createKeyAndCsr().csrPem;
 const csr = Buffer.from(csrPem.replace(/-----[^-]+-----|\s/g, ''), 'base64');
 const certificate = Buffer.from(createRootCa(0).certificatePem.replace(/-----[^-]+-----|\s/g, ''), 'base64');
-
-function pemOf(bytes: Uint8Array): string {
-  const lines =
-    Buffer.from(bytes)
-      .toString('base64')
-      .match(/.{1,64}/g) ?? [];
-  return ['-----BEGIN CERTIFICATE REQUEST-----', ...lines, '-----END CERTIFICATE REQUEST-----', ''].join('\n');
-}
 
 const joinToken = reader('join token', 250, damagedText(TOKEN, ` ${TOKEN}\n`, ''), (text) =>
   refusal(() => {
@@ -72,7 +64,7 @@ const certificateRequest = reader('certificate request', 50, damaged(csr), (byte
   refusal(() => {
     const { signed, publicKey } = readCertificationRequest(bytes);
     invariant(signed.length < bytes.length && publicKey[0] === DER_TAG.sequence, 'parts of what was given');
-    verifiedKeyOf(pemOf(bytes));
+    verifiedKeyOf(csrPemOf(bytes));
     invariant(csr.equals(bytes), 'what the node did not sign is no request of it');
   }),
 );

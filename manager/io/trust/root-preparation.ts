@@ -47,7 +47,7 @@ export async function prepareRoot(
   return rotationTo(next, await issuer.crossSign(rootCa, { certificatePem, keyPem }, urls));
 }
 
-/** One that there is has to be there, for a root of which there are signers outside. */
+/** Looks that a signer is there, for a root of which the spec names signers outside. */
 async function reached(issuer: Issuer, signers: ExternalSigners, which: string): Promise<void> {
   if (signers.urls.length === 0) return;
   try {

@@ -1,5 +1,5 @@
 import { createPrivateKey, sign, X509Certificate } from 'node:crypto';
-import { tlsInfoOf } from '@apiary/api/client';
+import { csrPemOf, tlsInfoOf } from '@apiary/api/client';
 import { CERTIFICATE_SKEW_MS, certificateParts, certificationRequest } from '@apiary/api/model';
 import { ApiaryError, messageOf } from '@apiary/std';
 import type { GivenRoot } from '../../core/requests/index.js';
@@ -14,14 +14,12 @@ const LEAST_RSA_BITS = 2048;
 const CROSS_SIGNING_PROFILE = 'CA';
 
 /**
- * The root that takes the place of `current`: made anew, or the user's own.
+ * The root that takes the place of `current`, signed by that.
  *
- * @param given  as `checkedRoot` takes it
- * @throws ApiaryError `invalid-argument` that says what is wrong with what is given; `failed-precondition` when the key of
- *   the current one is not here
+ * @param next  as `chosenRoot` gives it
+ * @throws ApiaryError `failed-precondition` when the key of the current one is not here
  */
-export function nextRoot(current: ClusterRecord['rootCa'], given: GivenRoot | undefined, nowMs: number): RootRotation {
-  const next = chosenRoot(given, nowMs);
+export function nextRoot(current: ClusterRecord['rootCa'], next: GivenRoot, nowMs: number): RootRotation {
   return rotationTo(next, crossSigned(current, next.certificatePem, nowMs));
 }
 
@@ -36,7 +34,6 @@ export function chosenRoot(given: GivenRoot | undefined, nowMs: number): GivenRo
   return given === undefined ? createRootCa(nowMs) : checkedRoot(given, nowMs);
 }
 
-/** @throws ApiaryError `failed-precondition` when the key of the current root is not here */
 function crossSigned(current: ClusterRecord['rootCa'], nextPem: string, nowMs: number): string {
   if (current.keyPem === undefined) {
     throw new ApiaryError('failed-precondition', "the key of the cluster's root is outside of the cluster");
@@ -63,15 +60,8 @@ export function caRequestOf({ certificatePem, keyPem }: RootCa): SigningRequest 
   const { subject, publicKey } = certificateParts(new X509Certificate(certificatePem).raw);
   const info = caRequestInfo(subject, publicKey);
   const request = certificationRequest(info, sign('sha256', info, createPrivateKey(keyPem)));
-  const base64 = Buffer.from(request).toString('base64');
-  const lines = base64.match(/.{1,64}/g) ?? [];
   return {
-    certificate_request: [
-      '-----BEGIN CERTIFICATE REQUEST-----',
-      ...lines,
-      '-----END CERTIFICATE REQUEST-----',
-      '',
-    ].join('\n'),
+    certificate_request: csrPemOf(request),
     hosts: [],
     profile: CROSS_SIGNING_PROFILE,
     extensions: [{ id: CA_CONSTRAINT.oid, critical: true, value: Buffer.from(CA_CONSTRAINT.value).toString('hex') }],
