@@ -41,6 +41,7 @@ export type { NextHop, Route, RouteSettings } from './netlink/route.js';
 export type { Rule, RuleSettings } from './netlink/rule.js';
 export { generationAfter, Ruleset, type RulesetChange, type TranslationTarget } from './netlink/ruleset.js';
 export { RulesetWatch, type RulesetWatchOptions } from './netlink/ruleset-watch.js';
+export { endUdpSockets } from './netlink/udp-sockets.js';
 export { type NetworkEvent, NetworkWatch, type WatchOptions, type WatchSubject } from './netlink/watch.js';
 export { type SocketPeer, socketPeer } from './socket-peer.js';
 export { readSysctls, writeSysctls } from './sysctl.js';

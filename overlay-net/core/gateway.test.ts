@@ -12,7 +12,10 @@ import {
   gatewaySubnet,
   type HostPort,
   isEntryTable,
+  type KnownPeers,
+  knownPeers,
   type LocalTask,
+  lostPeers,
   MOST_VIP_BACKENDS,
   type NetworkState,
   NO_FILTER,
@@ -360,4 +363,57 @@ t.test('a VIP leads to the live tasks of its service, for the tasks here that ar
   });
   for (const each of shares) t.equal(new Set(each).size, MOST_VIP_BACKENDS);
   t.equal(new Set(shares.flat()).size, many.length, 'each host has its share');
+});
+
+t.test('who has left a network is told to those here who are on it, and nothing else is', async (t) => {
+  const NETWORKS = ['a', 'b'] as const;
+  const set = fc
+    .record({ version: fc.integer({ min: 1, max: 2 }), tasks: fc.uniqueArray(fc.integer({ min: 1, max: 4 })) })
+    .map(({ version, tasks }) => ({
+      version,
+      endpoints: byKey(
+        ({ taskId }) => taskId,
+        tasks.map((i) => {
+          const endpoint = { taskId: `t${i}`, serviceId: 's', nodeId: 'n2', taskName: '', aliases: [], live: i > 1 };
+          return { ...endpoint, address: `10.0.0.${i}`, ...(i % 2 === 0 && { ipv6Address: `fd00::${i}` }) };
+        }),
+      ),
+      services: new Map(),
+    }));
+  const state = fc
+    .tuple(fc.array(fc.constantFrom(...NETWORKS)), fc.dictionary(fc.constantFrom(...NETWORKS), set))
+    .map(([on, sets]): NetworkState => {
+      const attachments = on.map((networkId) => ({ networkId, address: '10.0.0.9', aliases: [] }));
+      const task = { taskId: 'x', serviceId: 's', gatewayAddress: '', namespace: 1, attachments };
+      const tasks = [
+        { ...task, namespacePath: '/proc/1/ns/net' },
+        { ...task, taskId: 'y' },
+      ];
+      return { ...EMPTY, endpointSets: new Map(Object.entries(sets)), tasks: byKey(({ taskId }) => taskId, tasks) };
+    });
+  const addressesOf = ({ endpointSets }: NetworkState, networkId: string) =>
+    [...(endpointSets.get(networkId)?.endpoints.values() ?? [])].flatMap(({ address, ipv6Address }) => [
+      address,
+      ...(ipv6Address === undefined ? [] : [ipv6Address]),
+    ]);
+  fc.assert(
+    fc.property(fc.array(state, { minLength: 2, maxLength: 4 }), (states) => {
+      let known: KnownPeers = new Map();
+      let before = EMPTY;
+      for (const now of states) {
+        const next = knownPeers(now, known);
+        t.equal(knownPeers(now, next).get('a'), next.get('a'), 'what has not changed is not looked at again');
+        const expected = [...(now.tasks.get('x')?.attachments ?? [])]
+          .filter(({ networkId }) => now.endpointSets.has(networkId))
+          .flatMap(({ networkId }) =>
+            addressesOf(before, networkId).filter((each) => !addressesOf(now, networkId).includes(each)),
+          );
+        const told = lostPeers(known, next, now);
+        t.same([...(told.get('/proc/1/ns/net') ?? [])].sort(), [...new Set(expected)].sort());
+        t.equal(told.size, expected.length === 0 ? 0 : 1);
+        known = next;
+        before = now;
+      }
+    }),
+  );
 });

@@ -13,6 +13,7 @@ export * from './hosts-file.js';
 export * from './ip-bytes.js';
 export * from './ipam/index.js';
 export * from './ipv4.js';
+export * from './lost-peers.js';
 export * from './mac-address.js';
 export * from './names.js';
 export * from './names-rules.js';

@@ -88,6 +88,8 @@ export interface LocalTask {
   namespace: number;
   /** By which BPF programs know that namespace; left out where the kernel does not tell it. */
   namespaceCookie?: bigint;
+  /** The file that stands for that namespace. */
+  namespacePath?: string;
   /** Resolvers of its own, in place of its host's. */
   nameservers?: readonly string[];
   attachments: readonly TaskAttachment[];

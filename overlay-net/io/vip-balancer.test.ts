@@ -73,13 +73,17 @@ function cgroupOf(t: Test): string {
 }
 
 /** Runs `code` in a task, and answers with what it printed. */
-async function runIn(cgroup: string, { path }: Task, code: string): Promise<string> {
+async function runIn(cgroup: string, { path }: Task, code: string, onOutput = (_text: string) => {}): Promise<string> {
   const script = `process.stdin.once('data', () => { process.stdin.destroy(); ${code} })`;
   const child = spawn('nsenter', [`--net=${path}`, process.execPath, '-e', script]);
   writeFileSync(join(cgroup, 'cgroup.procs'), String(child.pid));
   child.stdin.write('go');
   let output = '';
-  for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk) => (output += chunk));
+  for (const stream of [child.stdout, child.stderr])
+    stream.on('data', (chunk) => {
+      output += chunk;
+      onOutput(String(chunk));
+    });
   await once(child, 'close');
   return output.trim();
 }
@@ -132,7 +136,14 @@ function networkState(asker: Task, backend: Task): NetworkState {
   const network = { networkId, name: 'n', vni: VNI, subnet: '', gateway: '', internal: false };
   const endpoint = { taskId: 't', serviceId: 's', nodeId: 'self', address: backend.address, taskName: '', aliases: [] };
   const { ipv6Address } = backend;
-  const task = { taskId: 'a', serviceId: 'x', gatewayAddress: '', namespace: 1, namespaceCookie: asker.cookie };
+  const task = {
+    taskId: 'a',
+    serviceId: 'x',
+    gatewayAddress: '',
+    namespace: 1,
+    namespaceCookie: asker.cookie,
+    namespacePath: asker.path,
+  };
   return {
     selfId: 'self',
     dataPathPort: 4789,
@@ -284,6 +295,48 @@ t.test('sockets that connect to a VIP', { skip }, async (t) => {
     t.same(distinct(await runIn(cgroup, asker, connecting(2))), [`${two.address} ${VIP}`]);
     await vips.close();
     vipsMap.close();
+    balancer = new VipBalancer(options);
+    await balancer.ensure(row(one), members);
+  });
+
+  await t.test('by UDP hear of it when their task has ended, and connect to another', async (t) => {
+    balancer.close();
+    const logger = { info: () => {}, warn: (fields: object) => t.fail(JSON.stringify(fields)) };
+    const vips = await HostVips.open({ ...options, clock: new VirtualClock(), logger });
+    t.teardown(() => vips.close());
+    const both = networkState(asker, two);
+    const set = both.endpointSets.get('n');
+    const [first] = set?.endpoints.values() ?? [];
+    if (set === undefined || first === undefined) throw new Error('no endpoint');
+    const draining = { ...first, taskId: 'u', address: one.address, ipv6Address: one.ipv6Address, live: false };
+    const withBoth = { ...set, endpoints: new Map([...set.endpoints, ['u', draining]]) };
+    await vips.apply({ ...both, endpointSets: new Map([['n', withBoth]]) });
+    const heard: string[] = [];
+    let wake = () => {};
+    const talks = [VIP, IPV6_VIP, one.address].map((host) => {
+      const again = `const talk = (once) => { ${conversing(host).replace('u.close();', 'once && u.close();')}
+        u.on('error', (e) => { console.log(e.code); u.close(); talk(true); }); }; talk(false);`;
+      return runIn(cgroup, asker, again, (text) => {
+        heard.push(`${host} ${text.trim()}`);
+        wake();
+      });
+    });
+    const until = async (lines: number) => {
+      while (heard.length < lines) await new Promise<void>((resolve) => (wake = resolve));
+      return heard.splice(0).sort();
+    };
+    const answer = (from: Task, host: string) => `${host} ${from.address} ${host} ${host}`;
+    t.same(await until(3), [answer(one, one.address), answer(two, VIP), answer(two, IPV6_VIP)].sort());
+    await vips.apply(networkState(asker, one));
+    t.same(
+      await until(4),
+      [`${VIP} ECONNABORTED`, answer(one, VIP), `${IPV6_VIP} ECONNABORTED`, answer(one, IPV6_VIP)].sort(),
+      'and a task that lives keeps its clients',
+    );
+    await vips.apply(networkState(asker, two));
+    t.same(await until(2), [`${one.address} ECONNABORTED`, answer(one, one.address)].sort());
+    await Promise.all(talks);
+    await vips.close();
     balancer = new VipBalancer(options);
     await balancer.ensure(row(one), members);
   });

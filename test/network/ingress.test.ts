@@ -8,7 +8,7 @@ import type { EndpointSpec, PortConfig } from '@apiary/api/model';
 import t, { type Test } from 'tap';
 import { Cluster, type PlacedContainer, skipWithoutHosts } from '../cluster/cluster.js';
 import { type Host, until } from '../hosts/index.js';
-import { inside, lookUp, NetworkBed, on, pidsOf, unreached } from './network-bed.js';
+import { addressOf, inside, lookUp, NetworkBed, on, pidsOf, unreached } from './network-bed.js';
 
 /**
  * A task that says on port 80, as a web page, who it is and who asks. Once it is told to end, it answers what it has begun
@@ -150,11 +150,34 @@ t.test('published ports and VIPs', { skip: skipWithoutHosts }, async (t) => {
     await first.startSwarmd();
     await cluster.nodeIs(1, 'ready');
     t.same(await answers(vip), names);
-    const [gone] = tasks;
-    await gone?.host.engineDocker('kill', gone.Id);
+    const connecting = `for (let i = 0; i < 16; i++) {
+      const socket = require("dgram").createSocket("udp4").on("error", () => {});
+      socket.connect(5353, "${vip}");
+    }
+    setInterval(() => {}, 1e6)`;
+    const clients = await bed.one(t, 'clients', {
+      host: 1,
+      networks: ['front'],
+      container: { Mounts: [{ Type: 'bind', Source: '/', Target: '/machine' }] },
+      script: `chroot /machine ${process.execPath} -e '${connecting}'`,
+    });
+    const clientsOf = async (task: PlacedContainer) => {
+      const hexadecimal = Buffer.from(addressOf(task).split('.').map(Number).reverse()).toString('hex').toUpperCase();
+      return (await inside(clients, 'cat /proc/net/udp')).split(` ${hexadecimal}:14E9 `).length - 1;
+    };
+    const counts = await until('all of them', async () => {
+      const found = await Promise.all(tasks.map(clientsOf));
+      return found.reduce((sum, count) => sum + count, 0) === 16 && found;
+    });
+    const at = counts.indexOf(Math.max(...counts));
+    const [gone, stays] = [tasks[at], tasks[1 - at]];
+    if (gone === undefined || stays === undefined) throw new Error('no task');
+    await gone.host.engineDocker('kill', gone.Id);
+    await until('its clients to hear of it', async () => (await clientsOf(gone)) === 0, { timeoutMs: 2_000 });
+    t.ok((await clientsOf(stays)) >= 16 - Math.max(...counts), 'and nobody else');
     await until('the other alone', async () => {
       const left = await answers(vip).catch(() => new Set());
-      return left.size > 0 && !left.has(gone === undefined ? '' : nameOf(gone));
+      return left.size > 0 && !left.has(nameOf(gone));
     });
   });
 

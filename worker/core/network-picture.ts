@@ -43,7 +43,7 @@ export interface AttachmentsMessage {
 }
 
 /** A task of this node that is on networks; what its host makes of it is not known here. */
-export type NetworkedTask = Omit<LocalTask, 'gatewayAddress' | 'namespace' | 'namespaceCookie'>;
+export type NetworkedTask = Omit<LocalTask, 'gatewayAddress' | 'namespace' | 'namespaceCookie' | 'namespacePath'>;
 
 /** A `NetworkState` as the managers tell it. */
 export type AssignedNetworks = Omit<NetworkState, 'tasks'> & {

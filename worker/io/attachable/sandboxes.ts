@@ -40,6 +40,7 @@ export class Sandboxes {
         serviceId: '',
         gatewayAddress: '',
         namespace: namespace.inode,
+        namespacePath: path,
         ...(namespace.cookie !== undefined && { namespaceCookie: namespace.cookie }),
         attachments,
       });

@@ -194,6 +194,7 @@ export class OverlayAttachments {
         attachments,
         gatewayAddress: attached.gatewayAddress,
         namespace: attached.namespace,
+        namespacePath: `/proc/${attached.pid}/ns/net`,
         ...(attached.namespaceCookie !== undefined && { namespaceCookie: attached.namespaceCookie }),
       });
     }
