@@ -45,3 +45,10 @@ export async function untilOfEngine({ engine }: ApiContext, { spec, kind }: Netw
     await setTimeout(LOOK_PERIOD_MS);
   }
 }
+
+/** @throws ApiaryError `not-found` in Docker's words, whose engine asks a manager for a network that it has not got itself */
+export async function refuseUnknown({ engine }: ApiContext, name: string): Promise<void> {
+  if (!(await engine.lacks(`/networks/${encodeURIComponent(name)}`))) return;
+  const words = `Could not attach to network ${name}: rpc error: code = NotFound desc = network ${name} not found`;
+  throw new ApiaryError('not-found', words);
+}

@@ -1,30 +1,54 @@
 import type { IncomingMessage } from 'node:http';
+import { ApiaryError } from '@apiary/std';
 import type { FastifyInstance } from 'fastify';
 import { withoutVersion } from './api-version.js';
-import { attachableName } from './attachable-networks.js';
+import { attachableName, refuseUnknown } from './attachable-networks.js';
 import type { ApiContext } from './context.js';
-import { pathOf } from './request-reading.js';
+import { pathOf, pathParameter } from './request-reading.js';
 
 /** Whether a request that is the engine's own is looked at before it is passed on. */
 export function isLookedAt({ method, url = '' }: Pick<IncomingMessage, 'method' | 'url'>): boolean {
-  return method === 'POST' && pathOf(withoutVersion(url)) === '/containers/create';
+  return method === 'POST' && /^\/containers\/(?:create|[^/]+\/start)$/.test(pathOf(withoutVersion(url)));
 }
 
 /**
  * Containers are the engine's. One that is to be on a network of the cluster gets it by the engine's own network of that
- * name, which this node's agent keeps where the cluster's is attachable.
+ * name, which this node's agent keeps where the cluster's is attachable. As with Docker, one can be made for whatever network,
+ * and is refused when it starts.
  */
 export function containerRoutes(app: FastifyInstance, context: ApiContext): void {
   app.post('/containers/create', async (request, reply) => {
     const asked = readBody(request.body);
     const names = new Map<string, string>();
     for (const reference of networksOf(asked)) {
-      const name = await attachableName(context, reference);
+      const name = await attachableName(context, reference).catch(ofRefused);
       if (name !== undefined && name !== reference) names.set(reference, name);
     }
     if (names.size > 0) request.body = Buffer.from(JSON.stringify(withNames(asked, names)));
     return context.engine.forwardFrom(request, reply);
   });
+
+  app.post('/containers/:id/start', async (request, reply) => {
+    if (context.node.status().controlAvailable) {
+      const path = `/containers/${encodeURIComponent(pathParameter(request, 'id'))}/json`;
+      for (const reference of networksOf(heldBy(await context.engine.object(path)))) {
+        if ((await attachableName(context, reference)) === undefined) await refuseUnknown(context, reference);
+      }
+    }
+    return context.engine.forwardFrom(request, reply);
+  });
+}
+
+/** What a container may not be on is said when it starts. */
+function ofRefused(error: unknown): undefined {
+  if (error instanceof ApiaryError && error.code === 'permission-denied') return undefined;
+  throw error;
+}
+
+/** The networks of a container that is there, in the form of a request for one. */
+function heldBy(container: unknown): unknown {
+  const networks = member(member(container, 'NetworkSettings'), 'Networks');
+  return { HostConfig: member(container, 'HostConfig'), NetworkingConfig: { EndpointsConfig: networks } };
 }
 
 /** Undefined when the engine has something else to say of it. */
@@ -36,13 +60,16 @@ function readBody(body: unknown): unknown {
   }
 }
 
-/** The networks that are asked for, by name or id. */
+/** The networks that are asked for, by name or id; not those that are another container's, or the engine's choice. */
 function networksOf(asked: unknown): string[] {
   const mode = member(member(asked, 'HostConfig'), 'NetworkMode');
   const endpoints = member(member(asked, 'NetworkingConfig'), 'EndpointsConfig');
   const names = isObject(endpoints) ? Object.keys(endpoints) : [];
-  return [...new Set(typeof mode === 'string' ? [mode, ...names] : names)];
+  const all = new Set(typeof mode === 'string' ? [mode, ...names] : names);
+  return [...all].filter((name) => !ALWAYS_THERE.has(name) && !name.startsWith('container:'));
 }
+
+const ALWAYS_THERE = new Set(['', 'default', 'bridge', 'host', 'none']);
 
 /** With the names that the engine knows in the place of the cluster's ids. */
 function withNames(asked: unknown, names: ReadonlyMap<string, string>): unknown {

@@ -18,7 +18,7 @@ import { checkNetworkWords, createNetwork, isBeingLeft, removeNetwork } from '..
 import type { NetworkRecord } from '../../core/store/records.js';
 import type { View } from '../../core/store/view.js';
 import type { Replica } from '../ports.js';
-import { untilOfEngine } from './attachable-networks.js';
+import { refuseUnknown, untilOfEngine } from './attachable-networks.js';
 import { type ApiContext, currentView, replicaOf } from './context.js';
 import { asClusterRequest } from './error-reply.js';
 import { bodyJson, pathParameter, queryFlag, queryText } from './request-reading.js';
@@ -208,13 +208,6 @@ async function refuseStranger({ engine }: ApiContext, asked: unknown): Promise<v
   const container = String(asked.Container);
   if (container === '' || !(await engine.lacks(`/containers/${encodeURIComponent(container)}/json`))) return;
   throw new ApiaryError('not-found', `No such container: ${container}`);
-}
-
-/** @throws ApiaryError `not-found` in Docker's words, whose engine asks a manager for a network that it has not got itself */
-async function refuseUnknown({ engine }: ApiContext, name: string): Promise<void> {
-  if (!(await engine.lacks(`/networks/${encodeURIComponent(name)}`))) return;
-  const words = `Could not attach to network ${name}: rpc error: code = NotFound desc = network ${name} not found`;
-  throw new ApiaryError('not-found', words);
 }
 
 const UNIT_MS: Record<string, number> = { ns: 1e-6, us: 1e-3, µs: 1e-3, ms: 1, s: 1000, m: 60_000, h: 3_600_000 };

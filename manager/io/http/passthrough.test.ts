@@ -268,7 +268,9 @@ t.test("containers are the engine's, and come to networks of the cluster by its 
     if (request.method === 'POST') bodies.push(body);
     if (request.method === 'POST') paths.push(request.url ?? '');
     const isThere = !/\/networks\/(?:shut|gone)|\/containers\/gone/.test(request.url ?? '');
-    response.writeHead(isThere ? 200 : 404, { 'api-version': '1.41' }).end('{}');
+    const [, network] = /^\/containers\/on-(\w+)\/json$/.exec(request.url ?? '') ?? [];
+    const held = { HostConfig: { NetworkMode: 'default' }, NetworkSettings: { Networks: { [network ?? '']: {} } } };
+    response.writeHead(isThere ? 200 : 404, { 'api-version': '1.41' }).end(JSON.stringify(held));
   });
   const engineSocketPath = join(directory, 'engine.sock');
   engine.listen(engineSocketPath);
@@ -289,15 +291,18 @@ t.test("containers are the engine's, and come to networks of the cluster by its 
     status: 403,
     message: /^Could not attach to network shut: .* network shut not manually attachable$/,
   };
-  await t.rejects(create({ HostConfig: { NetworkMode: 'shut' } }), refused);
+  const start = (container: string) => client.request('POST', `/v1.41/containers/${container}/start`);
+  await t.rejects(start('on-shut'), refused);
   await t.rejects(client.request('POST', '/networks/shut/connect', { body: { Container: 'c' } }), refused);
   const connect = (network: string, Container: string) =>
     client.request('POST', `/networks/${network}/connect`, { body: { Container } });
   await t.rejects(connect('shut', 'gone'), { status: 404, message: 'No such container: gone' });
   const words = 'Could not attach to network gone: rpc error: code = NotFound desc = network gone not found';
   await t.rejects(connect('gone', 'c'), { status: 404, message: words });
+  await t.rejects(start('on-gone'), { status: 404, message: words });
   t.same(bodies, []);
-  const passed = [{ HostConfig: { NetworkMode: 'front' } }, { HostConfig: null }, [null]];
+  const shutOut = { HostConfig: { NetworkMode: 'shut' } };
+  const passed = [{ HostConfig: { NetworkMode: 'front' } }, { HostConfig: null }, [null], shutOut];
   for (const body of passed) await create(body);
   await create({ HostConfig: { NetworkMode: id, Memory: 1 }, NetworkingConfig: { EndpointsConfig: { [id]: {} } } });
   await client.request('POST', `/v1.41/networks/${id}/connect`, { body: { Container: 'c' } });
@@ -310,4 +315,9 @@ t.test("containers are the engine's, and come to networks of the cluster by its 
     ],
   );
   t.equal(paths.at(-1), '/v1.41/networks/front/connect');
+  for (const container of ['on-front', 'on-bridge', 'gone']) await start(container).catch(() => undefined);
+  t.same(
+    paths.slice(-3),
+    ['on-front', 'on-bridge', 'gone'].map((each) => `/v1.41/containers/${each}/start`),
+  );
 });
