@@ -1,4 +1,5 @@
-import { type FileHandle, mkdir, open } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { type FileHandle, mkdir, open, readdir } from 'node:fs/promises';
 import {
   type Change,
   createNetworkNamespace,
@@ -47,13 +48,9 @@ export class GatewayNames {
   /** @throws KernelError */
   static async open(netlink: Netlink, subnet: GatewaySubnet): Promise<GatewayNames> {
     await mkdir(DIRECTORY, { recursive: true });
+    await sweep();
     const path = `${DIRECTORY}/${NAMESPACE_NAME}${process.pid}`;
-    await createNetworkNamespace(path).catch(async (error: unknown) => {
-      // One that was killed at just this place.
-      if (systemCodeOf(error) !== 'EEXIST') throw error;
-      await deleteNetworkNamespace(path);
-      await createNetworkNamespace(path);
-    });
+    await createNetworkNamespace(path);
     const handle = await open(path);
     await deleteNetworkNamespace(path);
     const names = new GatewayNames(netlink, subnet, handle);
@@ -118,6 +115,18 @@ export class GatewayNames {
       },
     ]);
     await linksInUse(this.#netlink, [NAMES_LINK]);
+  }
+}
+
+/** Takes away the names that processes left which were killed while they had one. */
+async function sweep(): Promise<void> {
+  for (const name of await readdir(DIRECTORY)) {
+    const [, pid] = new RegExp(`^${NAMESPACE_NAME}(\\d+)$`).exec(name) ?? [];
+    if (pid === undefined || (pid !== `${process.pid}` && existsSync(`/proc/${pid}`))) continue;
+    await deleteNetworkNamespace(`${DIRECTORY}/${name}`).catch((error: unknown) => {
+      // Another has been here.
+      if (systemCodeOf(error) !== 'ENOENT') throw error;
+    });
   }
 }
 

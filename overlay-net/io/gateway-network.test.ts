@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, readdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { createNetworkNamespace, deleteNetworkNamespace } from '@apiary/agent-native';
 import { VirtualClock } from '@apiary/std';
@@ -270,6 +270,16 @@ t.test('closed, it stays; opened again, it takes over what is there; removed, no
   await removeGatewayNetwork();
   t.equal(sh(LINKS), links);
   t.equal(sh('nft list tables'), tables);
+});
+
+t.test('a name that a killed process left of its namespace for names goes with the next', { skip }, async (t) => {
+  const pid = spawnSync('sh', ['-c', 'echo $$'], { encoding: 'utf8' }).stdout.trim();
+  mkdirSync('/run/netns', { recursive: true });
+  await createNetworkNamespace(`/run/netns/apiary-names-${pid}`);
+  await network(t);
+  const names = () =>
+    readdirSync('/run/netns').filter((name) => [pid, process.pid].some((each) => name === `apiary-names-${each}`));
+  t.same(names(), []);
 });
 
 t.test('a task that is attached anew, at the same address, has it', { skip }, async (t) => {
