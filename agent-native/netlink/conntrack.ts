@@ -1,7 +1,7 @@
 import { binding, type NativeSocket } from '../binding.js';
 import { KernelError, rethrow } from '../kernel-error.js';
 import { type NamespaceRef, namespacePath } from '../namespace.js';
-import { AF_INET, formatIp, parseIp } from './ip-address.js';
+import { AF_INET, AF_INET6, formatIp, parseIp } from './ip-address.js';
 import { attributesIn, MessageWriter, messagesIn } from './message.js';
 
 const NETLINK_NETFILTER = 12;
@@ -14,7 +14,11 @@ const DELETE = CONNTRACK | 2;
 const HEADER_BYTES = 4;
 const CTA = { tupleOriginal: 1, tupleReply: 2, mark: 8 } as const;
 const TUPLE = { ip: 1, protocol: 2 } as const;
-const IP = { source4: 1, destination4: 2 } as const;
+const IP = {
+  ipv4: { family: AF_INET, source: 1, destination: 2 },
+  ipv6: { family: AF_INET6, source: 3, destination: 4 },
+} as const;
+type Family = keyof typeof IP;
 const PROTOCOL = { number: 1, sourcePort: 2, destinationPort: 3 } as const;
 const PROTOCOLS: Readonly<Record<string, number>> = { tcp: 6, udp: 17, sctp: 132 };
 const RECEIVE_BYTES = 1 << 20;
@@ -30,7 +34,7 @@ export interface FlowEnd {
   destinationPort: number;
 }
 
-/** What the kernel remembers of a flow of IPv4 packets. NAT is what makes `reply` more than `original` turned around. */
+/** What the kernel remembers of a flow. NAT is what makes `reply` more than `original` turned around. */
 export interface Flow {
   protocol: 'tcp' | 'udp' | 'sctp';
   original: FlowEnd;
@@ -66,17 +70,17 @@ export class Conntrack {
     await this.#socket.close();
   }
 
-  /** The IPv4 flows of a protocol. What changes meanwhile may be in it or not. */
-  async flows(protocol: Flow['protocol']): Promise<Flow[]> {
+  /** The flows of a protocol, of one family. What changes meanwhile may be in it or not. */
+  async flows(protocol: Flow['protocol'], family: Family = 'ipv4'): Promise<Flow[]> {
     const writer = new MessageWriter();
-    writer.dump(GET, () => writeHeader(writer));
+    writer.dump(GET, () => writeHeader(writer, family));
     const { errors, replies } = await this.#socket.run(...writer.finish(), true).catch((error) => rethrow(error));
     const [error] = errors;
     if (error !== undefined) throw new KernelError(error.errno, 'list flows', error.text);
     const flows: Flow[] = [];
     for (const { bytes } of replies) {
       for (const { type, body } of messagesIn(bytes)) {
-        const flow = type === NEW ? readFlow(body) : undefined;
+        const flow = type === NEW ? readFlow(body, family) : undefined;
         if (flow?.protocol === protocol) flows.push(flow);
       }
       await new Promise<void>((resolve) => setImmediate(resolve));
@@ -97,8 +101,8 @@ export class Conntrack {
 }
 
 /** An nfgenmsg. */
-function writeHeader(writer: MessageWriter): void {
-  writer.u8(AF_INET);
+function writeHeader(writer: MessageWriter, family: Family): void {
+  writer.u8(IP[family].family);
   writer.u8(0);
   writer.u16(0);
 }
@@ -106,12 +110,13 @@ function writeHeader(writer: MessageWriter): void {
 function writeDeletion(writer: MessageWriter, { protocol, original }: Flow): void {
   const number = PROTOCOLS[protocol];
   if (number === undefined) throw new TypeError(`"${protocol}" is no protocol of flows`);
+  const family = original.source.includes(':') ? 'ipv6' : 'ipv4';
   writer.message(DELETE, 0, undefined, () => {
-    writeHeader(writer);
+    writeHeader(writer, family);
     writer.nested(CTA.tupleOriginal, () => {
       writer.nested(TUPLE.ip, () => {
-        writer.attributeBytes(IP.source4, parseIp(original.source).bytes);
-        writer.attributeBytes(IP.destination4, parseIp(original.destination).bytes);
+        writer.attributeBytes(IP[family].source, parseIp(original.source).bytes);
+        writer.attributeBytes(IP[family].destination, parseIp(original.destination).bytes);
       });
       writer.nested(TUPLE.protocol, () => {
         writer.attributeU8(PROTOCOL.number, number);
@@ -122,25 +127,28 @@ function writeDeletion(writer: MessageWriter, { protocol, original }: Flow): voi
   });
 }
 
-/** Undefined for what is no IPv4 flow with ports. */
-function readFlow(body: Buffer): Flow | undefined {
-  if (body.length < HEADER_BYTES || body.readUInt8(0) !== AF_INET) return undefined;
+/** Undefined for what is no flow with ports of the family. */
+function readFlow(body: Buffer, family: Family): Flow | undefined {
+  if (body.length < HEADER_BYTES || body.readUInt8(0) !== IP[family].family) return undefined;
   const attributes = attributesIn(body, HEADER_BYTES);
-  const original = readTuple(attributes.get(CTA.tupleOriginal));
-  const reply = readTuple(attributes.get(CTA.tupleReply));
+  const original = readTuple(attributes.get(CTA.tupleOriginal), family);
+  const reply = readTuple(attributes.get(CTA.tupleReply), family);
   if (original === undefined || reply === undefined) return undefined;
   const mark = attributes.get(CTA.mark)?.readUInt32BE() ?? 0;
   return { protocol: original.protocol, original: original.end, reply: reply.end, mark };
 }
 
-function readTuple(bytes: Buffer | undefined): { protocol: Flow['protocol']; end: FlowEnd } | undefined {
+function readTuple(
+  bytes: Buffer | undefined,
+  family: Family,
+): { protocol: Flow['protocol']; end: FlowEnd } | undefined {
   if (bytes === undefined) return undefined;
   const tuple = attributesIn(bytes);
   const ip = attributesIn(tuple.get(TUPLE.ip) ?? Buffer.alloc(0));
   const transport = attributesIn(tuple.get(TUPLE.protocol) ?? Buffer.alloc(0));
   const number = transport.get(PROTOCOL.number)?.readUInt8();
   const protocol = (['tcp', 'udp', 'sctp'] as const).find((name) => PROTOCOLS[name] === number);
-  const [source, destination] = [ip.get(IP.source4), ip.get(IP.destination4)];
+  const [source, destination] = [ip.get(IP[family].source), ip.get(IP[family].destination)];
   const [sourcePort, destinationPort] = [transport.get(PROTOCOL.sourcePort), transport.get(PROTOCOL.destinationPort)];
   if (protocol === undefined || !source || !destination || !sourcePort || !destinationPort) return undefined;
   const end = {

@@ -99,7 +99,11 @@ export interface DescriptionUpdate {
   /** Base64 of the key that this node's tasks' traffic is encrypted to; empty when it cannot. */
   wireguardKey: string;
   /** Where what is sent between hosts comes from and goes to, where that is not `advertise_addr`. */
-  dataPathAddr?: string | undefined;
+  dataPathAddr?:
+    | string
+    | undefined;
+  /** By which clients may know it beside those, separated by commas. */
+  ipv6Addresses?: string | undefined;
 }
 
 export interface Heartbeat {
@@ -692,6 +696,7 @@ function createBaseDescriptionUpdate(): DescriptionUpdate {
     managerAddr: "",
     wireguardKey: "",
     dataPathAddr: undefined,
+    ipv6Addresses: undefined,
   };
 }
 
@@ -714,6 +719,9 @@ export const DescriptionUpdate: MessageFns<DescriptionUpdate> = {
     }
     if (message.dataPathAddr !== undefined) {
       writer.uint32(50).string(message.dataPathAddr);
+    }
+    if (message.ipv6Addresses !== undefined) {
+      writer.uint32(58).string(message.ipv6Addresses);
     }
     return writer;
   },
@@ -777,6 +785,14 @@ export const DescriptionUpdate: MessageFns<DescriptionUpdate> = {
             }
 
             message.dataPathAddr = reader.string();
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.ipv6Addresses = reader.string();
             continue;
           }
         }

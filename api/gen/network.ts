@@ -103,7 +103,11 @@ export interface NetworkNode {
   /** Base64 of its WireGuard key; empty when it has none. */
   wireguardKey: string;
   /** By which clients know it, where that is another. */
-  advertisedAddr?: string | undefined;
+  advertisedAddr?:
+    | string
+    | undefined;
+  /** Those of IPv6 by which clients may know it, separated by commas. */
+  ipv6Addresses?: string | undefined;
 }
 
 /** Ports that are published on every node (ingress mode). */
@@ -136,6 +140,8 @@ export interface PortBackend {
   nodeId: string;
   /** The task's address on its node's gateway network. */
   gatewayAddress: string;
+  /** The same of IPv6; empty where it has none. */
+  gatewayIpv6Address: string;
 }
 
 /** Containers of a node that are no tasks, and are on networks that are attachable: said whenever that changes. */
@@ -864,7 +870,14 @@ export const NodeTableUpdate: MessageFns<NodeTableUpdate> = {
 };
 
 function createBaseNetworkNode(): NetworkNode {
-  return { nodeId: "", addr: "", gatewaySubnet: "", wireguardKey: "", advertisedAddr: undefined };
+  return {
+    nodeId: "",
+    addr: "",
+    gatewaySubnet: "",
+    wireguardKey: "",
+    advertisedAddr: undefined,
+    ipv6Addresses: undefined,
+  };
 }
 
 export const NetworkNode: MessageFns<NetworkNode> = {
@@ -883,6 +896,9 @@ export const NetworkNode: MessageFns<NetworkNode> = {
     }
     if (message.advertisedAddr !== undefined) {
       writer.uint32(42).string(message.advertisedAddr);
+    }
+    if (message.ipv6Addresses !== undefined) {
+      writer.uint32(50).string(message.ipv6Addresses);
     }
     return writer;
   },
@@ -938,6 +954,14 @@ export const NetworkNode: MessageFns<NetworkNode> = {
             }
 
             message.advertisedAddr = reader.string();
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.ipv6Addresses = reader.string();
             continue;
           }
         }
@@ -1180,7 +1204,7 @@ export const PublishedPort: MessageFns<PublishedPort> = {
 };
 
 function createBasePortBackend(): PortBackend {
-  return { taskId: "", nodeId: "", gatewayAddress: "" };
+  return { taskId: "", nodeId: "", gatewayAddress: "", gatewayIpv6Address: "" };
 }
 
 export const PortBackend: MessageFns<PortBackend> = {
@@ -1193,6 +1217,9 @@ export const PortBackend: MessageFns<PortBackend> = {
     }
     if (message.gatewayAddress !== "") {
       writer.uint32(26).string(message.gatewayAddress);
+    }
+    if (message.gatewayIpv6Address !== "") {
+      writer.uint32(34).string(message.gatewayIpv6Address);
     }
     return writer;
   },
@@ -1232,6 +1259,14 @@ export const PortBackend: MessageFns<PortBackend> = {
             }
 
             message.gatewayAddress = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.gatewayIpv6Address = reader.string();
             continue;
           }
         }

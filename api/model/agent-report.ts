@@ -23,6 +23,7 @@ export const TaskStatusSchema = v.object({
   container: v.optional(v.object({ id: text, pid: count, exitCode: whole })),
   ports: v.optional(v.array(v.object({ protocol: text, targetPort: count, publishedPort: count }))),
   gatewayAddress: v.optional(v.pipe(v.string(), v.ipv4())),
+  gatewayIpv6Address: v.optional(v.pipe(v.string(), v.ipv6())),
 });
 
 export const NodeDescriptionSchema = v.object({

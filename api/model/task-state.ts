@@ -49,6 +49,8 @@ export interface TaskStatus {
   ports?: { protocol: string; targetPort: number; publishedPort: number }[];
   /** Its address on its node's gateway network, where published ports lead to. */
   gatewayAddress?: string;
+  /** The same of IPv6, where it has one. */
+  gatewayIpv6Address?: string;
 }
 
 export interface ContainerStatus {

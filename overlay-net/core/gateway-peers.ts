@@ -15,6 +15,8 @@ export interface GatewayPeer {
   underlay: string;
   /** By which clients know it beside that. */
   advertised?: string;
+  /** The same of IPv6. */
+  ipv6Addresses?: readonly string[];
   /** Of its tasks: `10.224.3.0/24`. */
   subnet: string;
   /** Its own address in it: the next hop. */
@@ -35,12 +37,16 @@ export interface TunnelEnd {
 /** The other nodes that have a gateway network, by id. Those whose addresses cannot be used are passed over. */
 export function gatewayPeers({ selfId, nodes }: Pick<NetworkState, 'selfId' | 'nodes'>): GatewayPeer[] {
   const peers: GatewayPeer[] = [];
-  for (const { nodeId, addr, advertisedAddr = '', gatewaySubnet } of nodes.values()) {
+  for (const { nodeId, addr, advertisedAddr = '', ipv6Addresses = '', gatewaySubnet } of nodes.values()) {
     if (nodeId === selfId || gatewaySubnet === '' || !isAddress(addr)) continue;
     const { subnet, gateway, firstAddress } = readGatewaySubnet(gatewaySubnet);
     const number = Math.floor(firstAddress / 256) % 0x10000;
     const peer = { nodeId, underlay: addr, subnet, gateway, mac: tunnelMac(gateway), mark: ENTRY_MARK + number };
-    peers.push(advertisedAddr === '' ? peer : { ...peer, advertised: advertisedAddr });
+    peers.push({
+      ...peer,
+      ...(advertisedAddr !== '' && { advertised: advertisedAddr }),
+      ...(ipv6Addresses !== '' && { ipv6Addresses: ipv6Addresses.split(',') }),
+    });
   }
   peers.sort((a, b) => (a.nodeId < b.nodeId ? -1 : 1));
   // The number of a node that is gone may be another's before both are heard of.

@@ -1,3 +1,4 @@
+import { ipv6EntryAddresses, ipv6GatewayAddress, ipv6GatewaySubnet } from './gateway-ipv6.js';
 import { ENTRY_MARK, ENTRY_MARK_MASK, entryAddresses, type GatewayPeer } from './gateway-peers.js';
 import type { GatewaySubnet } from './gateway-subnet.js';
 import { type PortRow, type PortTarget, portRowKey } from './published-ports.js';
@@ -20,6 +21,8 @@ export interface GatewayFilter {
   ports: readonly PortRow[];
   /** Addresses of the tasks that have no way out. */
   confined: readonly string[];
+  /** Left out on a host whose gateway network has IPv4 alone. */
+  ipv6?: 'open' | 'own-only';
 }
 
 export const NO_FILTER: GatewayFilter = { peers: [], dataPathPort: 0, ports: [], confined: [] };
@@ -36,23 +39,29 @@ export function gatewayRules(subnet: GatewaySubnet, filter: GatewayFilter): stri
     `table ${TABLE}`,
     `delete table ${TABLE}`,
     `table ${TABLE} {`,
-    ...SETS.flatMap(({ kind, name, of }) => [`  ${kind} ${name} {`, `    ${of}`, '  }']),
-    ...chains(subnet).map((line) => `  ${line}`),
+    ...setsOf(filter).flatMap(({ kind, name, of }) => [`  ${kind} ${name} {`, `    ${of}`, '  }']),
+    ...chains(subnet, filter).map((line) => `  ${line}`),
     '}',
-    ...SETS.flatMap((set) => setElements(set, filter)),
-    ...filter.ports.flatMap(addPort).map(nftLine),
+    ...setsOf(filter).flatMap((set) => setElements(set, filter)),
+    ...portsOf(filter)
+      .flatMap((row) => addPort(row, filter))
+      .map(nftLine),
     '',
   ].join('\n');
 }
 
-/** What brings the table from one filter to another, in one transaction; empty when nothing differs. O(ports). */
+/**
+ * What brings the table from one filter to another, in one transaction; empty when nothing differs. O(ports).
+ *
+ * @param after  as to `ipv6` the same: else the table has to be written anew
+ */
 export function gatewayRulesUpdate(before: GatewayFilter, after: GatewayFilter): string {
-  const lines = SETS.flatMap((set) => {
+  const lines = setsOf(after).flatMap((set) => {
     const elements = setElements(set, after);
     if (elements.join() === setElements(set, before).join()) return [];
     return [`flush ${set.kind} ${TABLE} ${set.name}`, ...elements];
   });
-  lines.push(...portChanges(before.ports, after.ports).map(nftLine));
+  lines.push(...portChanges(before, after).map(nftLine));
   return lines.length === 0 ? '' : `${lines.join('\n')}\n`;
 }
 
@@ -62,8 +71,9 @@ export function gatewayRulesUpdate(before: GatewayFilter, after: GatewayFilter):
  * @returns undefined when more than that differs
  */
 export function gatewayPortChanges(before: GatewayFilter, after: GatewayFilter): PortChange[] | undefined {
-  const isSame = SETS.every((set) => setElements(set, before).join() === setElements(set, after).join());
-  return isSame ? portChanges(before.ports, after.ports) : undefined;
+  if (before.ipv6 !== after.ipv6) return undefined;
+  const isSame = setsOf(after).every((set) => setElements(set, before).join() === setElements(set, after).join());
+  return isSame ? portChanges(before, after) : undefined;
 }
 
 /** What takes the table away, also when there is none. */
@@ -106,6 +116,25 @@ const SETS: readonly NamedSet[] = [
   { kind: 'set', name: 'confined', of: 'type ipv4_addr', elements: ({ confined }) => [...confined] },
 ];
 
+const IPV6_SETS: readonly NamedSet[] = [
+  { kind: 'set', name: 'entries6', of: 'type ipv6_addr', elements: ({ peers }) => ipv6EntryAddresses(peers) },
+  {
+    kind: 'set',
+    name: 'confined6',
+    of: 'type ipv6_addr',
+    elements: ({ confined }) => confined.map(ipv6GatewayAddress),
+  },
+];
+
+/** Nobody comes by an address of IPv6 that a host without it cannot have. */
+function portsOf({ ports, ipv6 }: GatewayFilter): readonly PortRow[] {
+  return ipv6 === undefined ? ports.filter(({ hostAddress }) => !hostAddress.includes(':')) : ports;
+}
+
+function setsOf({ ipv6 }: GatewayFilter): readonly NamedSet[] {
+  return ipv6 === undefined ? SETS : [...SETS, ...IPV6_SETS];
+}
+
 /** Verdicts refer to chains, so that these come and go with their chains. */
 const PORT_MAPS = [
   'map ports {',
@@ -116,13 +145,21 @@ const PORT_MAPS = [
   '}',
 ];
 
-function chains({ subnet, gateway, names: nameServer }: GatewaySubnet): string[] {
+const IPV6_PORT_MAPS = ['map host_ports6 {', '  type ipv6_addr . inet_proto . inet_service : verdict', '}'];
+
+/** What is of IPv6 comes after what is of IPv4, which is more. */
+function chains({ subnet, gateway, names: nameServer }: GatewaySubnet, { ipv6 }: GatewayFilter): string[] {
+  const of6 = (...lines: string[]) => (ipv6 === undefined ? [] : lines);
+  const [subnet6, gateway6] = [ipv6GatewaySubnet(subnet), ipv6GatewayAddress(gateway)];
   const { tasks, tunnel, names } = LINK_GROUPS;
   const entryMark = `& ${ENTRY_MARK_MASK} == ${ENTRY_MARK}`;
   return [
     ...PORT_MAPS,
+    ...of6(...IPV6_PORT_MAPS),
     'chain published {',
     '  ip daddr . meta l4proto . th dport vmap @host_ports',
+    // Who has an address of the link alone is not answered through another.
+    ...of6('  ip6 daddr fe80::/10 return', '  ip6 daddr . meta l4proto . th dport vmap @host_ports6'),
     '  meta l4proto . th dport vmap @ports',
     '}',
     // Another node's ports are taken in here at once: on the way back from there, a reply to this host's own address
@@ -133,11 +170,13 @@ function chains({ subnet, gateway, names: nameServer }: GatewaySubnet): string[]
     `  iifgroup ${tasks} ip daddr ${gateway} meta l4proto { tcp, udp } th dport 53 dnat ip to ${nameServer}`,
     '  fib daddr type local jump published',
     '  ip daddr @entries jump published',
+    ...of6('  ip6 daddr @entries6 jump published'),
     '}',
     'chain own {',
     '  type nat hook output priority -100; policy accept;',
     '  fib daddr type local jump published',
     '  ip daddr @entries jump published',
+    ...of6('  ip6 daddr @entries6 jump published'),
     '}',
     // The links take in what has addresses of loopback, for connections of this host's own; from outside nothing has.
     'chain no_loopback {',
@@ -150,6 +189,7 @@ function chains({ subnet, gateway, names: nameServer }: GatewaySubnet): string[]
     // entry's are apart, and where two have the same addresses and ports for the task, conntrack gives one another port.
     // What is for nobody here is a reply, which would be looked for in that zone first, in vain.
     `  ip daddr ${subnet} ct original zone set ether saddr map @entry_zones`,
+    ...of6(`  ip6 daddr ${subnet6} ct original zone set ether saddr map @entry_zones`),
     '  jump no_loopback',
     '}',
     // Each packet between tasks is known to conntrack by itself; the one around it would be once more, and cannot be a reply.
@@ -178,6 +218,7 @@ function chains({ subnet, gateway, names: nameServer }: GatewaySubnet): string[]
     '  ct state invalid drop',
     `  oifgroup { ${tasks}, ${tunnel}, ${names} } drop`,
     '  ip saddr @confined reject with icmp type net-unreachable',
+    ...of6('  ip6 saddr @confined6 reject with icmpv6 type no-route'),
     '}',
     'chain forward_host {',
     `  oifgroup != ${tasks} drop`,
@@ -188,6 +229,11 @@ function chains({ subnet, gateway, names: nameServer }: GatewaySubnet): string[]
     '  ct status dnat accept',
     `  iifgroup vmap { ${tasks} : goto forward_task, ${tunnel} : goto forward_host }`,
     `  oifgroup { ${tasks}, ${tunnel}, ${names} } drop`,
+    // It forwards IPv6 for its tasks: between its other links it did not before.
+    // Frames within a bridge, which come by here where there is br_netfilter, need no forwarding.
+    ...(ipv6 === 'own-only'
+      ? ['iifkind', 'oifkind'].map((kind) => `  meta nfproto ipv6 meta ${kind} != "bridge" drop`)
+      : []),
     '}',
     'chain to_host {',
     '  tcp flags syn tcp option maxseg size set rt mtu',
@@ -205,6 +251,11 @@ function chains({ subnet, gateway, names: nameServer }: GatewaySubnet): string[]
     `  ip saddr ${subnet} oifgroup ${tasks} snat ip to ${gateway}`,
     // Who asks for names is known by its address.
     `  ip saddr ${subnet} oifgroup != { ${tasks}, ${names} } masquerade`,
+    ...of6(
+      `  ip6 saddr ::1 oifgroup { ${tasks}, ${tunnel} } snat ip6 to ${gateway6}`,
+      `  ip6 saddr ${subnet6} oifgroup ${tasks} snat ip6 to ${gateway6}`,
+      `  ip6 saddr ${subnet6} oifgroup != ${tasks} masquerade`,
+    ),
     '}',
   ];
 }
@@ -223,22 +274,25 @@ export type PortChange =
 
 type PortKey = Pick<PortRow, 'hostAddress' | 'protocol' | 'port'>;
 
-function portChanges(before: readonly PortRow[], after: readonly PortRow[]): PortChange[] {
-  const had = new Map(before.map((row) => [portRowKey(row), row]));
-  const wanted = new Set(after.map(portRowKey));
-  const gone = before.filter((row) => !wanted.has(portRowKey(row))).flatMap(removePort);
-  const changed = after.flatMap((row) => {
+function portChanges(before: GatewayFilter, after: GatewayFilter): PortChange[] {
+  const had = new Map(portsOf(before).map((row) => [portRowKey(row), row]));
+  const wanted = new Set(portsOf(after).map(portRowKey));
+  const gone = portsOf(before)
+    .filter((row) => !wanted.has(portRowKey(row)))
+    .flatMap(removePort);
+  const changed = portsOf(after).flatMap((row) => {
     const earlier = had.get(portRowKey(row));
-    if (earlier === undefined) return addPort(row);
-    const isSame = nftLine(translation(earlier)) === nftLine(translation(row));
-    return isSame ? [] : [{ do: 'flush-chain' as const, chain: chainOf(row) }, translation(row)];
+    if (earlier === undefined) return addPort(row, after);
+    const rules = translations(row, after);
+    const isSame = translations(earlier, before).map(nftLine).join() === rules.map(nftLine).join();
+    return isSame ? [] : [{ do: 'flush-chain' as const, chain: chainOf(row) }, ...rules];
   });
   return [...gone, ...changed];
 }
 
-function addPort(row: PortRow): PortChange[] {
+function addPort(row: PortRow, filter: GatewayFilter): PortChange[] {
   const chain = chainOf(row);
-  return [{ do: 'add-chain', chain }, translation(row), { do: 'add-goto', ...placeOf(row), chain }];
+  return [{ do: 'add-chain', chain }, ...translations(row, filter), { do: 'add-goto', ...placeOf(row), chain }];
 }
 
 function removePort(row: PortRow): PortChange[] {
@@ -251,22 +305,33 @@ function removePort(row: PortRow): PortChange[] {
 }
 
 function placeOf({ protocol, hostAddress, port }: PortRow): { map: string; key: PortKey } {
-  return { map: hostAddress === '' ? 'ports' : 'host_ports', key: { hostAddress, protocol, port } };
+  const map = hostAddress.includes(':') ? 'host_ports6' : 'host_ports';
+  return { map: hostAddress === '' ? 'ports' : map, key: { hostAddress, protocol, port } };
 }
 
 function chainOf({ protocol, hostAddress, port }: PortRow): string {
-  return `${protocol}_${port}${hostAddress === '' ? '' : `_at_${hostAddress.replaceAll('.', '_')}`}`;
+  return `${protocol}_${port}${hostAddress === '' ? '' : `_at_${hostAddress.replaceAll(/[.:]/g, '_')}`}`;
 }
 
 /** Connections go to one target after the other. */
-function translation(row: PortRow): PortChange {
-  return { do: 'add-translation', chain: chainOf(row), protocol: row.protocol, targets: row.targets };
+function translations(row: PortRow, { ipv6 }: GatewayFilter): PortChange[] {
+  const { protocol, hostAddress, targets } = row;
+  const to = (all: PortTarget[]): PortChange => {
+    return { do: 'add-translation', chain: chainOf(row), protocol, targets: all };
+  };
+  const rules: PortChange[] = [];
+  if (!hostAddress.includes(':')) rules.push(to(targets.map(({ address, port }) => ({ address, port }))));
+  const of6 = targets.flatMap(({ ipv6Address = '', port }) =>
+    ipv6Address === '' ? [] : [{ address: ipv6Address, port }],
+  );
+  if (ipv6 !== undefined && of6.length > 0 && !hostAddress.includes('.')) rules.push(to(of6));
+  return rules;
 }
 
 function nftLine(change: PortChange): string {
   switch (change.do) {
     case 'add-translation':
-      return `add rule ${TABLE} ${change.chain} meta l4proto ${change.protocol} dnat ip to ${nftTargets(change.targets)}`;
+      return `add rule ${TABLE} ${change.chain} meta l4proto ${change.protocol} dnat ${nftTargets(change.targets)}`;
     case 'add-goto':
       return `add element ${TABLE} ${change.map} { ${nftKey(change.key)} : goto ${change.chain} }`;
     case 'delete-goto':
@@ -278,9 +343,13 @@ function nftLine(change: PortChange): string {
 
 function nftTargets(targets: readonly PortTarget[]): string {
   const [only] = targets;
-  if (targets.length === 1 && only !== undefined) return `${only.address}:${only.port}`;
+  const isIpv6 = only?.address.includes(':') === true;
+  const to = isIpv6 ? 'ip6 to' : 'ip to';
+  if (targets.length === 1 && only !== undefined) {
+    return `${to} ${isIpv6 ? `[${only.address}]` : only.address}:${only.port}`;
+  }
   const elements = targets.map(({ address, port }, i) => `${i} : ${address} . ${port}`);
-  return `numgen inc mod ${targets.length} map { ${elements.join(', ')} }`;
+  return `${to} numgen inc mod ${targets.length} map { ${elements.join(', ')} }`;
 }
 
 function nftKey({ hostAddress, protocol, port }: PortKey): string {

@@ -122,10 +122,14 @@ t.test('rows that are there stay, others go, missing ones come', async (t) => {
 
 const port = fc.record({
   protocol: fc.constantFrom('tcp', 'udp'),
-  hostAddress: fc.constantFrom('', '192.0.2.1'),
+  hostAddress: fc.constantFrom('', '192.0.2.1', 'fd00::1'),
   port: fc.integer({ min: 80, max: 83 }),
   targets: fc.uniqueArray(
-    fc.record({ address: fc.constantFrom('10.224.0.2', '10.224.1.2', '10.224.2.2'), port: fc.constant(80) }),
+    fc.record({
+      address: fc.constantFrom('10.224.0.2', '10.224.1.2', '10.224.2.2'),
+      ipv6Address: fc.constantFrom('', 'fd61::2', 'fd61::3'),
+      port: fc.constant(80),
+    }),
     {
       minLength: 1,
       selector: ({ address }) => address,
@@ -198,7 +202,14 @@ class DumbTable {
 t.test('an update makes of one table what a new one would be, and touches nothing that is the same', async (t) => {
   const subnet = readGatewaySubnet('10.224.9.0/24');
   fc.assert(
-    fc.property(filter, filter, (before, after) => {
+    fc.property(filter, filter, fc.constantFrom(undefined, 'open', 'own-only'), (one, other, ipv6) => {
+      const [before, after] =
+        ipv6 === undefined
+          ? [one, other]
+          : [
+              { ...one, ipv6 },
+              { ...other, ipv6 },
+            ];
       const table = new DumbTable().run(gatewayRules(subnet, before)).run(gatewayRulesUpdate(before, after));
       t.equal(table.text, new DumbTable().run(gatewayRules(subnet, after)).text);
       t.equal(gatewayRulesUpdate(after, structuredClone(after)), '');
@@ -211,6 +222,22 @@ t.test('an update makes of one table what a new one would be, and touches nothin
     }),
   );
   const whole = gatewayRules(subnet, NO_FILTER);
+  t.notMatch(whole, /ip6|icmpv6/, 'a host without IPv6 need not know what that is');
+  const row = { protocol: 'tcp', port: 80, targets: [{ address: '10.224.0.2', ipv6Address: 'fd61::2', port: 80 }] };
+  const ports = ['', '192.0.2.1', 'fd00::1'].map((hostAddress) => ({ ...row, hostAddress }));
+  const dual = gatewayRules(subnet, { ...NO_FILTER, ports, confined: ['10.224.9.2'], ipv6: 'own-only' });
+  const [both, ipv4, ipv6] = ['tcp_80', 'tcp_80_at_192_0_2_1', 'tcp_80_at_fd00__1'].map((chain) =>
+    Array.from(dual.matchAll(new RegExp(`add rule inet apiary ${chain} .*dnat (.*)`, 'g')), ([, to]) => to),
+  );
+  t.same(
+    [both, ipv4, ipv6],
+    [['ip to 10.224.0.2:80', 'ip6 to [fd61::2]:80'], ['ip to 10.224.0.2:80'], ['ip6 to [fd61::2]:80']],
+  );
+  t.match(dual, /add element inet apiary host_ports6 \{ fd00::1 \. tcp \. 80 : goto tcp_80_at_fd00__1 \}/);
+  t.match(dual, /add element inet apiary confined6 \{ fd61:7069:6172:7900::ae0:902 \}/);
+  t.match(dual, /ip6 saddr fd61:7069:6172:7900::ae0:900\/120 oifgroup != 9701 masquerade/);
+  t.match(dual, /meta nfproto ipv6 meta iifkind != "bridge" drop/);
+  t.notMatch(gatewayRules(subnet, { ...NO_FILTER, ipv6: 'open' }), /iifkind/);
   t.same([...new Set(whole.match(/table \w+ \w+/g))], ['table inet apiary']);
   t.match(whole, /ip saddr 10\.224\.9\.0\/24 oifgroup != \{ 9701, 9703 \} masquerade/);
 });

@@ -52,6 +52,7 @@ export interface NetworkNode {
   gatewaySubnet: string;
   wireguardKey: string;
   advertisedAddr?: string | undefined;
+  ipv6Addresses?: string | undefined;
 }
 
 export interface PublishedPort {
@@ -68,6 +69,7 @@ export interface PortBackend {
   taskId: string;
   nodeId: string;
   gatewayAddress: string;
+  gatewayIpv6Address?: string;
 }
 
 /** Everyone who is on a network, as one node knows it. */

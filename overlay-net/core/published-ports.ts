@@ -11,10 +11,14 @@ export interface HostPort {
   targetPort: number;
   /** The task's address on the gateway network. */
   gatewayAddress: string;
+  /** The same of IPv6, where it has one. */
+  gatewayIpv6Address?: string;
 }
 
 export interface PortTarget {
   address: string;
+  /** The same of IPv6, where it has one. */
+  ipv6Address?: string;
   port: number;
 }
 
@@ -42,12 +46,15 @@ export function portRows(
   for (const { protocol, publishedPort: port, targetPort, backends, hostAddress = '' } of publishedPorts.values()) {
     const targets = backends
       .filter(({ nodeId, gatewayAddress }) => reachable.has(nodeId) && gatewayAddress !== '')
-      .map(({ gatewayAddress }) => ({ address: gatewayAddress, port: targetPort }));
+      .map((backend) => targetOf(backend, targetPort))
+      .filter((target) => isReachedAt(target, hostAddress));
     const row = { protocol, hostAddress, port, targets: inOrder(targets) };
     if (targets.length > 0) rows.set(portRowKey(row), row);
   }
-  for (const { protocol, hostAddress, publishedPort: port, targetPort, gatewayAddress } of hostPorts) {
-    const row = { protocol, hostAddress, port, targets: [{ address: gatewayAddress, port: targetPort }] };
+  for (const { protocol, hostAddress, publishedPort: port, targetPort, ...task } of hostPorts) {
+    const target = targetOf(task, targetPort);
+    if (!isReachedAt(target, hostAddress)) continue;
+    const row = { protocol, hostAddress, port, targets: [target] };
     // What the cluster has is promised on every node; whoever asked for the host's own was told so.
     if (!rows.has(portRowKey(row))) rows.set(portRowKey(row), row);
   }
@@ -56,6 +63,18 @@ export function portRows(
 
 export function portRowKey({ protocol, hostAddress, port }: Omit<PortRow, 'targets'>): string {
   return `${hostAddress} ${protocol}/${port}`;
+}
+
+function targetOf(
+  { gatewayAddress: address, gatewayIpv6Address = '' }: Pick<HostPort, 'gatewayAddress' | 'gatewayIpv6Address'>,
+  port: number,
+): PortTarget {
+  return gatewayIpv6Address === '' ? { address, port } : { address, ipv6Address: gatewayIpv6Address, port };
+}
+
+/** What is published at an address of IPv6 leads to who has IPv6. */
+function isReachedAt({ ipv6Address }: PortTarget, hostAddress: string): boolean {
+  return !hostAddress.includes(':') || ipv6Address !== undefined;
 }
 
 function inOrder(targets: PortTarget[]): PortTarget[] {
@@ -93,7 +112,7 @@ export function strayFlows<F extends TrackedFlow>(
     const exact = here.find(({ hostAddress }) => hostAddress === original.destination);
     const row = exact ?? here.find(({ hostAddress }) => hostAddress === '');
     if (row === undefined) return isGatewayAddress(reply.source);
-    return !row.targets.some(({ address }) => address === reply.source);
+    return !row.targets.some(({ address, ipv6Address }) => [address, ipv6Address].includes(reply.source));
   });
 }
 

@@ -8,7 +8,7 @@ import { GatewayNetwork, removeGatewayNetwork } from './gateway-network.js';
 /** What a test has a host do. Answered with the number of the order, and what was refused. */
 export type Order = { number: number } & (
   | { do: 'open'; subnet: string }
-  | { do: 'attach'; path: string; address: string }
+  | { do: 'attach'; path: string; address: string; isReachedByIpv6?: boolean }
   | { do: 'apply'; state: NetworkState }
   | { do: 'publish'; ports: HostPort[] }
   | { do: 'answer-names' }
@@ -33,7 +33,7 @@ async function obey(order: Order): Promise<void> {
       });
       break;
     case 'attach':
-      await network?.attach({ path: order.path }, order.address);
+      await network?.attach({ path: order.path }, order.address, { isReachedByIpv6: order.isReachedByIpv6 ?? false });
       break;
     case 'apply':
       await network?.apply(order.state);

@@ -16,7 +16,9 @@ import {
   type GatewaySubnet,
   gatewayPeers,
   type HostPort,
+  ipv6GatewayAddress,
   isTunnelMac,
+  LEAST_IPV6_MTU,
   macOf,
   type NetworkState,
   overlap,
@@ -26,11 +28,14 @@ import {
   type TunnelEnd,
   tunnelEnd,
 } from '../core/index.js';
+import { GatewayIpv6 } from './gateway-ipv6.js';
 import { GatewayNames, NAMES_LINK, type NamesPlace } from './gateway-names.js';
 import { GATEWAY_PROTOCOL, GatewayPorts, PORT_PREFIX } from './gateway-ports.js';
-import { GATEWAY_TUNNEL, GatewayTunnel } from './gateway-tunnel.js';
+import { GatewayTunnel } from './gateway-tunnel.js';
+import { endIpv6Forwarding, ipv6Gap } from './ipv6-forwarding.js';
 import { PacketFilter, removeRules } from './packet-filter.js';
 import { StrayFlows } from './stray-flows.js';
+import { GATEWAY_TUNNEL } from './tunnel-row-change.js';
 import { Upkeep } from './upkeep.js';
 
 /** The link that has every task's gateway address: a bridge without ports, since not every kernel has dummies. */
@@ -57,6 +62,8 @@ export interface GatewayNetworkOptions {
   subnet: string;
   clock: Clock;
   logger: GatewayLogger;
+  /** `ipv6Addresses` are others. */
+  onIpv6Addresses?: () => void;
 }
 
 /**
@@ -72,8 +79,11 @@ export class GatewayNetwork {
   readonly #filter: PacketFilter;
   readonly #ports: GatewayPorts;
   readonly #tunnel: GatewayTunnel;
+  /** Undefined on a host that has none. */
+  #ipv6: GatewayIpv6 | undefined;
   readonly #flows: StrayFlows;
   readonly #logger: GatewayLogger;
+  readonly #onIpv6Addresses: () => void;
   readonly #linkUpkeep: Upkeep;
   readonly #filterUpkeep: Upkeep;
   #names: GatewayNames | undefined;
@@ -102,6 +112,7 @@ export class GatewayNetwork {
       await network.#ensureLinks();
       await writeSysctls({ 'net.ipv4.ip_forward': 1 });
       network.#names = await GatewayNames.open(netlink, subnet);
+      await network.#openIpv6();
       await network.#filter.ensure();
       await network.#watch();
     } catch (error) {
@@ -111,7 +122,9 @@ export class GatewayNetwork {
     return network;
   }
 
-  private constructor(subnet: GatewaySubnet, netlink: Netlink, { clock, logger }: GatewayNetworkOptions) {
+  private constructor(subnet: GatewaySubnet, netlink: Netlink, options: GatewayNetworkOptions) {
+    const { clock, logger, onIpv6Addresses = () => {} } = options;
+    this.#onIpv6Addresses = onIpv6Addresses;
     this.subnet = subnet;
     this.#netlink = netlink;
     this.#logger = logger;
@@ -162,10 +175,15 @@ export class GatewayNetwork {
    * bridge there is no IPv6 on it.
    *
    * @param hasWayOut  with false there is no default route: the host is reached, and nothing beyond it
-   * @param hasIpv6    the namespace is to have IPv6 by other interfaces; else it has none at all
+   * @param hasIpv6    the namespace is to have IPv6 by other interfaces; else it has none at all, but for
+   * @param isReachedByIpv6  it has the address of `ipv6AddressOf` too
    * @throws KernelError, after which nothing of it is left
    */
-  async attach(namespace: NamespaceRef, address: string, { hasWayOut = true, hasIpv6 = false } = {}): Promise<void> {
+  async attach(
+    namespace: NamespaceRef,
+    address: string,
+    { hasWayOut = true, hasIpv6 = false, isReachedByIpv6 = false } = {},
+  ): Promise<void> {
     await writeSysctls(hasIpv6 ? IPV6_FOR_OTHERS : NO_IPV6, namespace).catch((error: unknown) => {
       // A kernel without IPv6 has none to turn off.
       if (systemCodeOf(error) !== 'ENOENT') throw error;
@@ -179,6 +197,17 @@ export class GatewayNetwork {
       else if (code !== 'EEXIST') throw error;
       await add();
     });
+    if (isReachedByIpv6) await this.#attachIpv6(namespace, address, { hasWayOut });
+  }
+
+  /** The addresses of IPv6 at which this host takes in what is published, separated by commas. */
+  get ipv6Addresses(): string {
+    return this.#ipv6?.hostAddresses ?? '';
+  }
+
+  /** The address of IPv6 that goes with one of a task's, which has it when it is attached with `ownIpv6`; empty when there is none here. */
+  ipv6AddressOf(address: string): string {
+    return this.#ipv6 === undefined ? '' : ipv6GatewayAddress(address);
   }
 
   /** Whether the link of a task with this address is there. */
@@ -211,6 +240,7 @@ export class GatewayNetwork {
           dataPathPort: tunnelEnd(this.#state)?.port ?? 0,
           ports: rows,
           confined: confinedTasks(this.#state),
+          ...(this.#ipv6 !== undefined && ({ ipv6: this.#ipv6.isOwnOnly ? 'own-only' : 'open' } as const)),
         },
       };
       const before = this.#wanted;
@@ -227,9 +257,9 @@ export class GatewayNetwork {
   async #ensureAllLinks(): Promise<string[]> {
     if (this.#isFilterBehind) this.#filterUpkeep.ask();
     const repaired = await this.#ensureLinks();
-    if (this.#wanted === undefined) return repaired;
-    const { end, peers } = this.#wanted.ways;
-    return [...repaired, ...(await this.#tunnel.ensure(end, peers))];
+    const ways = this.#wanted?.ways;
+    if (ways !== undefined) repaired.push(...(await this.#tunnel.ensure(ways.end, ways.peers)));
+    return [...repaired, ...(await this.#ensureIpv6(ways?.peers))];
   }
 
   async #ensureFilter(): Promise<string[]> {
@@ -241,7 +271,44 @@ export class GatewayNetwork {
   }
 
   async #flowsFollow(): Promise<void> {
-    if (this.#wanted !== undefined) await this.#flows.redirect(this.#wanted.filter.ports, this.#wanted.ways.peers);
+    if (this.#wanted === undefined) return;
+    const { filter, ways } = this.#wanted;
+    await this.#flows.redirect(filter.ports, ways.peers, { hasIpv6: filter.ipv6 !== undefined });
+  }
+
+  /** A host without IPv6 is as good as before: its tasks are reached by IPv4. */
+  async #openIpv6(): Promise<void> {
+    const gap = this.#mtu < LEAST_IPV6_MTU ? `its link's packets have at most ${this.#mtu} bytes` : await ipv6Gap();
+    const ipv6 = new GatewayIpv6(this.#netlink, this.subnet, GATEWAY_LINK);
+    const reason = gap ?? (await ipv6.ensure([], undefined).then(() => undefined, messageOf));
+    if (reason === undefined) this.#ipv6 = ipv6;
+    else this.#logger.info({ reason }, 'tasks are reached by IPv4 alone on this host');
+  }
+
+  /** What is of IPv4 is done whatever becomes of it. */
+  async #ensureIpv6(peers: readonly GatewayPeer[] | undefined): Promise<string[]> {
+    if (this.#ipv6 === undefined) return [];
+    const { isOwnOnly, hostAddresses } = this.#ipv6;
+    try {
+      return await this.#ipv6.ensure(await this.#ports.all(), peers);
+    } catch (error) {
+      // A link was just taken away, which is heard of.
+      if (['ENODEV', 'ENOENT'].includes(systemCodeOf(error) ?? '')) return [];
+      this.#logger.warn({ reason: messageOf(error) }, 'cannot look after IPv6 on the gateway network');
+      return [];
+    } finally {
+      if (this.#ipv6.hostAddresses !== hostAddresses) this.#onIpv6Addresses();
+      if (this.#ipv6.isOwnOnly !== isOwnOnly) setImmediate(() => void this.#arrange());
+    }
+  }
+
+  async #attachIpv6(namespace: NamespaceRef, address: string, options: { hasWayOut: boolean }): Promise<void> {
+    try {
+      await this.#ipv6?.attach(namespace, address, options);
+    } catch (error) {
+      await this.#ports.remove(address);
+      throw error;
+    }
   }
 
   /** @returns what was put right, in words */
@@ -354,6 +421,8 @@ export async function removeGatewayNetwork(): Promise<void> {
       ({ type }) => type === 'unreachable',
     );
     await new GatewayTunnel(netlink, '').remove();
+    await GatewayIpv6.remove(netlink).catch(ifWithoutIpv6);
+    await endIpv6Forwarding();
     const refused = await netlink.tryAll([
       ...[...links.map(({ name }) => name), GATEWAY_LINK, NAMES_LINK].map(
         (link): Change => ({ do: 'delete-link', link }),
@@ -368,6 +437,10 @@ export async function removeGatewayNetwork(): Promise<void> {
   }
 }
 
+function ifWithoutIpv6(error: unknown): void {
+  if (systemCodeOf(error) !== 'EAFNOSUPPORT') throw error;
+}
+
 /** Whether a part of a gateway network may be gone, but for the links of tasks: these go with them. */
 function isLoss(event: NetworkEvent): boolean {
   if (event.change === 'lost') return true;
@@ -375,6 +448,8 @@ function isLoss(event: NetworkEvent): boolean {
     case 'link':
       return OWN_LINKS.includes(event.link.name) && !(event.change === 'set' && event.link.isUp);
     case 'route':
+      // Of IPv6 those to a task are told of too, which go with its link.
+      if (event.route.destination.endsWith('/128')) return false;
       return event.change === 'gone' && event.route.protocol === `${GATEWAY_PROTOCOL}`;
     case 'rule':
       return event.change === 'gone' && event.rule.protocol === GATEWAY_PROTOCOL;

@@ -15,7 +15,7 @@ export const GATEWAY_PROTOCOL = 97;
 /** With an address in hexadecimal: the host's end of a task's link. */
 export const PORT_PREFIX = 'apgw';
 /** The task's end. */
-const TASK_LINK = 'eth0';
+export const TASK_LINK = 'eth0';
 
 /** Replies to clients on loopback come in by it; a task has one address. */
 const PORT_SETTINGS = { route_localnet: '1', rp_filter: '1' } as const;
@@ -148,7 +148,8 @@ export class GatewayPorts {
   }
 }
 
-function portName(address: string): string {
+/** Of the host's end of a task's link. */
+export function portName(address: string): string {
   return `${PORT_PREFIX}${hexadecimal(address)}`;
 }
 

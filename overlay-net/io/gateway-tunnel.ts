@@ -1,13 +1,10 @@
 import { type Change, type Link, type Netlink, type Route, readSysctls, writeSysctls } from '@apiary/agent-native';
 import { ApiaryError } from '@apiary/std';
 import {
-  ENTRY_MARK,
-  ENTRY_MARK_MASK,
   type GatewayPeer,
   isEntryTable,
   LINK_GROUPS,
   MAIN_TABLE,
-  RULE_PRIORITY,
   type TunnelEnd,
   type TunnelRow,
   tunnelChanges,
@@ -15,11 +12,9 @@ import {
   tunnelRows,
   VXLAN_BYTES,
 } from '../core/index.js';
-import { GATEWAY_PROTOCOL } from './gateway-ports.js';
+import { GATEWAY_TUNNEL, presentRules, tunnelRowChange } from './tunnel-row-change.js';
 import { TunnelShortcut } from './tunnel-shortcut.js';
 
-/** The device to other hosts' tasks. */
-export const GATEWAY_TUNNEL = 'apiary_gwx';
 /** Its network on the wire: one number for all hosts, that no user's network has. */
 const VNI = 97;
 
@@ -61,10 +56,10 @@ export class GatewayTunnel {
     const repaired = await this.#ensureTunnel(end, reached, underlay?.mtu);
     const wanted = tunnelRows(reached, this.#gateway);
     const { remove, add } = tunnelChanges(wanted, await this.#rows());
-    const refused = await this.#netlink.tryAll(remove.map((row) => this.#change('delete', row)));
+    const refused = await this.#netlink.tryAll(remove.map((row) => tunnelRowChange('delete', row, 'ipv4')));
     const error = refused.find((each) => each !== undefined && !['ENOENT', 'ESRCH'].includes(each.code));
     if (error !== undefined) throw error;
-    await this.#netlink.apply(add.map((row) => this.#change('add', row)));
+    await this.#netlink.apply(add.map((row) => tunnelRowChange('add', row, 'ipv4')));
     if (remove.length + add.length > 0) repaired.push(`routes to ${reached.length} hosts`);
     const tunnel = await this.#netlink.link(GATEWAY_TUNNEL);
     if (end === undefined || tunnel === undefined) this.close();
@@ -79,7 +74,7 @@ export class GatewayTunnel {
 
   /** Takes it away, made by whichever process. */
   async remove(): Promise<void> {
-    const rules = (await this.#rules()).map((row) => this.#change('delete', row));
+    const rules = (await presentRules(this.#netlink, 'ipv4')).map((row) => tunnelRowChange('delete', row, 'ipv4'));
     // Routes and neighbours go with the device.
     const refused = await this.#netlink.tryAll([...rules, { do: 'delete-link', link: GATEWAY_TUNNEL }]);
     const error = refused.find((each) => each !== undefined && !['ENOENT', 'ENODEV'].includes(each.code));
@@ -158,7 +153,7 @@ export class GatewayTunnel {
   /** What there is of rows that could be ours. */
   async #rows(): Promise<TunnelRow[]> {
     const tunnel = await this.#netlink.link(GATEWAY_TUNNEL);
-    const rows = await this.#rules();
+    const rows = await presentRules(this.#netlink, 'ipv4');
     if (tunnel === undefined) return rows;
     for (const { address, mac = '', state } of await this.#netlink.neighbours({ family: 'ipv4', link: tunnel.index })) {
       rows.push({ kind: 'neighbour', address, mac: state === 'permanent' ? mac : '' });
@@ -175,83 +170,6 @@ export class GatewayTunnel {
   async #routes(link: number): Promise<Route[]> {
     const routes = await this.#netlink.routes({ family: 'ipv4', link });
     return routes.filter(({ table }) => table === MAIN_TABLE || isEntryTable(table));
-  }
-
-  async #rules(): Promise<TunnelRow[]> {
-    const rules = (await this.#netlink.rules({ family: 'ipv4' })).filter(
-      ({ protocol }) => protocol === GATEWAY_PROTOCOL,
-    );
-    return rules.map(({ action, inputLink, priority = 0, mark = 0, table }): TunnelRow => {
-      if (action === 'goto' && inputLink !== undefined) return { kind: 'inbound', priority };
-      if (action === 'goto') return { kind: 'pass', priority };
-      if (action === 'nop') return { kind: 'landing', priority };
-      return { kind: 'rule', priority, mark, table };
-    });
-  }
-
-  #change(how: 'add' | 'delete', row: TunnelRow): Change {
-    const link = GATEWAY_TUNNEL;
-    switch (row.kind) {
-      case 'neighbour': {
-        const { address, mac } = row;
-        if (how === 'delete') return { do: 'delete-neighbour', neighbour: { link, address } };
-        // In the place of one that the kernel is looking for.
-        return { do: 'add-neighbour', neighbour: { link, address, mac, isReplacing: true } };
-      }
-      case 'fdb': {
-        const { mac, destination } = row;
-        return { do: `${how}-fdb`, fdb: { link, mac, destination, table: 'self' } };
-      }
-      case 'route': {
-        const { destination, gateway, table, source } = row;
-        const route = { destination, family: 'ipv4', table, link } as const;
-        if (how === 'delete') return { do: 'delete-route', route };
-        const from = source === '' ? {} : { source };
-        return { do: 'add-route', route: { ...route, gateway, isOnLink: true, protocol: GATEWAY_PROTOCOL, ...from } };
-      }
-      case 'rule': {
-        const { priority, mark, table } = row;
-        const rule = {
-          family: 'ipv4',
-          priority,
-          mark,
-          table,
-          protocol: GATEWAY_PROTOCOL,
-        } as const;
-        return { do: `${how}-rule`, rule };
-      }
-      case 'pass':
-        return {
-          do: `${how}-rule`,
-          rule: {
-            family: 'ipv4',
-            priority: row.priority,
-            isInverted: true,
-            mark: ENTRY_MARK,
-            markMask: ENTRY_MARK_MASK,
-            action: 'goto',
-            gotoPriority: RULE_PRIORITY.landing,
-            protocol: GATEWAY_PROTOCOL,
-          },
-        };
-      case 'inbound':
-        return {
-          do: `${how}-rule`,
-          rule: {
-            family: 'ipv4',
-            priority: row.priority,
-            inputLink: GATEWAY_TUNNEL,
-            action: 'goto',
-            gotoPriority: RULE_PRIORITY.landing,
-            protocol: GATEWAY_PROTOCOL,
-          },
-        };
-      case 'landing':
-        return {
-          do: `${how}-rule`,
-          rule: { family: 'ipv4', priority: row.priority, action: 'nop', protocol: GATEWAY_PROTOCOL },
-        };
-    }
   }
 }
 

@@ -7,6 +7,8 @@ import t, { type Test } from 'tap';
 import {
   gatewaySubnet,
   type HostPort,
+  ipv6GatewayAddress,
+  ipv6GatewaySubnet,
   type NetworkState,
   type PublishedPort,
   readGatewaySubnet,
@@ -80,8 +82,13 @@ class Machine {
     sh(`ip link show lan >/dev/null 2>&1 || { ip link add lan type bridge; ip link set lan up; }
       ip link add ${label} type veth peer name eth0 netns ${path.split('/').pop()}; ip link set ${label} master lan up`);
     const machine = new Machine(path, address);
-    machine.sh(`ip addr add ${address}/24 dev eth0; ip link set eth0 up; ip link set lo up`);
+    machine.sh(`ip addr add ${address}/24 dev eth0; ip link set eth0 up; ip link set lo up
+      ip addr add ${machine.ipv6Address}/64 dev eth0 nodad`);
     return machine;
+  }
+
+  get ipv6Address(): string {
+    return `2001:db8::${this.address.split('.').at(-1)}`;
   }
 
   sh(command: string): string {
@@ -191,8 +198,8 @@ const server = (name: string) => `
     s.write('${name} ' + s.remoteAddress.replace('::ffff:', '') + '\\n');
     s.on('data', (d) => s.write(d)).on('error', () => {});
   }).listen(80, () => {
-    const u = require('dgram').createSocket('udp4');
-    u.on('message', (m, from) => u.send('${name} ' + from.address, from.port, from.address)).bind(53, () => console.log('up'));
+    const u = require('dgram').createSocket('udp6');
+    u.on('message', (m, from) => u.send('${name} ' + from.address.replace('::ffff:', ''), from.port, from.address)).bind(53, () => console.log('up'));
   })`;
 
 t.test('published ports', { skip }, async (t) => {
@@ -206,7 +213,9 @@ t.test('published ports', { skip }, async (t) => {
   const client = await Machine.plugIn(t, 'client', OUTSIDE);
   // As a distribution may have it.
   two.sh('sysctl -qw net.ipv4.conf.all.rp_filter=1 net.ipv4.conf.default.rp_filter=1');
-  const found = two.sh('ip -br link; ip rule; ip route; nft list ruleset');
+  const everything =
+    'ip -br link; ip rule; ip route; ip -6 rule; ip -6 route show table all | grep -v fe80; sysctl -a -r ipv6.*forwarding; nft list ruleset';
+  const found = two.sh(everything);
   await Promise.all(hosts.map((host) => host.start()));
 
   const tasks = new Map<string, { host: Host; machine: Machine }>();
@@ -217,12 +226,14 @@ t.test('published ports', { skip }, async (t) => {
   ] as const) {
     const path = await namespaceOf(t, name);
     const address = host.gateway.replace(/\.1$/, '.2');
-    await host.order({ do: 'attach', path, address });
+    await host.order({ do: 'attach', path, address, isReachedByIpv6: name === 'a' || name === 'b' });
     const machine = new Machine(path, address);
     tasks.set(name, { host, machine });
     if (name !== 'idle') await machine.talk(t, server(name)).hear();
   }
   const task = (name: string): Machine => tasks.get(name)?.machine ?? client;
+
+  const ipv6Of = (name: string) => (name === 'idle' ? '' : ipv6GatewayAddress(task(name).address));
 
   const port = (protocol: string, publishedPort: number, targetPort: number, ...names: string[]): PublishedPort => ({
     protocol,
@@ -233,12 +244,13 @@ t.test('published ports', { skip }, async (t) => {
       taskId: name,
       nodeId: tasks.get(name)?.host.id ?? '',
       gatewayAddress: task(name).address,
+      gatewayIpv6Address: ipv6Of(name),
     })),
   });
   const nodes = new Map(
-    hosts.map(({ id, address, subnet }) => [
+    hosts.map(({ id, address, ipv6Address, subnet }) => [
       id,
-      { nodeId: id, addr: address, gatewaySubnet: subnet, wireguardKey: '' },
+      { nodeId: id, addr: address, gatewaySubnet: subnet, wireguardKey: '', ipv6Addresses: ipv6Address },
     ]),
   );
   const state = (host: Host, ports: PublishedPort[]): NetworkState => ({
@@ -269,6 +281,47 @@ t.test('published ports', { skip }, async (t) => {
     }
     t.equal(client.ask(one.address, 8082), '', 'without tasks, nobody answers');
     t.equal(client.ask(one.address, 8083), '');
+  });
+
+  await t.test('by IPv6 too, from everywhere, with the client’s own address', async (t) => {
+    const all = [client, ...hosts];
+    for (const from of all) {
+      for (const host of hosts) {
+        const seen = from.ipv6Address;
+        const said = [1, 2, 3, 4].map(() => from.ask(host.ipv6Address)).sort();
+        t.same(said, [`a ${seen}`, `a ${seen}`, `b ${seen}`, `b ${seen}`], `${seen} to ${host.ipv6Address}`);
+      }
+      if (from instanceof Host) {
+        const gateway = ipv6GatewayAddress(from.gateway);
+        t.equal(from.ask('::1', 8081), `a ${gateway}`, `${from.id} by localhost`);
+      }
+    }
+    t.equal(client.ask(one.ipv6Address, 8082), '', 'one that leads nowhere');
+    const asked = `const u = require('dgram').createSocket('udp6');
+      u.on('message', (m) => console.log(String(m)));
+      process.stdin.on('data', (to) => u.send('x', 5353, String(to).trim()));`;
+    for (const from of [client, one, two]) {
+      const { say, hear } = from.talk(t, asked);
+      for (const host of hosts) {
+        say(host.ipv6Address);
+        t.equal(await hear(), `a ${from.ipv6Address}`);
+      }
+      if (from instanceof Host) say('::1');
+      if (from instanceof Host) t.equal(await hear(), `a ${ipv6GatewayAddress(from.gateway)}`);
+    }
+    for (const name of ['a', 'b']) t.match(task(name).ask(one.ipv6Address), /^[ab] /, `${name} itself`);
+    const [a, b] = [task('a'), task('b')];
+    t.equal(b.ask(ipv6Of('a'), 80), '', 'from another task, but by what is published');
+    t.equal(client.ask(ipv6Of('a'), 80), '', 'from outside');
+    t.equal(two.ask(ipv6Of('a'), 80), `a ${ipv6GatewayAddress(two.gateway)}`, 'from its host');
+    t.equal(a.sh('ip -6 addr show lo'), '', 'nothing else of IPv6');
+    t.equal(task('idle').sh('ip -6 addr'), '');
+    for (const host of hosts) {
+      t.equal(
+        host.sh('sysctl -n net.ipv6.conf.eth0.forwarding net.ipv6.conf.eth0.accept_ra').replace('\n', ' '),
+        '0 1',
+      );
+    }
   });
 
   await t.test('and that of another host, and of the host itself', async (t) => {
@@ -326,36 +379,43 @@ t.test('published ports', { skip }, async (t) => {
   });
 
   await t.test('carry more than fits into a packet', async (t) => {
-    const echo = client.talk(
-      t,
-      `
-      const s = require('net').connect(8081, '${one.address}'); let bytes = 0;
-      s.once('data', () => s.write(Buffer.alloc(2_000_000)));
-      s.on('data', (d) => { bytes += d.length; if (bytes > 2_000_000) { console.log('all'); s.destroy(); } });`,
-    );
-    t.equal(await echo.hear(), 'all');
+    for (const to of [one.address, one.ipv6Address]) {
+      const echo = client.talk(
+        t,
+        `
+        const s = require('net').connect(8081, '${to}'); let bytes = 0;
+        s.once('data', () => s.write(Buffer.alloc(2_000_000)));
+        s.on('data', (d) => { bytes += d.length; if (bytes > 2_000_000) { console.log('all'); s.destroy(); } });`,
+      );
+      t.equal(await echo.hear(), 'all', to);
+    }
   });
 
-  await t.test('of UDP: a flow whose task is gone goes on with another at once', async (t) => {
+  const moves = async (t: Test, family: 4 | 6) => {
+    const [to, seen] = family === 4 ? [one.address, OUTSIDE] : [one.ipv6Address, client.ipv6Address];
     const flow = client.talk(
       t,
       `
-      const u = require('dgram').createSocket('udp4');
+      const u = require('dgram').createSocket('udp${family}');
       u.on('message', (m, from) => console.log(m + ' from ' + from.address));
-      process.stdin.on('data', () => u.send('x', 5353, '${one.address}'));`,
+      process.stdin.on('data', () => u.send('x', 5353, '${to}'));`,
     );
     const answer = async () => {
       flow.say('now');
       return await flow.hear();
     };
-    t.equal(await answer(), `a ${OUTSIDE} from ${one.address}`);
+    t.equal(await answer(), `a ${seen} from ${to}`);
     await publish(http, port('udp', 5353, 53, 'b'));
-    t.equal(await answer(), `b ${OUTSIDE} from ${one.address}`);
+    t.equal(await answer(), `b ${seen} from ${to}`);
     await publish(http, port('udp', 5353, 53));
     flow.say('now');
     await publish(http, dns);
-    t.equal(await answer(), `a ${OUTSIDE} from ${one.address}`);
+    t.equal(await answer(), `a ${seen} from ${to}`);
     t.match(two.sh('echo'), '', 'and every host is still there');
+  };
+
+  await t.test('of UDP: a flow whose task is gone goes on with another at once', async (t) => {
+    for (const family of [4, 6] as const) await moves(t, family);
   });
 
   const lasting = (t: Test, to: Machine, portNumber = 8080) => {
@@ -458,10 +518,21 @@ t.test('published ports', { skip }, async (t) => {
       [two, 'apiary_gwx', 'ip link set apiary_gwx down'],
       [two, 'apiary_gwx', 'ip link del apiary_gwx'],
       [two, 'apiary_gwx', 'sysctl -qw net.ipv4.conf.apiary_gwx.rp_filter=1'],
+      [
+        one,
+        'IPv6 routes to 2 hosts',
+        `ip -6 route del ${ipv6GatewaySubnet(two.subnet)}; ip -6 neigh del ${ipv6GatewayAddress(two.gateway)} dev apiary_gwx`,
+      ],
+      [two, 'IPv6 routes to 2 hosts', `ip -6 rule del pref 97; ip -6 route flush table ${0x6100e001}`],
+      [two, 'forwarding of IPv6', 'sysctl -qw net.ipv6.conf.all.forwarding=0'],
+      [two, 'IPv6 of apgw0ae00202', `ip -6 route del ${ipv6Of('a')}; ip -6 route del ::1 dev apgw0ae00202 table local`],
+      [two, 'IPv6 address of apiary_gw', 'ip -6 addr flush dev apiary_gw'],
     ];
     for (const [host, what, command] of lost) {
       await repaired(host, what, command);
       t.equal(client.ask(one.address, 8081), `a ${OUTSIDE}`, command);
+      t.equal(client.ask(one.ipv6Address, 8081), `a ${client.ipv6Address}`, `by IPv6: ${command}`);
+      t.equal(two.ask('::1', 8081), `a ${ipv6GatewayAddress(two.gateway)}`, `from itself: ${command}`);
     }
   });
 
@@ -473,11 +544,23 @@ t.test('published ports', { skip }, async (t) => {
       publishedPort,
       targetPort: protocol === 'udp' ? 53 : 80,
       gatewayAddress: task('a').address,
+      gatewayIpv6Address: ipv6Of('a'),
     });
     await two.order({
       do: 'publish',
-      ports: [own('tcp', '', 9000), own('tcp', two.address, 9001), own('udp', '', 9000)],
+      ports: [
+        own('tcp', '', 9000),
+        own('tcp', two.address, 9001),
+        own('udp', '', 9000),
+        own('tcp', two.ipv6Address, 9002),
+      ],
     });
+    t.equal(client.ask(two.ipv6Address, 9000), `a ${client.ipv6Address}`);
+    t.equal(two.ask('::1', 9000), `a ${ipv6GatewayAddress(two.gateway)}`);
+    t.equal(one.ask(two.ipv6Address, 9000), `a ${one.ipv6Address}`);
+    t.equal(client.ask(two.ipv6Address, 9001), '', 'published at an address of IPv4');
+    t.equal(client.ask(two.ipv6Address, 9002), `a ${client.ipv6Address}`);
+    t.equal(client.ask(two.address, 9002) + two.ask('::1', 9002), '', 'not at the address of IPv6 that was asked for');
     t.equal(client.ask(two.address, 9000), `a ${OUTSIDE}`);
     t.equal(client.ask(one.address, 9000), '');
     t.equal(two.ask('127.0.0.1', 9000), `a ${two.gateway}`);
@@ -494,10 +577,16 @@ t.test('published ports', { skip }, async (t) => {
     const { machine } = tasks.get('a') ?? { machine: client };
     const way = await client.talk(
       t,
-      `require('net').createServer((s) => s.end('out\\n')).listen(7000, () => console.log('up'))`,
+      `require('net').createServer((s) => console.log(s.remoteAddress) ?? s.end('out\\n')).listen(7000, () => console.log('up'))`,
     );
     await way.hear();
     t.equal(machine.ask(OUTSIDE, 7000), 'out');
+    t.equal(machine.ask(client.ipv6Address, 7000), 'out', 'by IPv6');
+    t.same(
+      [await way.hear(), await way.hear()],
+      [`::ffff:${two.address}`, two.ipv6Address],
+      'under its host’s address',
+    );
     const internal = {
       networkId: 'i',
       name: 'i',
@@ -522,7 +611,9 @@ t.test('published ports', { skip }, async (t) => {
     const confined = { ...state(two, ports), networks: new Map([['i', internal]]), tasks: new Map([['a', local]]) };
     await two.order({ do: 'apply', state: confined });
     t.equal(machine.ask(OUTSIDE, 7000), '');
+    t.equal(machine.ask(client.ipv6Address, 7000), '', 'by IPv6');
     t.equal(client.ask(one.address, 8081), `a ${OUTSIDE}`);
+    t.equal(client.ask(one.ipv6Address, 8081), `a ${client.ipv6Address}`);
     await publish(...ports);
   });
 
@@ -533,6 +624,6 @@ t.test('published ports', { skip }, async (t) => {
     );
     for (const name of tasks.keys()) await deleteNetworkNamespace(task(name).path).catch(() => {});
     for (const host of hosts) await host.order({ do: 'remove' });
-    t.equal(two.sh('ip -br link; ip rule; ip route; nft list ruleset'), found);
+    t.equal(two.sh(everything), found);
   });
 });

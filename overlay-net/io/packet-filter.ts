@@ -8,7 +8,6 @@ import {
   gatewayPortChanges,
   gatewayRules,
   gatewayRulesUpdate,
-  type IptablesCall,
   missingAccepts,
   NO_FILTER,
   type PortChange,
@@ -19,7 +18,7 @@ import {
 } from '../core/index.js';
 import { done, tried } from './command.js';
 import { PORT_PREFIX } from './gateway-ports.js';
-import { GATEWAY_TUNNEL } from './gateway-tunnel.js';
+import { GATEWAY_TUNNEL } from './tunnel-row-change.js';
 
 /** For another that changes the rules at the same time to let go of the lock. */
 const WAIT = ['-w', '10'];
@@ -27,6 +26,9 @@ const WAIT = ['-w', '10'];
 /** While others change rules all the time, what is listed is taken as it is. */
 const MOST_LOOKS = 3;
 const PROTOCOL_NUMBERS: Readonly<Record<string, number>> = { tcp: 6, udp: 17, sctp: 132 };
+/** Of each family; Docker has that chain of IPv6 where it looks after it. */
+const BOTH = ['iptables', 'ip6tables'] as const;
+type Iptables = (typeof BOTH)[number];
 
 /** Every link of a gateway network, as iptables names them. */
 const LINKS = [`${PORT_PREFIX}+`, GATEWAY_TUNNEL];
@@ -136,7 +138,8 @@ export class PacketFilter {
     const isOurs = made?.generation !== undefined && made.generation === generation;
     const isAsMade = made !== undefined && (isOurs || present === made.text);
     const wanted = this.#wanted ?? made?.filter ?? NO_FILTER;
-    const update = isAsMade && made.filter !== undefined ? gatewayRulesUpdate(made.filter, wanted) : undefined;
+    const isUpdate = isAsMade && made.filter !== undefined && made.filter.ipv6 === wanted.ipv6;
+    const update = isUpdate && made.filter !== undefined ? gatewayRulesUpdate(made.filter, wanted) : undefined;
     if (update === '' || (isAsMade && this.#wanted === undefined)) {
       this.#made = { filter: made?.filter && wanted, text: present, generation };
       return [];
@@ -166,18 +169,27 @@ export class PacketFilter {
   }
 
   async #ensureAccepts(): Promise<string[]> {
-    const listing = await dockerUser();
-    if (listing === undefined) return [];
-    const calls = missingAccepts(listing, LINKS);
-    for (const call of calls) await iptables(call);
-    return calls.length === 0 ? [] : [`accepts in ${DOCKER_USER}`];
+    const hasIpv6 = (this.#wanted ?? this.#made?.filter)?.ipv6 !== undefined;
+    const made = await Promise.all((hasIpv6 ? BOTH : BOTH.slice(0, 1)).map((program) => makeAccepts(program)));
+    return made.includes(true) ? [`accepts in ${DOCKER_USER}`] : [];
   }
 }
 
 /** Takes away the rules of whatever gateway network there is. */
 export async function removeRules(): Promise<void> {
   await done('nft', ['-f', '-'], withoutGatewayRules());
-  for (const call of presentAccepts((await dockerUser()) ?? '', LINKS)) await iptables(call);
+  for (const program of BOTH) {
+    for (const call of presentAccepts((await dockerUser(program)) ?? '', LINKS))
+      await done(program, [...WAIT, ...call]);
+  }
+}
+
+/** @returns whether one was missing */
+async function makeAccepts(program: Iptables): Promise<boolean> {
+  const listing = await dockerUser(program);
+  const calls = listing === undefined ? [] : missingAccepts(listing, LINKS);
+  for (const call of calls) await done(program, [...WAIT, ...call]);
+  return calls.length > 0;
 }
 
 function rulesetChange(change: PortChange): RulesetChange {
@@ -209,14 +221,10 @@ function listTable(): Promise<string | undefined> {
   return tried('nft', ['list', 'table', 'inet', TABLE_NAME]);
 }
 
-async function iptables(call: IptablesCall): Promise<void> {
-  await done('iptables', [...WAIT, ...call]);
-}
-
 /** The rules of Docker's chain; undefined when there is none, or no iptables to make one with. */
-async function dockerUser(): Promise<string | undefined> {
+async function dockerUser(program: Iptables): Promise<string | undefined> {
   try {
-    return await tried('iptables', [...WAIT, '-S', DOCKER_USER]);
+    return await tried(program, [...WAIT, '-S', DOCKER_USER]);
   } catch (error) {
     if (messageOf(error).endsWith('is not installed')) return undefined;
     throw error;

@@ -3,6 +3,8 @@ import {
   entryAddresses,
   GATEWAY_POOL,
   type GatewayPeer,
+  ipv6EntryAddresses,
+  isIpv6GatewayAddress,
   overlap,
   type PortRow,
   parseIpv4Prefix,
@@ -29,8 +31,8 @@ export class StrayFlows {
   }
 
   /** Does nothing while the ports are as they were. */
-  async redirect(rows: readonly PortRow[], peers: readonly GatewayPeer[]): Promise<void> {
-    const turn = this.#turn.then(() => this.#redirect(rows, peers));
+  async redirect(rows: readonly PortRow[], peers: readonly GatewayPeer[], { hasIpv6 = false } = {}): Promise<void> {
+    const turn = this.#turn.then(() => this.#redirect(rows, peers, hasIpv6));
     this.#turn = turn.catch(() => {});
     await turn;
   }
@@ -41,17 +43,22 @@ export class StrayFlows {
     this.#conntrack = undefined;
   }
 
-  async #redirect(rows: readonly PortRow[], peers: readonly GatewayPeer[]): Promise<void> {
+  async #redirect(rows: readonly PortRow[], peers: readonly GatewayPeer[], hasIpv6: boolean): Promise<void> {
     const concerned = rows.filter(({ protocol }) => CONNECTIONLESS.some((each) => each === protocol));
     const seen = JSON.stringify(concerned);
     if (seen === this.#seen || (concerned.length === 0 && this.#seen === '')) return;
     this.#conntrack ??= await Conntrack.open();
-    const own = (await this.#netlink.addresses({ family: 'ipv4' })).map(({ address }) => address.split('/')[0] ?? '');
-    const entries = new Set([...own, ...entryAddresses(peers)]);
+    const own = (await this.#netlink.addresses(hasIpv6 ? {} : { family: 'ipv4' })).map(
+      ({ address }) => address.split('/')[0] ?? '',
+    );
+    const others = hasIpv6 ? ipv6EntryAddresses(peers) : [];
+    const entries = new Set([...own, ...entryAddresses(peers), ...others]);
     const pool = parseIpv4Prefix(GATEWAY_POOL);
-    const isGatewayAddress = (address: string) => overlap(pool, parseIpv4Prefix(`${address}/32`));
+    const isGatewayAddress = (address: string) =>
+      address.includes(':') ? isIpv6GatewayAddress(address) : overlap(pool, parseIpv4Prefix(`${address}/32`));
     for (const protocol of CONNECTIONLESS) {
       const flows = (await this.#conntrack.flows(protocol)).filter(({ reply }) => reply.source !== this.#names);
+      if (hasIpv6) flows.push(...(await this.#conntrack.flows(protocol, 'ipv6')));
       await this.#conntrack.forget(strayFlows(flows, protocol, rows, entries, isGatewayAddress));
     }
     this.#seen = seen;

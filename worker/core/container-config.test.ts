@@ -387,6 +387,7 @@ t.test('what is for the gateway network has no other, and its files', async (t) 
   const config = containerConfigOf({ ...task(template), endpoint }, NODE);
   const place = {
     address: '10.224.3.2',
+    ipv6Address: 'fd00::2',
     ports: [{ protocol: 'tcp', publishedPort: 32_767, targetPort: 80 }],
     gatePath: '/gate/t4sk',
     pathOf: (file: string) => `/files/${file}`,
@@ -394,7 +395,12 @@ t.test('what is for the gateway network has no other, and its files', async (t) 
   const { body } = withGateway(config, place);
   t.match(body, {
     NetworkDisabled: true,
-    Labels: { a: 'b', 'apiary.gateway.address': '10.224.3.2', 'apiary.gateway.ports': 'tcp/32767:80' },
+    Labels: {
+      a: 'b',
+      'apiary.gateway.address': '10.224.3.2',
+      'apiary.gateway.ipv6': 'fd00::2',
+      'apiary.gateway.ports': 'tcp/32767:80',
+    },
     HostConfig: {
       ExtraHosts: ['db:192.0.2.9'],
       Binds: ['/gate/t4sk:/etc/hosts', '/files/resolvConf:/etc/resolv.conf'],

@@ -78,6 +78,8 @@ export interface EngineContainer {
   health?: 'starting' | 'healthy' | 'unhealthy';
   /** Of one that was created for the gateway network: its address there. */
   gatewayAddress?: string;
+  /** The same of IPv6, if it is to have one. */
+  gatewayIpv6Address?: string;
   /** Of the same: its overlay networks. */
   networks?: TaskAttachment[];
   ports: { protocol: string; targetPort: number; publishedPort: number }[];
@@ -95,6 +97,9 @@ export const TASK_LABELS = {
 
 /** Says which address on the gateway network a container was created with. */
 export const GATEWAY_ADDRESS_LABEL = 'apiary.gateway.address';
+
+/** Says the same of its address of IPv6. */
+export const GATEWAY_IPV6_LABEL = 'apiary.gateway.ipv6';
 
 /** Says which ports of its host lead to it: see `readPortsLabel`. */
 export const GATEWAY_PORTS_LABEL = 'apiary.gateway.ports';

@@ -2,6 +2,7 @@ import {
   type ContainerConfig,
   GATEWAY_ADDRESS_LABEL,
   GATEWAY_FILES,
+  GATEWAY_IPV6_LABEL,
   GATEWAY_PORTS_LABEL,
   type GatewayFile,
   type GatewayWish,
@@ -12,6 +13,8 @@ import { type TaskPort, writePortsLabel } from './host-ports.js';
 /** Where on the host the files of a container on the gateway network are. */
 export interface GatewayPlace {
   address: string;
+  /** Empty: it has IPv4 alone. */
+  ipv6Address: string;
   /** Of the host, each with its number. */
   ports: readonly TaskPort[];
   /** The path that leads to the first of the files, and that holds up whoever goes along it until the network is there. */
@@ -37,6 +40,7 @@ export function withGateway(config: ContainerConfig, place: GatewayPlace): Conta
       Labels: {
         ...objectOf(body['Labels']),
         [GATEWAY_ADDRESS_LABEL]: place.address,
+        ...(place.ipv6Address !== '' && { [GATEWAY_IPV6_LABEL]: place.ipv6Address }),
         ...(place.ports.length > 0 && { [GATEWAY_PORTS_LABEL]: writePortsLabel(place.ports) }),
         ...networksLabel(gateway),
       },

@@ -1,4 +1,5 @@
 import type { EndpointSpec } from '@apiary/api/model';
+import { formatIp, parseIp } from '@apiary/overlay-net/core';
 
 /** A port of the host that leads to a task (host mode). */
 export interface TaskPort {
@@ -20,8 +21,14 @@ export function hostPortsOf(endpoint: EndpointSpec | undefined): TaskPort[] {
       protocol: Protocol || 'tcp',
       targetPort: TargetPort,
       publishedPort: PublishedPort,
-      ...(HostIP && HostIP !== EVERYWHERE && { hostAddress: HostIP }),
+      ...(HostIP && HostIP !== EVERYWHERE && { hostAddress: writtenAddress(HostIP) }),
     }));
+}
+
+/** As the kernel and its tools write it. */
+function writtenAddress(text: string): string {
+  const address = parseIp(text);
+  return address === undefined ? text : formatIp(address);
 }
 
 /** For a container's label, so that its ports are known as long as it is: `tcp/8080:80,udp/53:5353@192.0.2.1`. */
@@ -35,7 +42,7 @@ export function writePortsLabel(ports: readonly TaskPort[]): string {
 export function readPortsLabel(label: string): TaskPort[] {
   return label.split(',').flatMap((text) => {
     const [, protocol, published, target, hostAddress] =
-      /^(tcp|udp|sctp)\/(\d{1,5}):(\d{1,5})(?:@([\d.]+))?$/.exec(text) ?? [];
+      /^(tcp|udp|sctp)\/(\d{1,5}):(\d{1,5})(?:@([\d.a-f:]+))?$/.exec(text) ?? [];
     if (protocol === undefined) return [];
     const port = { protocol, publishedPort: Number(published), targetPort: Number(target) };
     return [hostAddress === undefined ? port : { ...port, hostAddress }];

@@ -131,7 +131,9 @@ function moved(facts: TaskFacts, state: TaskState, nowMs: number, err: string | 
     if (container.state === 'running' && container.ports.length > 0) result.ports = container.ports;
     // Of one that has ended it is somebody else's soon.
     if (container.gatewayAddress !== undefined && container.state !== 'exited') {
-      result.gatewayAddress = container.gatewayAddress;
+      const { gatewayAddress, gatewayIpv6Address } = container;
+      result.gatewayAddress = gatewayAddress;
+      if (gatewayIpv6Address !== undefined) result.gatewayIpv6Address = gatewayIpv6Address;
     }
   } else if (status.container !== undefined) {
     result.container = { ...status.container, pid: 0 };

@@ -361,6 +361,7 @@ class WorkerAgent implements Agent {
       managerAddr: this.#options.managerAddr?.() ?? '',
       wireguardKey: this.#network?.wireguardKey ?? '',
       dataPathAddr: this.#options.dataPathAddr,
+      ipv6Addresses: this.#network?.ipv6Addresses ?? '',
     };
     this.#told = JSON.stringify(update);
     return update;

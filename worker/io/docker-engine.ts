@@ -4,6 +4,7 @@ import {
   type ContainerConfig,
   type EngineContainer,
   GATEWAY_ADDRESS_LABEL,
+  GATEWAY_IPV6_LABEL,
   GATEWAY_PORTS_LABEL,
   LogFrames,
   NETWORKS_LABEL,
@@ -300,10 +301,14 @@ function containerRootOf({ SecurityOptions, DockerRootDir = '' }: EngineInfo): {
 }
 
 /** One made for an agent that was killed may have an address that is another's by now; one that was started has it. */
-function isAsAsked({ state, gatewayAddress, ports }: EngineContainer, body: ContainerConfig['body']): boolean {
+function isAsAsked(
+  { state, gatewayAddress, gatewayIpv6Address, ports }: EngineContainer,
+  body: ContainerConfig['body'],
+): boolean {
   const labels = body['Labels'] as Record<string, string> | undefined;
   if (state !== 'created') return true;
-  const isSame = gatewayAddress === labels?.[GATEWAY_ADDRESS_LABEL];
+  const isSame =
+    gatewayAddress === labels?.[GATEWAY_ADDRESS_LABEL] && gatewayIpv6Address === labels?.[GATEWAY_IPV6_LABEL];
   return isSame && writePortsLabel(ports) === (labels?.[GATEWAY_PORTS_LABEL] ?? '');
 }
 
@@ -314,6 +319,7 @@ function readContainer({ Id, Config, State = {}, NetworkSettings }: ContainerIns
   const state = stateOf(State.Status);
   const serviceId = labels[TASK_LABELS.serviceId];
   const gatewayAddress = labels[GATEWAY_ADDRESS_LABEL];
+  const gatewayIpv6Address = labels[GATEWAY_IPV6_LABEL];
   const portsLabel = labels[GATEWAY_PORTS_LABEL];
   // The engine calls every container that has ended unhealthy.
   const health = state === 'running' ? State.Health?.Status : undefined;
@@ -335,6 +341,7 @@ function readContainer({ Id, Config, State = {}, NetworkSettings }: ContainerIns
     error: State.Error ?? '',
     ...((health === 'starting' || health === 'healthy' || health === 'unhealthy') && { health }),
     ...(gatewayAddress !== undefined && { gatewayAddress, networks: networksOfLabel(labels[NETWORKS_LABEL]) }),
+    ...(gatewayIpv6Address !== undefined && { gatewayIpv6Address }),
     ports: portsLabel === undefined ? readPorts(NetworkSettings?.Ports ?? {}) : readPortsLabel(portsLabel),
   };
 }

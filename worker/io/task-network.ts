@@ -9,6 +9,8 @@ export interface TaskNetwork {
   readonly vipTrouble: string;
   /** By which other hosts are to know this one, for encrypted networks; empty when it can have none. */
   readonly wireguardKey: string;
+  /** Those of IPv6 at which this node takes in what is published, separated by commas. */
+  readonly ipv6Addresses: string;
   /** What the managers are to hear of containers that are no tasks and are on networks. */
   readonly attachments: AttachmentsReport;
   /** The managers say which addresses this node's tasks have; empty: none. */

@@ -1,4 +1,4 @@
-import { isIPv4 } from 'node:net';
+import { isIP } from 'node:net';
 import type { PortConfig } from '@apiary/api/model';
 import { FlagValueError } from '../command-line/index.js';
 import { cut, splitCsv } from './words.js';
@@ -46,8 +46,8 @@ function parseLongForm(text: string): PortConfig {
 }
 
 function hostAddress(text: string): string {
-  if (isIPv4(text)) return text;
-  throw new FlagValueError(`invalid host address ${text}: an IPv4 address of hosts is expected`);
+  if (isIP(text) !== 0) return text;
+  throw new FlagValueError(`invalid host address ${text}: an IP address of hosts is expected`);
 }
 
 function portNumber(what: string, text: string): number {

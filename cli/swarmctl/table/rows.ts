@@ -60,7 +60,7 @@ function portRanges(ports: readonly PortConfig[]): string {
       protocol: port.Protocol ?? 'tcp',
       published: port.PublishedPort ?? 0,
       target: port.TargetPort ?? 0,
-      address: port.HostIP ?? '*',
+      address: port.HostIP?.includes(':') ? `[${port.HostIP}]` : (port.HostIP ?? '*'),
     }))
     .sort((a, b) => (a.protocol === b.protocol ? a.published - b.published : a.protocol < b.protocol ? -1 : 1));
   const ranges: { address: string; protocol: string; published: [number, number]; target: [number, number] }[] = [];

@@ -1,13 +1,15 @@
 import { isTerminal, type PortConfig, rankOf } from '@apiary/api/model';
-import type {
-  AssignedNetwork,
-  Endpoint,
-  NamedService,
-  NetworkNode,
-  NetworkSubnet,
-  PortBackend,
-  PublishedPort,
-  TaskAttachment,
+import {
+  type AssignedNetwork,
+  type Endpoint,
+  formatIp,
+  type NamedService,
+  type NetworkNode,
+  type NetworkSubnet,
+  type PortBackend,
+  type PublishedPort,
+  parseIp,
+  type TaskAttachment,
 } from '@apiary/overlay-net/core';
 import { ENCRYPTED_OPTION, MTU_OPTION } from '../requests/network-requests.js';
 import { networkTargets } from '../store/apply-network-change.js';
@@ -24,6 +26,9 @@ import { taskName } from '../store/task-name.js';
 import type { View } from '../store/view.js';
 import { Ledger } from './ledger.js';
 import { subnetToTell } from './told-subnet.js';
+
+/** A published port with all that is said of it. */
+export type ToldPort = Required<PublishedPort> & { backends: Required<PortBackend>[] };
 
 /** Who is on a network: what every node with a task on it is told. */
 export interface EndpointLedger {
@@ -45,14 +50,14 @@ export interface NetworkNews {
 export class NetworkBook {
   readonly nodes = new Ledger<NetworkNode>();
   /** By `tcp/8080`. */
-  readonly ports = new Ledger<Required<PublishedPort>>();
+  readonly ports = new Ledger<ToldPort>();
   readonly #sets = new Map<string, EndpointLedger>();
   /** By the id of a task or an attachment. */
   readonly #networksOf = new Map<string, readonly string[]>();
   readonly #networksOfService = new Map<string, readonly string[]>();
   readonly #portsOfService = new Map<string, readonly string[]>();
   /** Of the services that publish ports on every node: by task id. */
-  readonly #backends = new Map<string, Map<string, PortBackend>>();
+  readonly #backends = new Map<string, Map<string, Required<PortBackend>>>();
   /** By the id of a task that is a backend. */
   readonly #serviceOfBackend = new Map<string, string>();
 
@@ -246,17 +251,18 @@ function ingressPorts(service: ServiceRecord | undefined): PortConfig[] {
 
 /** Empty: at all of them. */
 function atAddress(hostIp: string): string {
-  return hostIp === '0.0.0.0' ? '' : hostIp;
+  const address = parseIp(hostIp);
+  return hostIp === '0.0.0.0' || address === undefined ? '' : formatIp(address);
 }
 
-function backendOf(task: TaskRecord): PortBackend | undefined {
-  const { gatewayAddress } = task.status;
+function backendOf(task: TaskRecord): Required<PortBackend> | undefined {
+  const { gatewayAddress, gatewayIpv6Address = '' } = task.status;
   if (!isLive(task) || gatewayAddress === undefined || task.nodeId === undefined) return undefined;
-  return { taskId: task.id, nodeId: task.nodeId, gatewayAddress };
+  return { taskId: task.id, nodeId: task.nodeId, gatewayAddress, gatewayIpv6Address };
 }
 
-function backendsOf(tasks: readonly TaskRecord[]): Map<string, PortBackend> {
-  const backends = new Map<string, PortBackend>();
+function backendsOf(tasks: readonly TaskRecord[]): Map<string, Required<PortBackend>> {
+  const backends = new Map<string, Required<PortBackend>>();
   for (const task of tasks) {
     const backend = backendOf(task);
     if (backend !== undefined) backends.set(task.id, backend);
@@ -265,13 +271,14 @@ function backendsOf(tasks: readonly TaskRecord[]): Map<string, PortBackend> {
 }
 
 function networkNode(node: NodeRecord): NetworkNode {
-  const { dataPathAddr = '', status } = node;
+  const { dataPathAddr = '', ipv6Addresses = '', status } = node;
   return {
     nodeId: node.id,
     addr: dataPathAddr || status.addr,
     ...(dataPathAddr !== '' && { advertisedAddr: status.addr }),
     gatewaySubnet: subnetToTell(node),
     wireguardKey: node.wireguardKey ?? '',
+    ...(ipv6Addresses !== '' && { ipv6Addresses }),
   };
 }
 

@@ -1,5 +1,5 @@
-import type { Endpoint, NamedService, NetworkNode, PublishedPort } from '@apiary/overlay-net/core';
-import type { NetworkBook, NetworkNews } from './network-book.js';
+import type { Endpoint, NamedService, NetworkNode } from '@apiary/overlay-net/core';
+import type { NetworkBook, NetworkNews, ToldPort } from './network-book.js';
 
 /** The difference to the update before it, or all of it: the shapes of api/proto/network.proto. */
 export type NetworkUpdate =
@@ -17,7 +17,7 @@ export type NetworkUpdate =
   | {
       type: 'ports';
       complete: boolean;
-      ports: Required<PublishedPort>[];
+      ports: ToldPort[];
       removed: { protocol: string; publishedPort: number }[];
     };
 

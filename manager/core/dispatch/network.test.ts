@@ -106,7 +106,12 @@ function shouldKnow(store: Store, nodeId: string) {
       backends: store
         .tasksOfService(serviceId)
         .filter((task) => isLive(task) && task.status.gatewayAddress !== undefined)
-        .map(({ id, nodeId, status }) => ({ taskId: id, nodeId, gatewayAddress: status.gatewayAddress })),
+        .map(({ id, nodeId, status }) => ({
+          taskId: id,
+          nodeId,
+          gatewayAddress: status.gatewayAddress,
+          gatewayIpv6Address: status.gatewayIpv6Address ?? '',
+        })),
     })),
   );
   const nodes = networks.size > 0 || ports.length > 0 ? store.nodes().map(({ id }) => id) : undefined;
@@ -199,7 +204,9 @@ t.test('an agent that hears what changed knows what is, however often it was awa
       cluster.run(rng.below(3_000));
       for (const task of store.tasks()) {
         if (task.status.state !== 'running' || task.status.gatewayAddress !== undefined) continue;
-        const status = { ...task.status, gatewayAddress: `10.224.0.${rng.below(250)}` };
+        const [address, hasIpv6] = [rng.below(250), rng.below(2) === 1];
+        const ipv6 = hasIpv6 ? { gatewayIpv6Address: `fd00::${address}` } : {};
+        const status = { ...task.status, gatewayAddress: `10.224.0.${address}`, ...ipv6 };
         cluster.commit({ type: 'task-status', id: task.id, status });
       }
       if (rng.below(6) === 0) {

@@ -11,6 +11,7 @@ export type Observation =
   | { type: 'manager-addr'; nodeId: string; managerAddr: string }
   | { type: 'wireguard-key'; nodeId: string; wireguardKey: string }
   | { type: 'data-path-addr'; nodeId: string; dataPathAddr: string }
+  | { type: 'ipv6-addresses'; nodeId: string; ipv6Addresses: string }
   | { type: 'tasks'; nodeId: string; updates: { taskId: string; status: TaskStatus }[] };
 
 /**
@@ -24,12 +25,14 @@ export function changesOf(view: View, observations: Observation[]): Change[] {
   const managerAddrs = new Map<string, string>();
   const wireguardKeys = new Map<string, string>();
   const dataPathAddrs = new Map<string, string>();
+  const ipv6Addresses = new Map<string, string>();
   const tasks = new Map<string, TaskStatus[]>();
   for (const observation of observations) {
     if (observation.type === 'status') statuses.set(observation.nodeId, observation.status);
     else if (observation.type === 'description') descriptions.set(observation.nodeId, observation.description);
     else if (observation.type === 'wireguard-key') wireguardKeys.set(observation.nodeId, observation.wireguardKey);
     else if (observation.type === 'data-path-addr') dataPathAddrs.set(observation.nodeId, observation.dataPathAddr);
+    else if (observation.type === 'ipv6-addresses') ipv6Addresses.set(observation.nodeId, observation.ipv6Addresses);
     else if (observation.type === 'manager-addr') managerAddrs.set(observation.nodeId, observation.managerAddr);
     else {
       for (const { taskId, status } of observation.updates) {
@@ -67,6 +70,11 @@ export function changesOf(view: View, observations: Observation[]): Change[] {
     const node = view.node(id);
     if (node === undefined || (node.dataPathAddr ?? '') === dataPathAddr) continue;
     changes.push({ type: 'node-data-path-addr', id, dataPathAddr });
+  }
+  for (const [id, addresses] of ipv6Addresses) {
+    const node = view.node(id);
+    if (node === undefined || (node.ipv6Addresses ?? '') === addresses) continue;
+    changes.push({ type: 'node-ipv6-addresses', id, ipv6Addresses: addresses });
   }
   for (const [id, status] of statuses) {
     const node = view.node(id);

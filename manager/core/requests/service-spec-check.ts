@@ -1,5 +1,5 @@
 import type { EndpointSpec, Resources, RestartPolicy, ServiceSpec, UpdateConfig } from '@apiary/api/model';
-import { parseIpv4 } from '@apiary/overlay-net/core';
+import { parseIp } from '@apiary/overlay-net/core';
 import { checkContainerSpec } from './container-spec-check.js';
 import { checkReferenceForm, checkReferenceTargets } from './content-references.js';
 import { invalid, quoted } from './refusal.js';
@@ -146,8 +146,9 @@ function checkEndpoint({ Mode, Ports = [] }: EndpointSpec = {}): void {
     if (!['ingress', 'host'].includes(PublishMode)) {
       throw invalid(`${path}.PublishMode: expected ingress or host, got ${quoted(PublishMode)}`);
     }
-    if (HostIP !== '' && parseIpv4(HostIP) === undefined) {
-      throw invalid(`${path}.HostIP: expected an IPv4 address of hosts, got ${quoted(HostIP)}`);
+    // That of no host: without one it is at all of both families.
+    if (HostIP !== '' && (parseIp(HostIP)?.value ?? 0n) === 0n && HostIP !== '0.0.0.0') {
+      throw invalid(`${path}.HostIP: expected an address of hosts, got ${quoted(HostIP)}`);
     }
   }
 }

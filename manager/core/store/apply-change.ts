@@ -42,6 +42,7 @@ export function applyChange(tables: Tables, change: Change, landing: Landing, to
     case 'node-manager-addr':
     case 'node-wireguard-key':
     case 'node-data-path-addr':
+    case 'node-ipv6-addresses':
     case 'node-delete':
       changeNode(tables, change, landing, touched);
       return;

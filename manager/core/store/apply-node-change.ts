@@ -16,6 +16,7 @@ type NodePatch = ChangeOf<
   | 'node-manager-addr'
   | 'node-wireguard-key'
   | 'node-data-path-addr'
+  | 'node-ipv6-addresses'
 >;
 
 /** Makes one change of a node, and keeps the list of those that may be managers no more. */
@@ -73,6 +74,8 @@ function fieldsOf(node: NodeRecord, change: NodePatch, { atMs }: Landing): Parti
       return { wireguardKey: change.wireguardKey };
     case 'node-data-path-addr':
       return { dataPathAddr: change.dataPathAddr };
+    case 'node-ipv6-addresses':
+      return { ipv6Addresses: change.ipv6Addresses };
     case 'node-manager-addr':
       return { managerAddr: change.managerAddr };
     case 'node-status': {

@@ -95,6 +95,7 @@ export type Change =
   | { type: 'node-wireguard-key'; id: string; wireguardKey: string }
   /** Empty: its address. */
   | { type: 'node-data-path-addr'; id: string; dataPathAddr: string }
+  | { type: 'node-ipv6-addresses'; id: string; ipv6Addresses: string }
   /** Changes nothing while the node is a manager: first it must be taken out of their log. */
   | { type: 'node-delete'; id: string }
   /** Makes spec version 1 of the service. Does nothing when the name is taken: a guard says so to who asked. */

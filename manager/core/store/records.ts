@@ -95,6 +95,8 @@ export interface NodeRecord {
   wireguardKey?: string;
   /** Where what is sent between hosts comes from and goes to, where that is not its address. */
   dataPathAddr?: string;
+  /** By which clients may know it, separated by commas. */
+  ipv6Addresses?: string;
   /** When the entry landed that first found it down, by the managers' clock; undefined again once it is ready. */
   downSinceMs?: number;
   /**

@@ -28,7 +28,7 @@ import { type AgentCall, AgentStream } from './agent-stream.js';
 import { callerOf } from './caller.js';
 import { ContentFeed } from './content-feed.js';
 import { HeartbeatWatch } from './heartbeat-watch.js';
-import { bounded, hostOf, readDescription, readReport } from './messages.js';
+import { bounded, hostOf, readDescription, readIpv6Addresses, readReport } from './messages.js';
 import { downObservation, leaderAddrOf, noLeader } from './no-session.js';
 import { Recorder } from './recorder.js';
 import { RenewalTurns } from './renewal-turns.js';
@@ -330,6 +330,7 @@ export class Dispatcher {
     observations.push({ type: 'wireguard-key', nodeId, wireguardKey: bounded(update.wireguardKey) });
     const { dataPathAddr = '' } = update;
     observations.push({ type: 'data-path-addr', nodeId, dataPathAddr: isIP(dataPathAddr) === 0 ? '' : dataPathAddr });
+    observations.push({ type: 'ipv6-addresses', nodeId, ipv6Addresses: readIpv6Addresses(update) });
     session.addr = update.advertiseAddr === '' ? session.peerAddr : hostOf(update.advertiseAddr);
     session.engineError = bounded(update.engineError);
     if (session.engineError === '') {

@@ -14,6 +14,7 @@ import type {
   ManagerMessage,
   StatusReport,
 } from '@apiary/api/rpc';
+import { formatIp, parseIp } from '@apiary/overlay-net/core';
 import { ApiaryError, unreachable } from '@apiary/std';
 import type { Assignments } from '../../core/dispatch/assignments.js';
 import { assignedNetwork, attachmentsOf } from '../../core/dispatch/network-book.js';
@@ -64,6 +65,17 @@ export function readAttachments({ attachments }: AttachmentsReport): HeldAttachm
     if (id === '' || ![id, networkId, address, ipv6Address, containerId, containerName].every(isShort)) return [];
     return [{ ...attachment, id, aliases: aliases.filter(isShort).slice(0, MAX_ALIASES) }];
   });
+}
+
+const MAX_NODE_ADDRESSES = 16;
+
+/** The addresses that an agent says its node has, without what is none. */
+export function readIpv6Addresses({ ipv6Addresses = '' }: DescriptionUpdate): string {
+  const found = ipv6Addresses.split(',', MAX_NODE_ADDRESSES).flatMap((text) => {
+    const address = text.includes(':') ? parseIp(text) : undefined;
+    return address === undefined ? [] : [formatIp(address)];
+  });
+  return found.join();
 }
 
 type Body = NonNullable<ManagerMessage['body']>;

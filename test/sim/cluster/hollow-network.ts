@@ -7,6 +7,7 @@ export class HollowNetwork implements TaskNetwork {
   readonly trouble = '';
   readonly vipTrouble = '';
   readonly wireguardKey = '';
+  readonly ipv6Addresses = '';
   readonly attachments = { attachments: [], isComplete: true };
   readonly #withdrawals: Withdrawals;
   #state: AssignedNetworks | undefined;

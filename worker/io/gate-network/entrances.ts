@@ -4,7 +4,7 @@ import { type Clock, messageOf } from '@apiary/std';
 import type { Logger } from 'pino';
 import type { TaskPort } from '../../core/index.js';
 import type { Gateway, GatewaySystem, Vips } from './gateway-system.js';
-import { HostPorts } from './host-ports.js';
+import { type GatewayPlace, HostPorts } from './host-ports.js';
 import { Withdrawals } from './withdrawals.js';
 
 export interface EntrancesOptions {
@@ -80,17 +80,17 @@ export class Entrances {
    * @returns the ports, those without a number with one
    * @throws ApiaryError `failed-precondition` when one is somebody else's
    */
-  async claim(taskId: string, gatewayAddress: string, ports: readonly TaskPort[]): Promise<TaskPort[]> {
+  async claim(taskId: string, place: GatewayPlace, ports: readonly TaskPort[]): Promise<TaskPort[]> {
     if (ports.length === 0) return [];
-    const claimed = await this.#ports.claim(taskId, gatewayAddress, ports);
+    const claimed = await this.#ports.claim(taskId, place, ports);
     await this.#gateway?.publish(this.#ports.rows);
     return claimed;
   }
 
   /** A task runs, and has these. */
-  adopt(taskId: string, gatewayAddress: string, ports: readonly TaskPort[]): void {
+  adopt(taskId: string, place: GatewayPlace, ports: readonly TaskPort[]): void {
     if (ports.length === 0) return;
-    void this.#ports.adopt(taskId, gatewayAddress, ports);
+    void this.#ports.adopt(taskId, place, ports);
     this.#publish();
   }
 

@@ -56,13 +56,16 @@ class FakeSystem implements GatewaySystem {
       attach: async (
         namespace: { pid: number } | { path: string },
         address: string,
-        { hasWayOut = true, hasIpv6 = false } = {},
+        { hasWayOut = true, hasIpv6 = false, isReachedByIpv6 = false } = {},
       ) => {
         if (this.refuse === 'attach') throw new Error('add veth link: EPERM');
         this.attached.push(`${'pid' in namespace ? namespace.pid : ''} ${address}`);
         if (!hasWayOut) this.overlay.push(`${address} has no way out`);
         if (hasIpv6) this.overlay.push(`${address} beside IPv6`);
+        if (isReachedByIpv6) this.overlay.push(`${address} reached by IPv6`);
       },
+      ipv6Addresses: this.refuse === 'ipv6' ? '' : '2001:db8::1',
+      ipv6AddressOf: (address: string) => (this.refuse === 'ipv6' ? '' : `fd00::${address.split('.').at(-1)}`),
       isAttached: async (address: string) => this.attached.some((each) => each.endsWith(` ${address}`)),
       look: () => {
         this.looks++;
@@ -472,7 +475,12 @@ t.test(
     // The managers tell of its networks while it waits.
     network.apply(networks({ a: [FRONT, SEALED] }));
     t.equal(await starting, 'started');
-    t.same(system.overlay, ['names at 10.224.3.0', '10.224.3.2 beside IPv6', 'a 10.0.0.3,10.0.1.3']);
+    t.same(system.overlay, [
+      'names at 10.224.3.0',
+      '10.224.3.2 beside IPv6',
+      '10.224.3.2 reached by IPv6',
+      'a 10.0.0.3,10.0.1.3',
+    ]);
     t.match(
       readFileSync(`${directory}/tasks/a/hosts`, 'utf8'),
       /\n10\.0\.0\.3\t0123456789ab\nfd00::3\t0123456789ab\n10\.0\.1\.3\t0123456789ab\n$/,

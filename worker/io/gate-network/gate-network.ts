@@ -33,7 +33,7 @@ export interface GateNetworkOptions {
   clock: Clock;
   rng: Rng;
   logger: Logger;
-  /** `trouble` is no longer empty, or `wireguardKey` or `attachments` another. */
+  /** `trouble` is no longer empty, or `wireguardKey`, `ipv6Addresses` or `attachments` another. */
   onTrouble: () => void;
   system?: GatewaySystem;
   /** For containers that are no tasks; without it, they cannot be on networks of the cluster. */
@@ -45,6 +45,8 @@ const NO_GUESTS: AttachmentsReport = { attachments: [], isComplete: true };
 /** A task whose container is for the gateway network. */
 interface Lease {
   readonly address: string;
+  /** Of IPv6; empty: it has none. */
+  readonly ipv6Address: string;
   /** What its name behind the gate leads to. */
   readonly target: string;
   /** The overlay networks that its container was created for. */
@@ -129,6 +131,10 @@ export class GateNetwork implements TaskNetwork {
     return this.#overlays.wireguardKey;
   }
 
+  get ipv6Addresses(): string {
+    return this.#gateway?.ipv6Addresses ?? '';
+  }
+
   get attachments(): AttachmentsReport {
     return this.#guests?.report ?? NO_GUESTS;
   }
@@ -166,20 +172,28 @@ export class GateNetwork implements TaskNetwork {
     });
   }
 
-  observe({ taskId, gatewayAddress, networks = [], ports, state, pid }: EngineContainer): void {
+  observe({
+    taskId,
+    gatewayAddress,
+    gatewayIpv6Address: ipv6Address = '',
+    networks = [],
+    ports,
+    state,
+    pid,
+  }: EngineContainer): void {
     if (gatewayAddress === undefined) return;
     let lease = this.#leases.get(taskId);
     // It is the engine's word that counts for one that was started before this process knew of it.
     if (lease === undefined || (lease.address !== gatewayAddress && lease.seen !== 'runtime')) {
       if (lease !== undefined) this.#release(taskId, lease);
       const target = this.#files.pathOf(taskId, 'hosts');
-      lease = { address: gatewayAddress, target, networks, ports, isHeld: false, seen: 'nobody' };
+      lease = { address: gatewayAddress, ipv6Address, target, networks, ports, isHeld: false, seen: 'nobody' };
       this.#leases.set(taskId, lease);
     }
     if (state === 'exited') this.#release(taskId, lease);
     else this.#hold(taskId, lease);
     if (state !== 'running') return;
-    this.#entrances.adopt(taskId, lease.address, lease.ports);
+    this.#entrances.adopt(taskId, lease, lease.ports);
     if (lease.attached === undefined) void this.#find(taskId, lease, pid);
   }
 
@@ -203,15 +217,19 @@ export class GateNetwork implements TaskNetwork {
     const address = this.#pool.take(taskId);
     const target = this.#files.pathOf(taskId, first);
     const { networks, dns, isPublished } = gateway;
+    // Who is reached from elsewhere, or has IPv6 of its own, has it on the gateway network too.
+    const hasIpv6 = isPublished || networks.some((each) => (each.ipv6Address ?? '') !== '');
+    const ipv6Address = hasIpv6 ? (this.#gateway?.ipv6AddressOf(address) ?? '') : '';
     // Those without a number get one with which the container can be labelled; the others are claimed when it starts.
     const open = gateway.ports.filter(({ publishedPort }) => publishedPort === 0);
-    const found = await this.#entrances.claim(taskId, address, open);
+    const found = await this.#entrances.claim(taskId, { address, ipv6Address }, open);
     const ports = gateway.ports.map((port) => (port.publishedPort === 0 ? (found.shift() ?? port) : port));
-    const lease = { address, target, networks, nameservers: dns.nameservers, ports, isPublished };
+    const lease = { address, ipv6Address, target, networks, nameservers: dns.nameservers, ports, isPublished };
     this.#leases.set(taskId, { ...lease, isHeld: true, seen: 'nobody' });
     await this.#files.write(taskId, { hosts: '', resolvConf: '' });
     return withGateway(config, {
       address,
+      ipv6Address,
       ports,
       gatePath: join(this.#gatePoint, taskId),
       pathOf: (file) => this.#files.pathOf(taskId, file),
@@ -232,7 +250,7 @@ export class GateNetwork implements TaskNetwork {
     await this.#ready;
     if (this.#trouble !== '' || this.#gateway === undefined) return 'unreached';
     await this.#files.write(taskId, await this.#contents(config, containerId, lease));
-    await this.#entrances.claim(taskId, lease.address, lease.ports);
+    await this.#entrances.claim(taskId, lease, lease.ports);
     this.#awaitVisit(lease);
     try {
       await start();
@@ -312,13 +330,13 @@ export class GateNetwork implements TaskNetwork {
   }
 
   async #openGateway(subnet: string): Promise<void> {
-    const { clock, logger } = this.#options;
+    const { clock, logger, onTrouble } = this.#options;
     // Nothing is made on a host that cannot use it.
     if ((await this.#gate) === undefined || this.#isOver) return;
     try {
-      this.#gateway = await this.#system.openGateway({ subnet, clock, logger });
+      this.#gateway = await this.#system.openGateway({ subnet, clock, logger, onIpv6Addresses: onTrouble });
       await this.#entrances.open(this.#gateway);
-      if (this.vipTrouble !== '') this.#options.onTrouble();
+      if (this.vipTrouble !== '' || this.ipv6Addresses !== '') onTrouble();
       await this.#overlays.open(this.#gateway.names);
       this.#onReady();
     } catch (error) {
@@ -373,6 +391,7 @@ export class GateNetwork implements TaskNetwork {
     await gateway.attach({ pid }, gatewayAddress, {
       hasWayOut: !isConfined || isPublished,
       hasIpv6: attachments.some(({ ipv6Address = '' }) => ipv6Address !== ''),
+      isReachedByIpv6: lease.ipv6Address !== '',
     });
     const namespaceCookie = await this.#system.cookieOf(pid);
     const attached = { pid, gatewayAddress, namespace, namespaceCookie, nameservers, attachments };

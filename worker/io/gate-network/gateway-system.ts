@@ -18,7 +18,10 @@ import { ApiaryError, systemCodeOf } from '@apiary/std';
 import { type Reservation, reserveOnHost } from './host-ports.js';
 
 /** A gateway network, as far as tasks are concerned. */
-export type Gateway = Pick<GatewayNetwork, 'attach' | 'isAttached' | 'look' | 'names' | 'apply' | 'publish' | 'close'>;
+export type Gateway = Pick<
+  GatewayNetwork,
+  'attach' | 'ipv6Addresses' | 'ipv6AddressOf' | 'isAttached' | 'look' | 'names' | 'apply' | 'publish' | 'close'
+>;
 /** The overlay networks. */
 export type Overlay = Pick<
   OverlayNetwork,

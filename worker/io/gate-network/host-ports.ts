@@ -12,6 +12,7 @@ const DYNAMIC = { first: 30_000, last: 32_767 } as const;
 const REFUSALS = new Map([
   ['EADDRINUSE', 'address already in use'],
   ['EADDRNOTAVAIL', 'cannot assign requested address'],
+  ['EAFNOSUPPORT', 'address family not supported by protocol'],
 ]);
 
 /** A port that nobody else on this host can have meanwhile. */
@@ -21,6 +22,13 @@ export interface Reservation {
 
 /** At which address of the host; empty: at all. */
 type Reserve = (protocol: string, port: number, address: string) => Promise<Reservation>;
+
+/** A task's addresses on the gateway network. */
+export interface GatewayPlace {
+  address: string;
+  /** Empty: it has IPv4 alone. */
+  ipv6Address: string;
+}
 
 interface Held extends TaskPort {
   reservation: Reservation | undefined;
@@ -33,7 +41,7 @@ interface Held extends TaskPort {
  */
 export class HostPorts {
   readonly #reserve: Reserve;
-  readonly #tasks = new Map<string, { gatewayAddress: string; held: Held[] }>();
+  readonly #tasks = new Map<string, { place: GatewayPlace; held: Held[] }>();
   /** Whether a port is published on every node. */
   #isPublished = (_protocol: string, _port: number): boolean => false;
 
@@ -48,14 +56,15 @@ export class HostPorts {
 
   /** What the packet filter is to make of it. */
   get rows(): HostPort[] {
-    return Array.from(this.#tasks, ([taskId, { gatewayAddress, held }]) =>
+    return Array.from(this.#tasks, ([taskId, { place, held }]) =>
       held.map(({ protocol, publishedPort, targetPort, hostAddress = '' }) => ({
         taskId,
         protocol,
         hostAddress,
         publishedPort,
         targetPort,
-        gatewayAddress,
+        gatewayAddress: place.address,
+        ...(place.ipv6Address !== '' && { gatewayIpv6Address: place.ipv6Address }),
       })),
     ).flat();
   }
@@ -66,10 +75,10 @@ export class HostPorts {
    * @returns the ports as they are now
    * @throws ApiaryError `failed-precondition` in Docker's words when one is somebody else's; then it has none
    */
-  async claim(taskId: string, gatewayAddress: string, ports: readonly TaskPort[]): Promise<TaskPort[]> {
+  async claim(taskId: string, { address, ipv6Address }: GatewayPlace, ports: readonly TaskPort[]): Promise<TaskPort[]> {
     const before = this.#tasks.get(taskId);
     const held: Held[] = [];
-    this.#tasks.set(taskId, { gatewayAddress, held });
+    this.#tasks.set(taskId, { place: { address, ipv6Address }, held });
     try {
       for (const port of ports) {
         const same = before?.held.find((each) => isSame(each, port));
@@ -86,11 +95,11 @@ export class HostPorts {
   }
 
   /** A task runs with these ports: they are its own, whoever else may think so. */
-  async adopt(taskId: string, gatewayAddress: string, ports: readonly TaskPort[]): Promise<void> {
+  async adopt(taskId: string, { address, ipv6Address }: GatewayPlace, ports: readonly TaskPort[]): Promise<void> {
     const known = this.#tasks.get(taskId);
     if (known !== undefined && ports.every((port) => known.held.some((each) => isSame(each, port)))) return;
     const held: Held[] = ports.map((port) => ({ ...port, reservation: undefined }));
-    this.#tasks.set(taskId, { gatewayAddress, held });
+    this.#tasks.set(taskId, { place: { address, ipv6Address }, held });
     for (const each of held) {
       const reservation = await this.#reserve(each.protocol, each.publishedPort, each.hostAddress ?? '').catch(
         () => undefined,
@@ -113,7 +122,8 @@ export class HostPorts {
   }
 
   async #one({ protocol, publishedPort, hostAddress = '' }: TaskPort): Promise<{ reservation: Reservation }> {
-    const place = `${hostAddress || '0.0.0.0'}:${publishedPort}`;
+    const isIpv6 = hostAddress.includes(':');
+    const place = `${isIpv6 ? `[${hostAddress}]` : hostAddress || '0.0.0.0'}:${publishedPort}`;
     if (this.#isTaken(protocol, publishedPort)) {
       throw new ApiaryError('failed-precondition', `Bind for ${place} failed: port is already allocated`);
     }
@@ -122,7 +132,7 @@ export class HostPorts {
     } catch (error) {
       const reason = REFUSALS.get(systemCodeOf(error) ?? '');
       if (reason === undefined) throw error;
-      const message = `listen ${protocol}4 ${place}: bind: ${reason}`;
+      const message = `listen ${protocol}${isIpv6 ? 6 : 4} ${place}: bind: ${reason}`;
       throw new ApiaryError('failed-precondition', message, { cause: error });
     }
   }
@@ -162,7 +172,7 @@ export async function reserveOnHost(protocol: string, port: number, address = ''
     return { release: () => server.close() };
   }
   if (protocol === 'udp') {
-    const socket = createSocket('udp4');
+    const socket = createSocket(host.includes(':') ? 'udp6' : 'udp4');
     socket.bind({ address: host, port, exclusive: true });
     await once(socket, 'listening');
     socket.unref();

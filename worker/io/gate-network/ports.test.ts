@@ -10,6 +10,8 @@ import { Withdrawals } from './withdrawals.js';
 
 const tcp = (publishedPort: number, targetPort = 80): TaskPort => ({ protocol: 'tcp', publishedPort, targetPort });
 
+const at = (address: string) => ({ address, ipv6Address: '' });
+
 /** Ports of a host on which nobody but these has any. */
 function reservations(...taken: number[]) {
   const held = new Set(taken);
@@ -24,13 +26,13 @@ function reservations(...taken: number[]) {
 t.test('a port is one task’s, and free again when that is gone', async (t) => {
   const { held, reserve } = reservations(8081);
   const ports = new HostPorts(reserve);
-  t.same(await ports.claim('a', '10.224.0.2', [tcp(8080)]), [tcp(8080)]);
-  t.same(await ports.claim('a', '10.224.0.2', [tcp(8080)]), [tcp(8080)], 'once more');
-  await t.rejects(ports.claim('b', '10.224.0.3', [tcp(9000), tcp(8080)]), {
+  t.same(await ports.claim('a', at('10.224.0.2'), [tcp(8080)]), [tcp(8080)]);
+  t.same(await ports.claim('a', at('10.224.0.2'), [tcp(8080)]), [tcp(8080)], 'once more');
+  await t.rejects(ports.claim('b', at('10.224.0.3'), [tcp(9000), tcp(8080)]), {
     code: 'failed-precondition',
     message: 'Bind for 0.0.0.0:8080 failed: port is already allocated',
   });
-  await t.rejects(ports.claim('b', '10.224.0.3', [tcp(8081)]), {
+  await t.rejects(ports.claim('b', at('10.224.0.3'), [tcp(8081)]), {
     message: 'listen tcp4 0.0.0.0:8081: bind: address already in use',
   });
   t.same(ports.rows, [
@@ -46,16 +48,16 @@ t.test('a port is one task’s, and free again when that is gone', async (t) => 
   t.same([...held], [8081, 8080], 'what was claimed in vain is free');
   t.ok(ports.release('a'));
   t.notOk(ports.release('a'));
-  await ports.claim('b', '10.224.0.3', [tcp(8080)]);
+  await ports.claim('b', at('10.224.0.3'), [tcp(8080)]);
   ports.avoid((protocol, port) => protocol === 'tcp' && port === 8082);
-  await t.rejects(ports.claim('c', '10.224.0.4', [tcp(8082)]), /already allocated/);
+  await t.rejects(ports.claim('c', at('10.224.0.4'), [tcp(8082)]), /already allocated/);
 });
 
 t.test('a port without a number is found, and kept over a restart', async (t) => {
   const { held, reserve } = reservations(32_767);
   const ports = new HostPorts(reserve);
   ports.avoid((_protocol, port) => port === 32_766);
-  const found = await ports.claim('a', '10.224.0.2', [tcp(0), tcp(0, 81)]);
+  const found = await ports.claim('a', at('10.224.0.2'), [tcp(0), tcp(0, 81)]);
   t.same(found, [tcp(32_765), tcp(32_764, 81)]);
   t.same(readPortsLabel(writePortsLabel(found)), found);
   const narrow = [{ ...tcp(8080), hostAddress: '127.0.0.1' }];
@@ -65,11 +67,11 @@ t.test('a port without a number is found, and kept over a restart', async (t) =>
   ]);
   ports.releaseAll();
   t.same([...held], [32_767]);
-  await ports.adopt('a', '10.224.0.2', found);
+  await ports.adopt('a', at('10.224.0.2'), found);
   t.ok(held.has(32_765) && held.has(32_764));
-  await ports.adopt('a', '10.224.0.2', found);
+  await ports.adopt('a', at('10.224.0.2'), found);
   t.equal(ports.rows.length, 2);
-  await ports.adopt('b', '10.224.0.3', [tcp(32_767)]);
+  await ports.adopt('b', at('10.224.0.3'), [tcp(32_767)]);
   t.equal(ports.rows.length, 3, 'its own, although another program has it');
 });
 
@@ -78,10 +80,10 @@ t.test('what another program listens on is not given out, and what is given out 
   await once(server, 'listening');
   const { port } = server.address() as AddressInfo;
   const ports = new HostPorts(reserveOnHost);
-  await t.rejects(ports.claim('a', '10.224.0.2', [tcp(port)]), /address already in use/);
+  await t.rejects(ports.claim('a', at('10.224.0.2'), [tcp(port)]), /address already in use/);
   server.close();
   await once(server, 'close');
-  await ports.claim('a', '10.224.0.2', [tcp(port), { protocol: 'udp', publishedPort: port, targetPort: 53 }]);
+  await ports.claim('a', at('10.224.0.2'), [tcp(port), { protocol: 'udp', publishedPort: port, targetPort: 53 }]);
   const second = createServer().listen(port, '0.0.0.0');
   t.match(await once(second, 'error').catch((error: unknown) => [error]), [{ code: 'EADDRINUSE' }]);
   const socket = createSocket('udp4').bind(port);
@@ -90,6 +92,30 @@ t.test('what another program listens on is not given out, and what is given out 
   await once(connection, 'close');
   ports.release('a');
   await new Promise<void>((resolve) => createServer().listen(port, '0.0.0.0', resolve).unref());
+});
+
+t.test('a port at an address of IPv6 is that of a task that has IPv6', async (t) => {
+  const place = { address: '10.224.0.2', ipv6Address: 'fd00::2' };
+  const asked: TaskPort = { ...tcp(8080), hostAddress: '::1' };
+  const label = 'tcp/8080:80@::1';
+  t.same([writePortsLabel([asked]), readPortsLabel(label)], [label, [asked]]);
+  const ports = new HostPorts(reservations().reserve);
+  await ports.claim('a', place, [asked]);
+  t.match(ports.rows, [{ hostAddress: '::1', gatewayAddress: '10.224.0.2', gatewayIpv6Address: 'fd00::2' }]);
+  const refused = new HostPorts(async () => {
+    throw Object.assign(new Error('no'), { code: 'EADDRNOTAVAIL' });
+  });
+  const message = 'listen tcp6 [2001:db8::1]:8080: bind: cannot assign requested address';
+  await t.rejects(refused.claim('a', place, [{ ...asked, hostAddress: '2001:db8::1' }]), { message });
+  const server = createServer().listen(0, '::1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  await t.rejects(new HostPorts(reserveOnHost).claim('a', place, [{ ...asked, publishedPort: port }]), {
+    message: `listen tcp6 [::1]:${port}: bind: address already in use`,
+  });
+  const socket = await reserveOnHost('udp', port, '::1');
+  socket.release();
+  server.close();
 });
 
 t.test('a task that is to stop', async (t) => {
