@@ -61,8 +61,11 @@ export class Availability {
       state.lack =
         before !== undefined && wasFine(view, service, before) ? this.#taken(service, slot, before) : { why: 'fault' };
     }
-    const isBroken = tasks.some(
-      (task) => task.id !== state.servedBy && (endedByItself(task) || (isMeant(task) && !isWell(view, service, task))),
+    const isBroken = tasks.some((task) =>
+      // Lost with its node, it would serve no more either.
+      task.id === state.servedBy
+        ? task.status.state === 'orphaned'
+        : endedByItself(task) || (isMeant(task) && !isWell(view, service, task)),
     );
     if (isBroken) state.lack = { why: 'fault' };
   }
