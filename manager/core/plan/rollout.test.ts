@@ -1,4 +1,5 @@
 import type { ServiceSpec } from '@apiary/api/model';
+import { invariant } from '@apiary/std';
 import fc from 'fast-check';
 import t from 'tap';
 import type { TaskRecord } from '../store/records.js';
@@ -123,6 +124,21 @@ t.test('with rollback, a failed update goes back to what ran before', async (t) 
   t.equal(ofImage(cluster, cluster.running('web'), 'app:1').length, 3);
   t.equal(cluster.service('web').previous, undefined);
   t.equal(cluster.containersRunning().length, 3);
+});
+
+t.test('a rollback that was asked for by a clock ahead is not over before it has begun', async (t) => {
+  const cluster = running(3, { UpdateConfig: { Parallelism: 1 } });
+  cluster.setImage('web', 'app:2');
+  cluster.run(30_000);
+  const { previous } = cluster.service('web');
+  invariant(previous, 'there is a spec to go back to');
+  const update = { state: 'rollback_started', startedAtMs: cluster.nowMs + 60_000, message: 'asked for' } as const;
+  cluster.check = () => t.ok(cluster.running('web').length >= 2, 'never below replicas - parallelism');
+  cluster.commit({ type: 'service-spec', id: 'web', ...previous, previous: 'keep-as-previous', update });
+  cluster.settle();
+  t.match(cluster.service('web').update, { state: 'rollback_started', startedAtMs: cluster.nowMs });
+  cluster.runUntil(() => stateOf(cluster) === 'rollback_completed', 60_000);
+  t.equal(ofImage(cluster, cluster.running('web'), 'app:1').length, 3);
 });
 
 t.test('a rollback that fails is paused, never rolled back', async (t) => {

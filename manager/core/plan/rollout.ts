@@ -150,6 +150,24 @@ export class Rollout {
  * @returns the service as it is from now on; after a roll-back its spec, and with it the slots to have, are others
  */
 export function advance(draft: Draft, service: ServiceRecord, slots: readonly Slot[]): ServiceRecord {
+  const begun = begunByNow(service, draft.nowMs);
+  const next = progress(draft, begun, slots);
+  const { update } = begun;
+  if (begun === service || next !== begun || update === undefined) return next;
+  return draft.updateService(service, update);
+}
+
+/**
+ * Who asked for a roll-back, or led before, may have a clock that is ahead. What is made now would then seem to be from
+ * before the rollout, which would be over at once.
+ */
+function begunByNow(service: ServiceRecord, nowMs: number): ServiceRecord {
+  const { update } = service;
+  if (update === undefined || update.startedAtMs <= nowMs) return service;
+  return { ...service, update: { ...update, startedAtMs: nowMs } };
+}
+
+function progress(draft: Draft, service: ServiceRecord, slots: readonly Slot[]): ServiceRecord {
   const rollout = new Rollout(service, draft);
   const update = service.update;
   if (rollout.paused) return service;
