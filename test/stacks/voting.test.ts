@@ -143,9 +143,9 @@ class Voting {
   }
 }
 
-/** Docker's client says some things by empty objects. */
+/** Docker's client says some things by objects in which there is nothing. */
 function isEmpty(value: unknown): boolean {
-  return typeof value === 'object' && value !== null && Object.keys(value).length === 0;
+  return typeof value === 'object' && value !== null && Object.values(value).every((each) => each === null);
 }
 
 /** Deploys, updates, rolls back, prunes and removes. @returns what there was after each step */
