@@ -151,20 +151,16 @@ export class Rollout {
  */
 export function advance(draft: Draft, service: ServiceRecord, slots: readonly Slot[]): ServiceRecord {
   const begun = begunByNow(service, draft.nowMs);
-  const next = progress(draft, begun, slots);
-  const { update } = begun;
-  if (begun === service || next !== begun || update === undefined) return next;
-  return draft.updateService(service, update);
+  // Its end, when it is there already, is said next time: a rollout is known by when it began.
+  return begun === undefined ? progress(draft, service, slots) : draft.updateService(service, begun);
 }
 
 /**
  * Who asked for a roll-back, or led before, may have a clock that is ahead. What is made now would then seem to be from
  * before the rollout, which would be over at once.
  */
-function begunByNow(service: ServiceRecord, nowMs: number): ServiceRecord {
-  const { update } = service;
-  if (update === undefined || update.startedAtMs <= nowMs) return service;
-  return { ...service, update: { ...update, startedAtMs: nowMs } };
+function begunByNow({ update }: ServiceRecord, nowMs: number): NonNullable<ServiceRecord['update']> | undefined {
+  return update === undefined || update.startedAtMs <= nowMs ? undefined : { ...update, startedAtMs: nowMs };
 }
 
 function progress(draft: Draft, service: ServiceRecord, slots: readonly Slot[]): ServiceRecord {
