@@ -116,6 +116,14 @@ class Voting {
     }
   }
 
+  /** The end of an update is noted in the service, whose version somebody who changes it in that moment would not know. */
+  async updatesOver(): Promise<void> {
+    await until('every update to be over', async () => {
+      const states = (await this.cluster.manager.services()).map(({ UpdateStatus }) => UpdateStatus?.State ?? '');
+      return !states.some((state) => ['updating', 'rollback_started'].includes(state));
+    });
+  }
+
   /** All that the stack is made of, without what differs from one deploy to the next. */
   async objects() {
     const { manager } = this.cluster;
@@ -172,10 +180,12 @@ async function life(t: Test, voting: Voting, tool: Tool) {
   await done('update', await tool.deploy(voting.file));
   await voting.page('page 2, Tea or coffee?, signed two: cats 2, dogs 1');
 
+  await voting.updatesOver();
   await done('rollback', await tool.rollback('voting_web'));
   await voting.page('page 1, Cats or dogs?, signed one: cats 2, dogs 1');
 
   voting.write({ 'stack.yml': WITHOUT_BANNER });
+  await voting.updatesOver();
   const left = Object.keys(REPLICAS).filter((name) => name !== 'voting_banner');
   await done('prune', await tool.deploy(voting.file, '--prune'), left);
   t.equal(seen.at(-1)?.services.length, left.length);
