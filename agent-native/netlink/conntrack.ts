@@ -1,8 +1,9 @@
-import { binding, type NativeSocket } from '../binding.js';
+import type { NativeSocket } from '../binding.js';
 import { KernelError, rethrow } from '../kernel-error.js';
-import { type NamespaceRef, namespacePath } from '../namespace.js';
+import type { NamespaceRef } from '../namespace.js';
 import { AF_INET, AF_INET6, formatIp, parseIp } from './ip-address.js';
 import { attributesIn, MessageWriter, messagesIn } from './message.js';
+import { openSocket } from './socket.js';
 
 const NETLINK_NETFILTER = 12;
 /** NFNL_SUBSYS_CTNETLINK. */
@@ -55,14 +56,7 @@ export class Conntrack {
 
   /** @throws KernelError when there is no such namespace, or the kernel cannot tell of its flows */
   static async open(options: { namespace?: NamespaceRef } = {}): Promise<Conntrack> {
-    const socket = new binding.NetlinkSocket();
-    try {
-      await socket.open(options.namespace && namespacePath(options.namespace, 'net'), NETLINK_NETFILTER, RECEIVE_BYTES);
-    } catch (error) {
-      await socket.close();
-      rethrow(error);
-    }
-    return new Conntrack(socket);
+    return new Conntrack(await openSocket(NETLINK_NETFILTER, RECEIVE_BYTES, options.namespace));
   }
 
   /** Ends the connection, after everything that was asked of it before. */

@@ -1,6 +1,6 @@
-import { binding, type NativeOutcome, type NativeSocket } from '../binding.js';
+import type { NativeOutcome, NativeSocket } from '../binding.js';
 import { KernelError, rethrow } from '../kernel-error.js';
-import { type NamespaceRef, namespacePath } from '../namespace.js';
+import type { NamespaceRef } from '../namespace.js';
 import { type Address, readAddress, writeAddressDump } from './address.js';
 import { type Change, describe, writeChange } from './change.js';
 import { AF_INET, AF_INET6 } from './ip-address.js';
@@ -16,6 +16,7 @@ import {
 } from './neighbour.js';
 import { type Route, type RouteSettings, readRoute, writeRouteDump } from './route.js';
 import { type Rule, readRule, writeRuleDump } from './rule.js';
+import { openSocket } from './socket.js';
 
 export const NETLINK_ROUTE = 0;
 /** Room for the answers to a whole send, and for the largest messages of a dump. */
@@ -48,15 +49,7 @@ export class Netlink {
 
   /** @throws KernelError when there is no such namespace, or it may not be entered */
   static async open(options: { namespace?: NamespaceRef } = {}): Promise<Netlink> {
-    const socket = new binding.NetlinkSocket();
-    const path = options.namespace && namespacePath(options.namespace, 'net');
-    try {
-      await socket.open(path, NETLINK_ROUTE, RECEIVE_BYTES);
-    } catch (error) {
-      await socket.close();
-      rethrow(error);
-    }
-    return new Netlink(socket);
+    return new Netlink(await openSocket(NETLINK_ROUTE, RECEIVE_BYTES, options.namespace));
   }
 
   /** Ends the connection, after everything that was asked of it before. */

@@ -1,8 +1,9 @@
-import { binding, type NativeSocket } from '../binding.js';
+import type { NativeSocket } from '../binding.js';
 import { KernelError, rethrow } from '../kernel-error.js';
-import { type NamespaceRef, namespacePath } from '../namespace.js';
+import type { NamespaceRef } from '../namespace.js';
 import { AF_INET, AF_INET6, parseIp } from './ip-address.js';
 import { attributesIn, MessageWriter, messagesIn, NLM_F_APPEND, NLM_F_CREATE } from './message.js';
+import { openSocket } from './socket.js';
 
 const NETLINK_NETFILTER = 12;
 const RECEIVE_BYTES = 1 << 20;
@@ -95,14 +96,7 @@ export class Ruleset {
 
   /** @throws KernelError when there is no such namespace */
   static async open(options: { namespace?: NamespaceRef } = {}): Promise<Ruleset> {
-    const socket = new binding.NetlinkSocket();
-    try {
-      await socket.open(options.namespace && namespacePath(options.namespace, 'net'), NETLINK_NETFILTER, RECEIVE_BYTES);
-    } catch (error) {
-      await socket.close();
-      rethrow(error);
-    }
-    return new Ruleset(socket);
+    return new Ruleset(await openSocket(NETLINK_NETFILTER, RECEIVE_BYTES, options.namespace));
   }
 
   /** Ends the connection, after everything that was asked of it before. */

@@ -175,7 +175,7 @@ export class GatewayNetwork {
    * bridge there is no IPv6 on it.
    *
    * @param hasWayOut  with false there is no default route: the host is reached, and nothing beyond it
-   * @param hasIpv6    the namespace is to have IPv6 by other interfaces; else it has none at all, but for
+   * @param hasIpv6    the namespace is to have IPv6 by other interfaces; else it has none, or only what the next gives it
    * @param isReachedByIpv6  it has the address of `ipv6AddressOf` too
    * @throws KernelError, after which nothing of it is left
    */
@@ -205,7 +205,7 @@ export class GatewayNetwork {
     return this.#ipv6?.hostAddresses ?? '';
   }
 
-  /** The address of IPv6 that goes with one of a task's, which has it when it is attached with `ownIpv6`; empty when there is none here. */
+  /** The address of IPv6 that goes with one of a task's, if it is attached with `isReachedByIpv6`; empty when there is none here. */
   ipv6AddressOf(address: string): string {
     return this.#ipv6 === undefined ? '' : ipv6GatewayAddress(address);
   }
