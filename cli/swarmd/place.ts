@@ -175,10 +175,10 @@ export class Place {
 
   /** Resolves once this node's manager is a voter. */
   voting(): Promise<void> {
-    return new Promise((resolve) => {
-      if (this.#file.log === 'kept') resolve();
-      else this.#votingListeners.push(resolve);
-    });
+    const manager = this.#manager;
+    // Not by the node file, which says so only once it is written.
+    if (manager !== undefined && isVoter(manager, this.#file.nodeId)) return Promise.resolve();
+    return new Promise((resolve) => this.#votingListeners.push(resolve));
   }
 
   /**

@@ -4,7 +4,9 @@ import { createKeyAndCsr } from '@apiary/api/client';
 import { issueCertificate } from '@apiary/manager/io';
 import { nodeIdentityOf, readCredentials, writeCredentials } from '@apiary/worker/io';
 import t, { type Test } from 'tap';
+import { startManagerOf } from './manager-start.js';
 import { type NodeFile, readNodeFile, writeNodeFile } from './node-file.js';
+import { Place } from './place.js';
 import { joinRequest, setRole, type TestHost, testHost, until } from './testing/nodes.js';
 
 /** Nodes that become managers and cease to be, whole daemons but for their engines, in one process. */
@@ -70,6 +72,23 @@ t.test('who joins with the token of managers is one when the join returns, and t
   await until('a leader', () => [first, second, third].some(leads));
   await first.node.replica().barrier();
   t.equal(votersAt(first).length, 3, 'all take up their places again');
+});
+
+t.test('who is a voter before its place is taken up is one to whoever waits for that', async (t) => {
+  const host = await testHost(t);
+  await host.node.init(host.addresses);
+  await host.stop();
+  const { options, dataRoot } = host;
+  const kept = await readNodeFile(dataRoot);
+  const identity = await readCredentials(dataRoot);
+  if (kept === undefined || identity === undefined) throw new Error('no manager');
+  // As when the leader was faster than this node's disk.
+  const file: NodeFile = { ...kept, log: 'empty' };
+  const manager = await startManagerOf(options, file, identity, { start: 'join' });
+  const place = new Place(options, file, identity, manager);
+  t.teardown(() => place.stop());
+  await place.voting();
+  t.ok(manager.replica.members.voters.includes(file.nodeId));
 });
 
 t.test('a worker is promoted and demoted while it runs, again and again', async (t) => {

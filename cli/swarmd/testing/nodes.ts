@@ -11,6 +11,7 @@ import type { Engine, HostDescription } from '@apiary/worker/io';
 import { pino } from 'pino';
 import type { Test } from 'tap';
 import { SwarmNode } from '../local-node.js';
+import type { SwarmNodeOptions } from '../swarm-node-options.js';
 
 const HOST: HostDescription = {
   Hostname: 'h1',
@@ -53,6 +54,7 @@ export function engineWith(containers: Containers): Engine {
 /** A host of a test's: what outlives the daemons that run on it, one after the other. */
 export interface TestHost {
   readonly dataRoot: string;
+  readonly options: SwarmNodeOptions;
   /** The daemon that runs, or ran last. */
   readonly node: SwarmNode;
   /** Where its manager is called. */
@@ -68,15 +70,15 @@ export interface TestHost {
 export async function testHost(t: Test, engine: Engine = engineWith(new Map())): Promise<TestHost> {
   const dataRoot = mkdtempSync(join(tmpdir(), 'swarm-node-'));
   const addr = `127.0.0.1:${await freePort()}`;
-  const newNode = () =>
-    new SwarmNode({
-      dataRoot,
-      engine,
-      clock: new SystemClock(),
-      rng: new SystemRng(),
-      logger: pino({ level: process.env['TEST_LOG'] ?? 'silent' }, pino.destination({ dest: 2, sync: true })),
-      onFatal: (error) => t.error(error),
-    });
+  const options: SwarmNodeOptions = {
+    dataRoot,
+    engine,
+    clock: new SystemClock(),
+    rng: new SystemRng(),
+    logger: pino({ level: process.env['TEST_LOG'] ?? 'silent' }, pino.destination({ dest: 2, sync: true })),
+    onFatal: (error) => t.error(error),
+  };
+  const newNode = () => new SwarmNode(options);
   let node = newNode();
   let runs = true;
   const stop = async () => {
@@ -89,6 +91,7 @@ export async function testHost(t: Test, engine: Engine = engineWith(new Map())):
   });
   return {
     dataRoot,
+    options,
     get node() {
       return node;
     },
