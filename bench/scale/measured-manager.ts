@@ -31,7 +31,9 @@ export type ManagerQuestion =
   | { type: 'network-everywhere'; name: string }
   /** Changes the root of the cluster, and waits until the old one is forgotten. */
   | { type: 'rotate' }
-  | { type: 'usage' };
+  | { type: 'usage' }
+  /** What is in memory once the log is cut back to its newest snapshot. */
+  | { type: 'memory' };
 
 export type ManagerAnswer =
   | { type: 'ready' }
@@ -41,7 +43,8 @@ export type ManagerAnswer =
   | { type: 'one-by-one'; milliseconds: number[] }
   /** The tasks that ran before and were touched, and the nodes that were not ready at some time. */
   | { type: 'rotated'; seconds: number; lostTasks: number; lostNodes: number }
-  | { type: 'usage'; cpuSeconds: number; heapBytes: number; residentBytes: number };
+  | { type: 'usage'; cpuSeconds: number; residentBytes: number }
+  | { type: 'memory'; bytes: number };
 
 const RESERVED = { NanoCPUs: 1e7, MemoryBytes: 2 ** 22 };
 
@@ -101,10 +104,16 @@ async function answerTo(manager: Manager, question: ManagerQuestion): Promise<Ma
     case 'rotate':
       return rotate(manager);
     case 'usage': {
-      globalThis.gc?.();
       const { user, system } = process.cpuUsage();
-      const { heapUsed, external, rss } = process.memoryUsage();
-      return { type: 'usage', cpuSeconds: (user + system) / 1e6, heapBytes: heapUsed + external, residentBytes: rss };
+      const { rss } = process.memoryUsage();
+      return { type: 'usage', cpuSeconds: (user + system) / 1e6, residentBytes: rss };
+    }
+    case 'memory': {
+      // Another key begins with a snapshot.
+      await manager.rotateLogKey();
+      globalThis.gc?.();
+      const { heapUsed, external } = process.memoryUsage();
+      return { type: 'memory', bytes: heapUsed + external };
     }
   }
 }
