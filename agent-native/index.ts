@@ -31,7 +31,7 @@ export {
 export type { Address, AddressSettings } from './netlink/address.js';
 export type { Change } from './netlink/change.js';
 export { Conntrack, type Flow, type FlowEnd } from './netlink/conntrack.js';
-export { hasIpsecPolicies } from './netlink/ipsec.js';
+export { IpsecPolicies } from './netlink/ipsec.js';
 export type { Link, LinkChange, LinkSettings, NewLink, PeerLink } from './netlink/link.js';
 export type { BridgeOptions, BridgePortOptions, VxlanOptions } from './netlink/link-options.js';
 export type { LinkRef } from './netlink/message.js';

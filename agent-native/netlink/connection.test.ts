@@ -3,6 +3,7 @@ import t from 'tap';
 import {
   type Change,
   Conntrack,
+  IpsecPolicies,
   Netlink,
   type NetworkEvent,
   NetworkWatch,
@@ -163,6 +164,21 @@ t.test('what changes is told, whoever changes it', { skip }, async (t) => {
   const options = { listener, onFailure: () => {}, namespace: { path: '/run/netns/absent' } };
   t.equal((await refusal(NetworkWatch.open({ ...options, subjects: ['links'] }))).code, 'ENOENT');
   await t.rejects(NetworkWatch.open({ ...options, subjects: ['weather' as WatchSubject] }), /cannot be watched/);
+});
+
+t.test('IPsec policies are seen as they come and go, as often as one asks', { skip }, async (t) => {
+  const { path, name } = await networkOf(t);
+  const policies = await IpsecPolicies.open({ namespace: { path } });
+  t.teardown(() => policies?.close());
+  const policy = (command: string, rest = '') =>
+    spawnSync('ip', `-n ${name} xfrm policy ${command} src 192.0.2.1 dst 192.0.2.2 dir out ${rest}`.trim().split(' '));
+  if (policies === undefined) return t.not(policy('add', 'action block').status, 0, 'a kernel without IPsec');
+  for (const round of [1, 2]) {
+    t.equal(await policies.areThere(), false, `${round}`);
+    t.equal(policy('add', 'action block').status, 0);
+    t.equal(await policies.areThere(), true);
+    t.equal(policy('delete').status, 0);
+  }
 });
 
 t.test('flows that are tracked are told with their translation, and forgotten', { skip }, async (t) => {

@@ -1,8 +1,9 @@
-import { binding, type NativeSocket } from '../binding.js';
+import type { NativeSocket } from '../binding.js';
 import { KernelError, rethrow } from '../kernel-error.js';
-import { type NamespaceRef, namespacePath } from '../namespace.js';
+import type { NamespaceRef } from '../namespace.js';
 import { AF_INET, AF_INET6, formatIp } from './ip-address.js';
 import { MessageWriter, messagesIn } from './message.js';
+import { openSocket } from './socket.js';
 
 const NETLINK_SOCK_DIAG = 4;
 const RECEIVE_BYTES = 1 << 20;
@@ -27,9 +28,8 @@ const SLICE = 500;
  * @throws KernelError when there is no such namespace, or the kernel cannot (`CONFIG_INET_DIAG_DESTROY`)
  */
 export async function endUdpSockets(namespace: NamespaceRef, peers: ReadonlySet<string>): Promise<number> {
-  const socket = new binding.NetlinkSocket();
+  const socket = await openSocket(NETLINK_SOCK_DIAG, RECEIVE_BYTES, namespace);
   try {
-    await socket.open(namespacePath(namespace, 'net'), NETLINK_SOCK_DIAG, RECEIVE_BYTES);
     let ended = 0;
     for (const family of [AF_INET, AF_INET6]) {
       const connected = await connectedSockets(socket, family, peers);

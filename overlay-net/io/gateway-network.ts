@@ -220,7 +220,7 @@ export class GatewayNetwork {
     for (const watch of this.#watches) watch.close();
     await Promise.all([this.#linkUpkeep.stop(), this.#filterUpkeep.stop()]);
     await this.#arranging.catch(() => {});
-    this.#tunnel.close();
+    await this.#tunnel.close();
     await Promise.all([this.#filter.close(), this.#flows.close(), this.#names?.close()]);
     await this.#netlink.close();
   }

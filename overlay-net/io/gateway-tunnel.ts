@@ -62,14 +62,14 @@ export class GatewayTunnel {
     await this.#netlink.apply(add.map((row) => tunnelRowChange('add', row, 'ipv4')));
     if (remove.length + add.length > 0) repaired.push(`routes to ${reached.length} hosts`);
     const tunnel = await this.#netlink.link(GATEWAY_TUNNEL);
-    if (end === undefined || tunnel === undefined) this.close();
+    if (end === undefined || tunnel === undefined) await this.close();
     else repaired.push(...(await this.#shortcut.ensure({ tunnel, underlay }, end, reached)));
     return repaired;
   }
 
   /** Looks after it no more: what is sent to other hosts goes by the device again. */
-  close(): void {
-    this.#shortcut.close();
+  async close(): Promise<void> {
+    await this.#shortcut.close();
   }
 
   /** Takes it away, made by whichever process. */

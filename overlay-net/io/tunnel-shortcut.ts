@@ -1,4 +1,4 @@
-import { type BpfLink, BpfMap, BpfProgram, hasIpsecPolicies, type Link } from '@apiary/agent-native';
+import { type BpfLink, BpfMap, BpfProgram, IpsecPolicies, type Link } from '@apiary/agent-native';
 import { messageOf, systemCodeOf } from '@apiary/std';
 import type { GatewayPeer, TunnelEnd } from '../core/index.js';
 import { reconcile } from './bpf-table.js';
@@ -35,6 +35,8 @@ export interface TunnelLinks {
 export class TunnelShortcut {
   readonly #options: TunnelShortcutOptions;
   #held: { ways: BpfMap; origins: BpfMap; links: Map<Hook, BpfLink> } | undefined;
+  /** Undefined until they were asked for, and on a kernel without IPsec. */
+  #policies: IpsecPolicies | undefined;
   #isRefused = false;
 
   constructor(options: TunnelShortcutOptions) {
@@ -51,28 +53,37 @@ export class TunnelShortcut {
     const reached = peers.filter((peer) => !peer.underlay.includes(':') && !end.local.includes(':'));
     if (this.#isRefused) return [];
     if (reached.length === 0 || underlay === undefined || !ETHERNET_ADDRESS.test(underlay.address ?? '')) {
-      this.close();
+      await this.close();
       return [];
     }
     try {
+      this.#policies ??= await IpsecPolicies.open();
       // These would not be asked.
-      if (await hasIpsecPolicies()) {
-        this.close();
+      if (await this.#policies?.areThere()) {
+        this.#letGo();
         return [];
       }
       return await this.#ensure({ tunnel, underlay }, end, reached);
     } catch (error) {
-      this.close();
+      this.#letGo();
       // A link was just taken away, which is looked at again.
       if (systemCodeOf(error) === 'ENODEV') return [];
       this.#isRefused = true;
+      await this.close();
       this.#options.onRefusal(messageOf(error));
       return [];
     }
   }
 
   /** Takes it away: packets go by the device. */
-  close(): void {
+  async close(): Promise<void> {
+    this.#letGo();
+    const policies = this.#policies;
+    this.#policies = undefined;
+    await policies?.close();
+  }
+
+  #letGo(): void {
     if (this.#held === undefined) return;
     const { ways, origins, links } = this.#held;
     for (const object of [...links.values(), ways, origins]) object.close();
