@@ -53,15 +53,14 @@ export class GatewayTunnel {
   async ensure(end: TunnelEnd | undefined, peers: readonly GatewayPeer[]): Promise<string[]> {
     const reached = end === undefined ? [] : peers;
     const underlay = end === undefined ? undefined : await this.#underlay(end);
-    const repaired = await this.#ensureTunnel(end, reached, underlay?.mtu);
+    const { tunnel, repaired } = await this.#ensureTunnel(end, reached, underlay?.mtu);
     const wanted = tunnelRows(reached, this.#gateway);
-    const { remove, add } = tunnelChanges(wanted, await this.#rows());
+    const { remove, add } = tunnelChanges(wanted, await this.#rows(tunnel));
     const refused = await this.#netlink.tryAll(remove.map((row) => tunnelRowChange('delete', row, 'ipv4')));
     const error = refused.find((each) => each !== undefined && !['ENOENT', 'ESRCH'].includes(each.code));
     if (error !== undefined) throw error;
     await this.#netlink.apply(add.map((row) => tunnelRowChange('add', row, 'ipv4')));
     if (remove.length + add.length > 0) repaired.push(`routes to ${reached.length} hosts`);
-    const tunnel = await this.#netlink.link(GATEWAY_TUNNEL);
     if (end === undefined || tunnel === undefined) await this.close();
     else repaired.push(...(await this.#shortcut.ensure({ tunnel, underlay }, end, reached)));
     return repaired;
@@ -81,21 +80,27 @@ export class GatewayTunnel {
     if (error !== undefined) throw error;
   }
 
+  /** @returns the device as it is then */
   async #ensureTunnel(
     end: TunnelEnd | undefined,
     peers: readonly GatewayPeer[],
     underlayMtu = 1_500,
-  ): Promise<string[]> {
+  ): Promise<{ tunnel: Link | undefined; repaired: string[] }> {
     const link = await this.#netlink.link(GATEWAY_TUNNEL);
     // What fits into the underlay's packets.
     const mtu = underlayMtu - VXLAN_BYTES[end?.local.includes(':') ? 'ipv6' : 'ipv4'];
-    if (end !== undefined && peers.length > 0) return await this.#ensureLink(end, link, mtu);
-    if (link === undefined) return [];
+    if (end !== undefined && peers.length > 0) {
+      const isRepaired = await this.#ensureLink(end, link, mtu);
+      if (!isRepaired) return { tunnel: link, repaired: [] };
+      return { tunnel: await this.#netlink.link(GATEWAY_TUNNEL), repaired: [GATEWAY_TUNNEL] };
+    }
+    if (link === undefined) return { tunnel: undefined, repaired: [] };
     await this.#netlink.apply([{ do: 'delete-link', link: GATEWAY_TUNNEL }]);
-    return [GATEWAY_TUNNEL];
+    return { tunnel: undefined, repaired: [GATEWAY_TUNNEL] };
   }
 
-  async #ensureLink(end: TunnelEnd, link: Link | undefined, mtu: number): Promise<string[]> {
+  /** @returns whether something was put right */
+  async #ensureLink(end: TunnelEnd, link: Link | undefined, mtu: number): Promise<boolean> {
     const isOther =
       link !== undefined &&
       (link.vxlan?.vni !== VNI || link.vxlan.local !== end.local || link.vxlan.port !== end.port || link.mtu !== mtu);
@@ -108,7 +113,7 @@ export class GatewayTunnel {
     const changes = present === undefined ? [] : await this.#linkChanges(present);
     await this.#netlink.apply(changes);
     const isSet = await ensureSysctls(GATEWAY_TUNNEL, { ...ANY_SOURCE, ...TO_LOOPBACK });
-    return present === undefined || changes.length > 0 || isSet ? [GATEWAY_TUNNEL] : [];
+    return present === undefined || changes.length > 0 || isSet;
   }
 
   async #makeLink({ local, port }: TunnelEnd, mtu: number): Promise<void> {
@@ -151,8 +156,7 @@ export class GatewayTunnel {
   }
 
   /** What there is of rows that could be ours. */
-  async #rows(): Promise<TunnelRow[]> {
-    const tunnel = await this.#netlink.link(GATEWAY_TUNNEL);
+  async #rows(tunnel: Link | undefined): Promise<TunnelRow[]> {
     const rows = await presentRules(this.#netlink, 'ipv4');
     if (tunnel === undefined) return rows;
     for (const { address, mac = '', state } of await this.#netlink.neighbours({ family: 'ipv4', link: tunnel.index })) {
