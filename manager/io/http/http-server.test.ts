@@ -53,6 +53,19 @@ t.test('who says nothing, or begins and does not end, is hung up on', async (t) 
   t.same(heard, ['', 'HTTP/1.1 408 Request Timeout', 'HTTP/1.1 408 Request Timeout', '', '']);
 });
 
+t.test('who listens is answered for longer than a body may take', async (t) => {
+  const { client, socketPath } = await serve(t, { manager: true, patience: { headMs: 30_000, bodyMs: 50 } });
+  await client.createService(spec('web'));
+  const watched = client.watchService('web');
+  t.equal((await watched.next()).done, false);
+  const unfinished = net.connect({ path: socketPath });
+  unfinished.write('POST /services/create HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{');
+  await once(unfinished.resume(), 'close');
+  const next = watched.next();
+  await client.removeService('web');
+  t.same(await next, { done: true, value: undefined });
+});
+
 t.test('a watcher sees each change of a service and its tasks, and the end of it', async (t) => {
   const { client, change } = await serve(t, { manager: true });
   const { ID } = await client.createService(spec('web'));

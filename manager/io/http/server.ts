@@ -184,7 +184,10 @@ function createServer(headTimeoutMs: number, onRequest: http.RequestListener): h
 }
 
 function endWithoutBody(request: http.IncomingMessage, timeoutMs: number): void {
-  const timer = setTimeout(() => request.destroy(), timeoutMs);
+  const timer = setTimeout(() => {
+    // One that has no body is never read to its end, and its answer may go on for as long as somebody listens.
+    if (!request.complete) request.destroy();
+  }, timeoutMs);
   request.once('end', () => clearTimeout(timer));
   request.once('close', () => clearTimeout(timer));
 }

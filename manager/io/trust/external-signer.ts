@@ -114,14 +114,15 @@ export class ExternalSigner {
           timer.cancel();
           resolve({ status: answer.statusCode ?? 0, text: Buffer.concat(pieces).toString() });
         });
-        answer.once('error', (error) => asked.destroy(error));
-        answer.once('aborted', () => asked.destroy(new Error('it ended the connection in the middle of its answer')));
+        // The request says nothing of a connection that was lost once it had its answer.
+        answer.once('error', () => fail(new Error('it ended the connection in the middle of its answer')));
       });
-      const timer = this.#clock.after(timeoutMs, () => asked.destroy(silence(timeoutMs)));
-      asked.once('error', (error) => {
+      const fail = (error: Error) => {
         timer.cancel();
         reject(error);
-      });
+      };
+      const timer = this.#clock.after(timeoutMs, () => asked.destroy(silence(timeoutMs)));
+      asked.once('error', fail);
       asked.end(body);
     });
   }

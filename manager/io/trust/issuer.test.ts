@@ -20,6 +20,8 @@ const other = createRootCa(NOW_MS);
 interface Answer {
   status?: number;
   text?: string;
+  /** It breaks off in the middle. */
+  isCut?: boolean;
 }
 type Answering = (asked: SigningRequest, caller: unknown) => Answer | undefined;
 
@@ -40,7 +42,8 @@ async function signer(t: Test, answering: Answering, shows = root): Promise<stri
     let body = '';
     for await (const piece of request) body += piece;
     const answer = answering(JSON.parse(body), callers.get(request.socket));
-    if (answer !== undefined) response.writeHead(answer.status ?? 200).end(answer.text);
+    if (answer?.isCut) response.writeHead(200, { 'content-length': 100 }).write('{', () => response.destroy());
+    else if (answer !== undefined) response.writeHead(answer.status ?? 200).end(answer.text);
   });
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
@@ -178,6 +181,7 @@ t.test('a signer that answers nonsense, too much, or with an error is told by it
     [{ status: 302, text: '' }, /status 302/],
     [{ status: 500, text: 'x'.repeat(2000) }, /status 500\): x{300}$/],
     [{ text: 'x'.repeat(100_000) }, /longer than 65536 bytes/],
+    [{ isCut: true }, /sign: it ended the connection in the middle of its answer/],
   ];
   for (const [answer, message] of answers) {
     await t.rejects(issuer().node(orderAt(await signer(t, () => answer))), { code: 'unavailable', message });
