@@ -1,10 +1,12 @@
 import { once } from 'node:events';
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { connect } from 'node:tls';
 import { createKeyAndCsr } from '@apiary/api/client';
-import { issueCertificate } from '@apiary/manager/io';
+import { formatJoinToken } from '@apiary/api/model';
+import { createRootCa, issueCertificate, rootDigestOfPem } from '@apiary/manager/io';
 import { SystemClock, SystemRng } from '@apiary/std/io';
 import { dockerEngine, type Engine, nodeIdentityOf, readCredentials, writeCredentials } from '@apiary/worker/io';
 import { pino } from 'pino';
@@ -127,6 +129,65 @@ t.test('a daemon that stops while its node joins in stops that too', async (t) =
   const next = start();
   await next.resume();
   t.equal(next.status().state, 'active');
+});
+
+t.test('a daemon that stops while its node asks to be let in asks no more', async (t) => {
+  const { dataRoot, start } = setUp(t);
+  const node = start();
+  const mute = createServer().listen(0, '127.0.0.1');
+  await once(mute, 'listening');
+  t.teardown(() => mute.close());
+  const { port } = mute.address() as AddressInfo;
+  const asked = once(mute, 'connection');
+  const rootDigest = rootDigestOfPem(createRootCa(Date.now()).certificatePem);
+  const JoinToken = formatJoinToken({ rootDigest, secret: 's'.repeat(25) });
+  const joining = node.join({ ...INIT, RemoteAddrs: [`127.0.0.1:${port}`], JoinToken });
+  const refused = t.rejects(joining, { code: 'unavailable', message: /^swarmd is stopping: / });
+  const [socket]: Socket[] = await asked;
+  await node.stop();
+  await refused;
+  t.same(readdirSync(dataRoot), []);
+  await t.rejects(node.init(INIT), { code: 'unavailable', message: /^swarmd is stopping: / });
+  socket?.destroy();
+});
+
+t.test('a leave that waits for its containers is given up by a stop, and goes on at the next start', async (t) => {
+  const containers: Containers = new Map();
+  const engine = engineWith(containers);
+  let open = () => {};
+  const opened = new Promise<void>((resolve) => {
+    open = resolve;
+  });
+  let askToStop = () => {};
+  const isAskedToStop = new Promise<void>((resolve) => {
+    askToStop = resolve;
+  });
+  const stop: Engine['stop'] = async (id, graceMs) => {
+    askToStop();
+    await opened;
+    await engine.stop(id, graceMs);
+  };
+  const { dataRoot, start } = setUp(t, { ...engine, stop });
+  const first = start();
+  const nodeId = await first.init(INIT);
+  await first.stop();
+  containers.set('own', { nodeId, state: 'running' });
+  const second = start();
+  await second.resume();
+  const leaving = second.leave(true);
+  const refused = t.rejects(leaving, { code: 'unavailable', message: /^swarmd is stopping: / });
+  await isAskedToStop;
+  while (!existsSync(join(dataRoot, 'leaving.json'))) await new Promise((resolve) => setImmediate(resolve));
+  await second.stop();
+  await refused;
+  open();
+  while (containers.get('own')?.state !== 'exited') await new Promise((resolve) => setImmediate(resolve));
+  t.ok(existsSync(join(dataRoot, 'leaving.json')), 'nobody works on it any more');
+  const third = start();
+  await third.resume();
+  await inactive(third);
+  t.equal(containers.size, 0);
+  t.same(readdirSync(dataRoot), []);
 });
 
 const DAY_MS = 24 * 3600 * 1000;

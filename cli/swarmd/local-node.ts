@@ -46,6 +46,7 @@ const NOTHING_TO_FORCE =
 const JOINS_ON =
   'Timeout was reached before node joined. The attempt to join the swarm will continue in the background. ' +
   'Use the "docker info" command to see the current swarm status of your node.';
+const STOPPING = 'swarmd is stopping: once it is started again, "swarmctl info" says how far it has come';
 const LEAVES_ON =
   'Timeout was reached before node left. Its containers are still being stopped and removed, which goes on in the ' +
   'background: the log of swarmd says what is in the way.';
@@ -70,9 +71,18 @@ export class SwarmNode implements LocalNode {
   #locked: { file: NodeFile; lock: SealedLock } | undefined;
   /** What is being done to the membership: one thing at a time. */
   #underWay: { what: Work; settled: Promise<unknown> } | undefined;
+  #isStopping = false;
+  /** Rejects once this node is to stop. */
+  readonly #stopping: Promise<never>;
+  #cut = () => {};
 
   constructor(options: SwarmNodeOptions) {
     this.#options = options;
+    this.#stopping = new Promise((_, reject) => {
+      this.#cut = () => reject(new ApiaryError('unavailable', STOPPING));
+    });
+    // Mostly nobody waits for anything then.
+    this.#stopping.catch(() => undefined);
   }
 
   /** Takes up the place that this node had when the daemon stopped. */
@@ -138,14 +148,24 @@ export class SwarmNode implements LocalNode {
     const file = await readLeavingFile(dataRoot);
     if (file === undefined) return;
     logger.info({ clusterId: file.clusterId }, 'leaving a cluster: the leave was cut short');
-    this.#exclusively('leave', () => this.#finishLeave(this.#leavingAgent(file), undefined)).catch((error: unknown) =>
-      logger.error({ err: error }, 'cannot leave the cluster: restart swarmd to try again'),
-    );
+    this.#exclusively('leave', () => this.#finishLeave(this.#leavingAgent(file), undefined)).catch((error: unknown) => {
+      if (!this.#isStopping) logger.error({ err: error }, 'cannot leave the cluster: restart swarmd to try again');
+    });
+  }
+
+  /**
+   * Begins no change of the membership any more, and gives up what waits for others, of one that is under way: whoever
+   * asked for it hears so while they can be answered.
+   */
+  cutShort(): void {
+    this.#isStopping = true;
+    this.#cut();
   }
 
   /** Stops what runs in this process. Containers run on. A leave that is under way is finished at the next start. */
   async stop(): Promise<void> {
-    if (this.#underWay?.what === 'init') await this.#underWay.settled;
+    this.cutShort();
+    await this.#underWay?.settled;
     const place = this.#place;
     this.#place = undefined;
     await place?.stop();
@@ -230,12 +250,14 @@ export class SwarmNode implements LocalNode {
       }
       const { dataRoot } = this.#options;
       const advertisement = advertisementOf(request);
-      const identity = await enrol({
-        remoteAddr,
-        joinToken: request.JoinToken ?? '',
-        availability: request.Availability ?? '',
-        managerAddr: managerAddrOf(advertisement),
-      });
+      const identity = await this.#unlessStopping(() =>
+        enrol({
+          remoteAddr,
+          joinToken: request.JoinToken ?? '',
+          availability: request.Availability ?? '',
+          managerAddr: managerAddrOf(advertisement),
+        }),
+      );
       const file: NodeFile = {
         nodeId: identity.nodeId,
         clusterId: identity.clusterId,
@@ -250,7 +272,8 @@ export class SwarmNode implements LocalNode {
       return this.#takePlace(joining, identity, await this.#startManager(joining, identity, { start: 'join' }));
     });
     if (place.manager === undefined) return;
-    await within(this.#options.clock, JOIN_TIMEOUT_MS, JOINS_ON, place.voting());
+    const voting = this.#unlessStopping(() => place.voting());
+    await within(this.#options.clock, JOIN_TIMEOUT_MS, JOINS_ON, voting);
   }
 
   /**
@@ -264,7 +287,7 @@ export class SwarmNode implements LocalNode {
       const place = this.#place;
       if (place === undefined) throw new ApiaryError('not-manager', 'This node is not part of a swarm');
       const { dataRoot, logger } = this.#options;
-      const cost = await this.#resign(place, force);
+      const cost = await this.#unlessStopping(() => this.#resign(place, force));
       if (cost !== undefined) logger.warn(cost);
       // Whoever forgets the membership writes no node file any more.
       this.#place = undefined;
@@ -274,6 +297,7 @@ export class SwarmNode implements LocalNode {
       } catch (error) {
         this.#place = place;
         place.releaseFile();
+        place.isLeaving = false;
         throw new ApiaryError('internal', `cannot leave: ${messageOf(error)}`, { cause: error });
       }
       await place.settle();
@@ -326,10 +350,16 @@ export class SwarmNode implements LocalNode {
     }
   }
 
-  async #finishLeave(agent: Agent | undefined, manager: Manager | undefined): Promise<void> {
+  async #finishLeave(agent: Agent, manager: Manager | undefined): Promise<void> {
     const { dataRoot } = this.#options;
-    await agent?.leave();
-    await manager?.close();
+    try {
+      await this.#unlessStopping(() => agent.leave());
+    } catch (error) {
+      await agent.stop();
+      throw error;
+    } finally {
+      await manager?.close();
+    }
     await removeCredentials(dataRoot);
     await removeLog(dataRoot);
     await removeLock(dataRoot);
@@ -352,11 +382,17 @@ export class SwarmNode implements LocalNode {
     return this.#place;
   }
 
+  /** @throws ApiaryError `unavailable` when this node is stopped before; `work` is left to itself then */
+  async #unlessStopping<R>(work: () => Promise<R>): Promise<R> {
+    return this.#isStopping ? this.#stopping : Promise.race([this.#stopping, work()]);
+  }
+
   #refuseMember(): void {
     if (this.#place !== undefined || this.#locked !== undefined) throw new ApiaryError('not-manager', MEMBER);
   }
 
   #exclusively<R>(what: Work, work: () => Promise<R>): Promise<R> {
+    if (this.#isStopping) return Promise.reject(new ApiaryError('unavailable', STOPPING));
     const underWay = this.#underWay;
     if (underWay !== undefined) {
       const message = `swarm ${what}: a swarm ${underWay.what} is under way on this node: try again`;

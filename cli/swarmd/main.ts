@@ -91,6 +91,8 @@ async function run(options: SwarmdOptions, version: string): Promise<void> {
   });
   const groupId = await socketGroupId(options.socketGroup, logger);
   await node.resume();
+  // Whoever reaches it may have it stopped.
+  const stopping = stopSignal();
   for (const socketPath of unixHosts) await api.listen({ socketPath, groupId });
   for (const tcp of tcpHosts) {
     await api.listen({ tcp });
@@ -100,19 +102,22 @@ async function run(options: SwarmdOptions, version: string): Promise<void> {
   logger.info({ version, dataRoot, hosts: unixHosts, pid: process.pid }, 'swarmd is up');
   const keepFreeMemory = await giveBackFreeMemory(clock, logger);
 
-  const signal = await stopSignal();
+  const signal = await stopping;
   keepFreeMemory();
   logger.info({ signal }, 'stopping: containers run on');
   setTimeout(
     () => onFatal(new ApiaryError('internal', `not stopped after ${STOP_TIMEOUT_MS} ms`)),
     STOP_TIMEOUT_MS,
   ).unref();
+  node.cutShort();
   await api.close();
   await node.stop();
   engine.close();
   await rm(pidFile, { force: true });
   await unlock();
   logger.info('stopped');
+  // What still waits for an answer or for its time to be over waits in vain.
+  process.exit();
 }
 
 /** As the kernel has it; where its interface is not to be had, callers are not told apart. */

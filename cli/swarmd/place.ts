@@ -43,6 +43,8 @@ export class Place {
   /** Empty, or why this node cannot take part although it is a member. */
   #gone = '';
   #writing: Promise<void> = Promise.resolve();
+  /** The end of what runs of a node that is none of the cluster any more. */
+  #going: Promise<void> = Promise.resolve();
   /** The certificate with which this node's manager stood aside. */
   #asideWith = '';
   #asideTimer: Timer | undefined;
@@ -227,12 +229,8 @@ export class Place {
   async settle(): Promise<void> {
     this.#asideTimer?.cancel();
     // A certificate that is waited for is waited for no more.
-    const roles = this.#roles.stop();
-    const trust = this.#trust.stop();
-    await this.#lock.stop();
-    await this.#renewal.stop();
-    await trust;
-    await roles;
+    await Promise.all([this.#roles.stop(), this.#trust.stop(), this.#lock.stop(), this.#renewal.stop()]);
+    await this.#going;
     await this.holdFile();
   }
 
@@ -312,6 +310,7 @@ export class Place {
     const { clock, logger } = this.#options;
     logger.warn({ reason }, 'the manager of this node stands aside until the leader has said what it is to be');
     this.#roles.tell(undefined);
+    this.#asideTimer?.cancel();
     this.#asideTimer = clock.after(ASIDE_MS, () => {
       logger.warn('no leader is found: the manager of this node takes part again');
       if (this.#roles.told === undefined) this.#roles.tell(this.#file.role);
@@ -319,7 +318,10 @@ export class Place {
     this.#roles
       .aside(() => this.#closeManager())
       .then(() => this.#agent.reconnect())
-      .catch((error: unknown) => this.#options.onFatal(error));
+      .catch((error: unknown) => {
+        // Who stops meanwhile need not stand aside.
+        if (!(error instanceof ApiaryError)) this.#options.onFatal(error);
+      });
   }
 
   /** From when this manager is a voter, its log is one that must not be lost. */
@@ -354,12 +356,7 @@ export class Place {
 
   #goneFrom(reason: string): void {
     this.#gone = `${reason}; run "swarmctl leave", then join again`;
-    const roles = this.#roles.stop();
-    const trust = this.#trust.stop();
-    this.#renewal
-      .stop()
-      .then(() => trust)
-      .then(() => roles)
+    this.#going = Promise.all([this.#roles.stop(), this.#trust.stop(), this.#renewal.stop()])
       .then(() => this.#closeManager())
       .catch((error: unknown) => this.#options.onFatal(error));
   }

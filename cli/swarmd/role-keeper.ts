@@ -1,4 +1,4 @@
-import { type Clock, messageOf, type Rng, type Timer } from '@apiary/std';
+import { ApiaryError, type Clock, messageOf, type Rng, type Timer } from '@apiary/std';
 import { backOffMs } from '@apiary/worker/core';
 import type { Logger } from 'pino';
 import { nextRoleStep, type RoleFacts, type RoleStep } from './role-step.js';
@@ -43,9 +43,14 @@ export class RoleKeeper {
     this.#go();
   }
 
-  /** Does `work` when no step is under way, and lets none begin meanwhile. */
+  /**
+   * Does `work` when no step is under way, and lets none begin meanwhile.
+   *
+   * @throws ApiaryError `unavailable` when it is stopped before that; whatever `work` throws
+   */
   async aside<T>(work: () => Promise<T>): Promise<T> {
     while (this.#working !== undefined) await this.#working;
+    if (this.#stopped) throw new ApiaryError('unavailable', 'this node is stopping, or leaves');
     const working = work();
     this.#occupy(working.then(ignore, ignore));
     return working;
@@ -55,7 +60,7 @@ export class RoleKeeper {
   async stop(): Promise<void> {
     this.#stopped = true;
     this.#retry?.cancel();
-    await this.#working;
+    while (this.#working !== undefined) await this.#working;
   }
 
   #go(): void {
@@ -86,6 +91,9 @@ export class RoleKeeper {
         return;
       }
     }
+    // What did not work may be wanted no more.
+    this.#failures = 0;
+    this.#error = '';
   }
 
   #next(): RoleStep | undefined {
@@ -98,7 +106,11 @@ export class RoleKeeper {
     const waitMs = backOffMs(++this.#failures, RETRY, rng);
     this.#error = `cannot ${step.replace('-', ' a ')}: ${messageOf(error)}`;
     logger.error({ err: error, step, waitMs }, 'the role of this node is not changed yet');
-    this.#retry = clock.after(waitMs, () => this.#go());
+    this.#retry = clock.after(waitMs, () => {
+      // It goes on after what is done aside now, and not before the next thing that is told.
+      this.#retry = undefined;
+      this.#go();
+    });
   }
 }
 

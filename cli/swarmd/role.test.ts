@@ -110,6 +110,66 @@ t.test('what is told while a step is under way is followed after it', async (t) 
   t.same(done, ['renew', 'become-manager', 'become-worker', 'renew']);
 });
 
+t.test('a retry that falls due while something is done aside comes after that', async (t) => {
+  const { clock, done, roles, settled, tell, setGate } = keeper(t, WORKER);
+  setGate(async () => {
+    throw new Error('not now');
+  });
+  tell('manager');
+  await settled();
+  setGate(async () => {});
+  let end = () => {};
+  const aside = roles.aside(
+    () =>
+      new Promise<void>((resolve) => {
+        end = resolve;
+      }),
+  );
+  clock.advance(60_000);
+  await settled();
+  t.same(done, []);
+  end();
+  await aside;
+  await settled();
+  t.same(done, ['renew', 'become-manager']);
+});
+
+t.test('what did not work and is wanted no more is no error any more', async (t) => {
+  const { roles, settled, tell, setGate } = keeper(t, WORKER);
+  setGate(async () => {
+    throw new Error('not now');
+  });
+  tell('manager');
+  await settled();
+  t.equal(roles.error, 'cannot renew: not now');
+  tell('worker');
+  await settled();
+  t.equal(roles.error, '');
+});
+
+t.test('what waits for a step is not done any more once it is stopped', async (t) => {
+  const { roles, settled, tell, setGate } = keeper(t, WORKER);
+  let open = () => {};
+  const opened = new Promise<void>((resolve) => {
+    open = resolve;
+  });
+  setGate(() => opened);
+  tell('manager');
+  let hasBegun = false;
+  const refused = t.rejects(
+    roles.aside(async () => {
+      hasBegun = true;
+    }),
+    { code: 'unavailable' },
+  );
+  const stopped = roles.stop();
+  open();
+  await stopped;
+  await refused;
+  await settled();
+  t.notOk(hasBegun);
+});
+
 t.test('nothing begins once it is stopped', async (t) => {
   const { clock, done, roles, settled, tell, setGate } = keeper(t, WORKER);
   setGate(async () => {
