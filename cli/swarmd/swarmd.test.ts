@@ -1,8 +1,13 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import { createClient } from '@apiary/api/client';
+import { formatJoinToken } from '@apiary/api/model';
 import { pino } from 'pino';
 import t, { type Test } from 'tap';
 import { lockDataRoot } from './data-root-lock.js';
@@ -122,6 +127,33 @@ t.test('the lock ends with its holder, also when it is killed', async (t) => {
   holder.kill('SIGKILL');
   await once(holder, 'close');
   await (await lockDataRoot(dataRoot))();
+});
+
+t.test('a daemon that is told to stop while its node joins says so, and ends as it should', async (t) => {
+  const directory = folder(t);
+  const mute = createServer().listen(0, '127.0.0.1');
+  await once(mute, 'listening');
+  t.teardown(() => mute.close());
+  const host = `unix://${directory}/swarmd.sock`;
+  const flags = ['--data-root', `${directory}/data`, '--exec-root', `${directory}/run`, '--host', host];
+  const main = fileURLToPath(new URL('./main.js', import.meta.url));
+  const daemon = spawn(process.execPath, [main, ...flags, '--engine-host', `unix://${directory}/none.sock`], {
+    stdio: ['ignore', 'ignore', 'pipe'],
+  });
+  t.teardown(() => daemon.kill('SIGKILL'));
+  const ended = once(daemon, 'exit');
+  for await (const line of createInterface(daemon.stderr)) if (line.includes('swarmd is up')) break;
+  daemon.stderr.resume();
+  const RemoteAddrs = [`127.0.0.1:${(mute.address() as AddressInfo).port}`];
+  const JoinToken = formatJoinToken({ rootDigest: 'a'.repeat(50), secret: 's'.repeat(25) });
+  const asked = once(mute, 'connection');
+  const joining = createClient(host).swarmJoin({ AdvertiseAddr: '127.0.0.1', RemoteAddrs, JoinToken });
+  const refused = t.rejects(joining, { status: 503, message: /^swarmd is stopping: / });
+  const [socket]: Socket[] = await asked;
+  daemon.kill('SIGTERM');
+  await refused;
+  t.same(await ended, [0, null]);
+  socket?.destroy();
 });
 
 t.test('a node remembers its cluster, in one file that is whole', async (t) => {

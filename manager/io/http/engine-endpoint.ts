@@ -108,6 +108,8 @@ export class EngineEndpoint {
    * @param body  what was read of the request already: all that it had
    */
   forward(request: http.IncomingMessage, response: http.ServerResponse, body?: Buffer): void {
+    // Who has gone while its request was looked at says so no more.
+    if (response.closed) return;
     const upstream = http.request({
       socketPath: this.#socketPath,
       method: request.method,

@@ -4,6 +4,7 @@ import { ApiaryError, type Clock } from '@apiary/std';
 import { eventLine, type Filters, SWARM_SCOPE } from '../../core/engine-api/index.js';
 import { type ClusterEvent, isAskedFor, isEarlier, timeNanoOf } from '../../core/events/index.js';
 import type { Replica } from '../ports.js';
+import { drained, whenClosed } from './response-flow.js';
 
 /** For how long an event that is new waits for an earlier one of the other source. */
 const PATIENCE_MS = 100;
@@ -44,9 +45,6 @@ export class EventStreams {
   start(response: ServerResponse, replica: Replica, engine: IncomingMessage | undefined, asked: EventRequest): void {
     this.#open.add(response);
     const closers: (() => void)[] = [() => this.#open.delete(response)];
-    response.once('close', () => {
-      for (const closer of closers) closer();
-    });
     const merge = new OrderedMerge<TimedLine>({
       isBefore: (a, b) => isBefore(a.timeNano, b.timeNano),
       clock: this.#clock,
@@ -65,6 +63,9 @@ export class EventStreams {
       const timer = this.#clock.after(Number(asked.until) / 1e6 - this.#clock.now(), () => response.end());
       closers.push(() => timer.cancel());
     }
+    whenClosed(response, () => {
+      for (const closer of closers) closer();
+    });
     void write(response, merge);
   }
 
@@ -183,14 +184,4 @@ function passes(line: string, filters: Filters): boolean {
 
 function isBefore(a: string, b: string): boolean {
   return a.length === b.length ? a < b : a.length < b.length;
-}
-
-function drained(response: ServerResponse): Promise<void> {
-  return new Promise((resolve) => {
-    const go = (): void => {
-      response.off('drain', go).off('close', go);
-      resolve();
-    };
-    response.on('drain', go).on('close', go);
-  });
 }

@@ -8,7 +8,7 @@ import type { ServiceSpec } from '@apiary/api/model';
 import { VirtualClock } from '@apiary/std';
 import t, { type Test } from 'tap';
 import { ListReplica } from '../rpc/list-replica.js';
-import { localNode } from './http-api.fixture.js';
+import { Endings, localNode } from './http-api.fixture.js';
 import { createHttpApi } from './index.js';
 
 const NOW_MS = 1_700_000_000_000;
@@ -23,13 +23,16 @@ async function serve(t: Test, { isManager = true } = {}) {
   const replica = new ListReplica(clock);
   const asked: URL[] = [];
   let answering = (_response: http.ServerResponse): void => {};
-  const engine = http.createServer((request, response) => {
+  /** What the engine waits for before it answers. */
+  const patience: { until?: Promise<void> } = {};
+  const engine = http.createServer(async (request, response) => {
     const url = new URL(request.url ?? '', 'http://engine');
     if (url.pathname !== '/events') {
       response.end('OK');
       return;
     }
     asked.push(url);
+    await patience.until;
     response.writeHead(200, { 'content-type': 'application/json' });
     response.flushHeaders();
     answering(response);
@@ -45,7 +48,8 @@ async function serve(t: Test, { isManager = true } = {}) {
   });
   const node = localNode({ status, ...(isManager && { replica: () => replica }) });
   const logger = { info: () => {}, error: (_fields: object, message: string) => t.fail(message) };
-  const api = await createHttpApi({ node, clock, engineSocketPath, logger, version: '0.1.0' });
+  const endings = new Endings();
+  const api = await createHttpApi({ node, clock, engineSocketPath, logger, version: '0.1.0', audit: endings });
   const socketPath = join(directory, 'swarmd.sock');
   await api.listen({ socketPath });
   t.teardown(async () => {
@@ -69,7 +73,8 @@ async function serve(t: Test, { isManager = true } = {}) {
     }
     return line;
   };
-  return { client: createClient(`unix://${socketPath}`), replica, clock, onEngine, asked, next };
+  const client = createClient(`unix://${socketPath}`);
+  return { client, socketPath, replica, clock, onEngine, asked, next, patience, endings };
 }
 
 const immediately = () => new Promise((resolve) => setImmediate(resolve));
@@ -129,6 +134,26 @@ t.test('what happens is told as it does, each event once, over a state that was 
   replica.apply([{ type: 'service-create', id: 'later', spec: spec('later') }]);
   t.equal(idOf(await next(lines)), 'later', 'also when the engine is gone');
   aborter.abort();
+});
+
+t.test('who goes away before the engine has answered is told nothing, and the engine is asked no more', async (t) => {
+  const { socketPath, replica, onEngine, asked, patience, endings } = await serve(t);
+  let open = () => {};
+  patience.until = new Promise((resolve) => {
+    open = resolve;
+  });
+  const isHungUpOn = new Promise<void>((resolve) => {
+    onEngine((response) => response.once('close', resolve));
+  });
+  const request = http.get({ socketPath, path: '/events', agent: false });
+  request.on('error', () => {});
+  while (asked.length === 0) await immediately();
+  const isGone = endings.next();
+  request.destroy();
+  await isGone;
+  open();
+  await isHungUpOn;
+  t.notOk(replica.isHeard);
 });
 
 t.test('it ends when the time has come until which was asked', async (t) => {

@@ -13,7 +13,7 @@ import type { Change } from '../../core/store/change.js';
 import type { LocalNode, LocalNodeStatus, Logs } from '../ports.js';
 import { StoreReplica } from '../replica.js';
 import { createRootCa, Issuer } from '../trust/index.js';
-import { createHttpApi } from './index.js';
+import { AuditLog, createHttpApi } from './index.js';
 import type { HttpApiOptions } from './server.js';
 
 export const NO_SWARM = 'This node is not a swarm manager. Use "docker swarm init" to make it one.';
@@ -128,6 +128,26 @@ export async function serve(
   });
   const change = (...changes: Change[]) => replica.submit(() => ({ guards: [], changes, result: undefined }));
   return { client: createClient(`unix://${socketPath}`), socketPath, api, replica, change, calls, errors, node, logs };
+}
+
+/** In the place of the audit log: says when an answer of the API is over, or its client gone. */
+export class Endings extends AuditLog {
+  #next: (() => void)[] = [];
+
+  constructor() {
+    super({ path: '/nonexistent', clock: new VirtualClock(), logger: { info: () => {}, error: () => {} } });
+  }
+
+  override follow(_request: http.IncomingMessage, response: http.ServerResponse): void {
+    response.once('close', () => {
+      for (const resolve of this.#next.splice(0)) resolve();
+    });
+  }
+
+  /** Resolves at the next one. */
+  next(): Promise<void> {
+    return new Promise((resolve) => this.#next.push(resolve));
+  }
 }
 
 export interface Answer {

@@ -6,6 +6,7 @@ import { type ApiContext, currentView } from './context.js';
 import { ReplyError } from './error-reply.js';
 import { type LogFormat, type LogStreams, writeLogs } from './log-stream.js';
 import { pathParameter, queryFlag, queryText } from './request-reading.js';
+import { closingOf } from './response-flow.js';
 
 /**
  * `GET /services/{id}/logs` and `GET /tasks/{id}/logs`, as Docker's engine serves them. With `kept`, which is ours, also
@@ -45,10 +46,9 @@ export function logRoutes(app: FastifyInstance, context: ApiContext, streams: Lo
 
   /** Of a service or a task that is gone: it is not found unless something of it was kept. */
   async function serveGone(request: FastifyRequest, reply: FastifyReply, asked: LogRequest): Promise<FastifyReply> {
-    const aborter = new AbortController();
-    reply.raw.once('close', () => aborter.abort());
+    const closing = closingOf(reply.raw);
     const options = asked.options === undefined ? undefined : { ...asked.options, follow: false };
-    const batches = read({ ...asked, options }, aborter.signal)[Symbol.asyncIterator]();
+    const batches = read({ ...asked, options }, closing)[Symbol.asyncIterator]();
     const first: LogBatch[] = [];
     for (let next = await batches.next(); next.done !== true; next = await batches.next()) {
       first.push(next.value);
@@ -63,22 +63,20 @@ export function logRoutes(app: FastifyInstance, context: ApiContext, streams: Lo
       for (let next = await batches.next(); next.done !== true; next = await batches.next()) yield next.value;
     }
     const format = { isTty: false, ...formatOf(request), serviceIdOf: () => '' };
-    return serve(reply, all, format, aborter);
+    return serve(reply, all, format);
   }
 
   function serve(
     reply: FastifyReply,
     open: (signal: AbortSignal) => AsyncIterable<LogBatch>,
     format: LogFormat,
-    aborter = new AbortController(),
   ): FastifyReply {
     const type = format.isTty ? 'raw-stream' : 'multiplexed-stream';
     const { raw } = reply;
-    const batches = open(aborter.signal);
+    const batches = open(closingOf(raw));
     reply.hijack();
     raw.writeHead(200, { ...headersOf(reply), 'content-type': `application/vnd.docker.${type}` });
     raw.flushHeaders();
-    raw.once('close', () => aborter.abort());
     streams.run(raw, () => writeLogs(raw, batches, format));
     return reply;
   }

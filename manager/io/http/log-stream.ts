@@ -1,6 +1,7 @@
 import type { ServerResponse } from 'node:http';
 import type { LogBatch, LogLine } from '@apiary/api/rpc';
 import { messageOf } from '@apiary/std';
+import { drained, whenClosed } from './response-flow.js';
 
 /** How lines are written. */
 export interface LogFormat {
@@ -23,7 +24,7 @@ export class LogStreams {
   /** Runs `write` until it is done; the answer ends with it. */
   run(response: ServerResponse, write: () => Promise<void>): void {
     this.#open.add(response);
-    response.once('close', () => this.#open.delete(response));
+    whenClosed(response, () => this.#open.delete(response));
     void write().finally(() => response.end());
   }
 
@@ -91,14 +92,4 @@ function framed(stream: number, parts: Buffer[]): Buffer {
     4,
   );
   return Buffer.concat([header, ...parts]);
-}
-
-function drained(response: ServerResponse): Promise<void> {
-  return new Promise((resolve) => {
-    const go = (): void => {
-      response.off('drain', go).off('close', go);
-      resolve();
-    };
-    response.on('drain', go).on('close', go);
-  });
 }

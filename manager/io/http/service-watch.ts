@@ -28,6 +28,8 @@ export class ServiceWatches {
       throw new ApiaryError('resource-exhausted', `too many watchers (${MOST_WATCHERS}) on this node: try another one`);
     }
     const replica = node.replica();
+    // The client may have gone while the service was looked up.
+    if (response.closed) return;
     this.#open.add(response);
     let timer: NodeJS.Timeout | undefined;
     let clogged = false;

@@ -8,9 +8,10 @@ import { ApiaryError, VirtualClock } from '@apiary/std';
 import t, { type Test } from 'tap';
 import { createService, initCluster } from '../../core/requests/index.js';
 import type { NodeRecord } from '../../core/store/records.js';
-import type { LocalNode, LocalNodeStatus } from '../ports.js';
+import type { LocalNode, LocalNodeStatus, Logs } from '../ports.js';
 import { ListReplica } from '../rpc/list-replica.js';
 import { createRootCa, Issuer } from '../trust/index.js';
+import { Endings } from './http-api.fixture.js';
 import { createHttpApi } from './index.js';
 
 const NO_LEADER =
@@ -43,6 +44,7 @@ async function serve(t: Test, { isJoining = false } = {}) {
     replica.apply([{ type: 'node-create', node: manager('m2') }]);
   }
   let isManager = true;
+  const logs: Logs = { read: async function* () {} };
   const refuse = () => Promise.reject(new ApiaryError('unimplemented', 'not here'));
   const node: LocalNode = {
     status: () => ({ ...status, controlAvailable: isManager }),
@@ -53,15 +55,15 @@ async function serve(t: Test, { isJoining = false } = {}) {
     issuer: () => new Issuer({ identity: () => undefined, clock: new VirtualClock() }),
     rotateLogKey: async () => '',
     unlock: async () => {},
-    logs() {
-      throw new ApiaryError('unimplemented', 'not here');
-    },
+    logs: () => logs,
     init: refuse,
     join: refuse,
     leave: refuse,
   };
   const logger = { info: () => {}, error: (_fields: object, message: string) => t.fail(message) };
+  const endings = new Endings();
   const api = await createHttpApi({
+    audit: endings,
     node,
     clock: new VirtualClock(),
     engineSocketPath: join(directory, 'none.sock'),
@@ -77,7 +79,7 @@ async function serve(t: Test, { isJoining = false } = {}) {
   const demote = () => {
     isManager = false;
   };
-  return { replica, client: createClient(`unix://${socketPath}`), socketPath, demote };
+  return { replica, client: createClient(`unix://${socketPath}`), socketPath, demote, endings, logs };
 }
 
 function manager(id: string): Omit<NodeRecord, 'meta'> {
@@ -187,6 +189,44 @@ t.test('a manager is demoted at the price of the quorum only by force, and its r
   });
   await client.request('DELETE', '/nodes/m3?force=1');
   t.equal(replica.view.node('m3'), undefined);
+});
+
+t.test('who goes away while its answer is looked up is watched for and read for no more', async (t) => {
+  const { replica, client, socketPath, endings, logs } = await serve(t);
+  await client.createService(spec('web'));
+  const read: AbortSignal[] = [];
+  const noLines = logs.read;
+  logs.read = (request, signal) => {
+    read.push(signal);
+    return noLines(request, signal);
+  };
+  const { barrier } = replica;
+  for (const path of ['/apiary/v1/watch?service=web', '/services/web/logs?stdout=1&follow=1']) {
+    let release = () => {};
+    const isAsked = new Promise<void>((resolve) => {
+      replica.barrier = () => {
+        resolve();
+        return new Promise((done) => {
+          release = done;
+        });
+      };
+    });
+    const request = httpRequest({ socketPath, path, agent: false });
+    request.on('error', () => {});
+    request.end();
+    await isAsked;
+    const isGone = endings.next();
+    request.destroy();
+    await isGone;
+    replica.barrier = barrier;
+    release();
+    await client.services();
+  }
+  t.notOk(replica.isHeard, 'nobody listens for the watcher');
+  t.same(
+    read.map(({ aborted }) => aborted),
+    [true],
+  );
 });
 
 t.test('a watch goes on whoever leads, and ends when the node is a manager no more', async (t) => {
