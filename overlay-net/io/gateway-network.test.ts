@@ -6,7 +6,14 @@ import { VirtualClock } from '@apiary/std';
 import { SystemClock } from '@apiary/std/io';
 import fc from 'fast-check';
 import t, { type Test } from 'tap';
-import { gatewayRules, NO_FILTER, type PortRow, portRowKey, readGatewaySubnet } from '../core/index.js';
+import {
+  gatewayRules,
+  type NetworkState,
+  NO_FILTER,
+  type PortRow,
+  portRowKey,
+  readGatewaySubnet,
+} from '../core/index.js';
 import { GATEWAY_LINK, GatewayNetwork, type GatewayNetworkOptions, removeGatewayNetwork } from './gateway-network.js';
 import { PacketFilter } from './packet-filter.js';
 
@@ -328,6 +335,34 @@ t.test('what cannot be attached says why, and leaves nothing', { skip }, async (
   await t.rejects(gateway.attach(task, '10.224.3.2'), { code: 'EEXIST' });
   t.notOk(await gateway.isAttached('10.224.3.2'));
 });
+
+t.test(
+  'what cannot be made of what the managers say is told, and holds up nothing that they say next',
+  { skip },
+  async (t) => {
+    const warned: string[] = [];
+    const logger = { info: () => {}, warn: (fields: object) => void warned.push(JSON.stringify(fields)) };
+    const gateway = await network(t, { logger });
+    await gateway.publish([]);
+    const port = { protocol: 'tcp', publishedPort: 8080, targetPort: 80, serviceId: 's' };
+    const peer = { nodeId: 'n2', addr: '192.0.2.2', gatewaySubnet: 'nonsense', wireguardKey: '' };
+    const state = (nodes: (typeof peer)[]): NetworkState => ({
+      selfId: 'n1',
+      dataPathPort: 4789,
+      networks: new Map(),
+      endpointSets: new Map(),
+      nodes: new Map(nodes.map((node) => [node.nodeId, node])),
+      publishedPorts: new Map([
+        ['tcp/8080', { ...port, backends: [{ taskId: 'a', nodeId: 'n1', gatewayAddress: '10.224.3.2' }] }],
+      ]),
+      tasks: new Map(),
+    });
+    await gateway.apply(state([peer]));
+    t.match(warned, [/nonsense/]);
+    await gateway.apply(state([]));
+    t.match(sh('nft list ruleset'), /8080/);
+  },
+);
 
 t.test('a host that is part of the subnet, or a link that is another’s, is refused', { skip }, async (t) => {
   await abroad(t);

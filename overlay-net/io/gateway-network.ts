@@ -219,39 +219,46 @@ export class GatewayNetwork {
   async close(): Promise<void> {
     for (const watch of this.#watches) watch.close();
     await Promise.all([this.#linkUpkeep.stop(), this.#filterUpkeep.stop()]);
-    await this.#arranging.catch(() => {});
+    await this.#arranging;
     await this.#tunnel.close();
     await Promise.all([this.#filter.close(), this.#flows.close(), this.#names?.close()]);
     await this.#netlink.close();
   }
 
-  /** One after the other, and only what differs from the last time. */
+  /** One after the other. What cannot be made of one state may be of the next. */
   #arrange(): Promise<void> {
-    this.#arranging = this.#arranging.then(async () => {
-      // Half of it would take away what an earlier process made of the other half.
-      if (this.#state === undefined || this.#hostPorts === undefined) return;
-      const { selfId, publishedPorts } = this.#state;
-      const peers = gatewayPeers(this.#state);
-      const rows = portRows({ selfId, publishedPorts }, peers, this.#hostPorts);
-      const wanted = {
-        ways: { end: tunnelEnd(this.#state), peers },
-        filter: {
-          peers,
-          dataPathPort: tunnelEnd(this.#state)?.port ?? 0,
-          ports: rows,
-          confined: confinedTasks(this.#state),
-          ...(this.#ipv6 !== undefined && ({ ipv6: this.#ipv6.isOwnOnly ? 'own-only' : 'open' } as const)),
-        },
-      };
-      const before = this.#wanted;
-      this.#wanted = wanted;
-      // The way there is before what leads to it.
-      if (!isSame(wanted.ways, before?.ways)) await this.#linkUpkeep.now();
-      if (isSame(wanted.filter, before?.filter)) return;
-      if (!(await this.#filter.want(wanted.filter))) await this.#filterUpkeep.now();
-      else await this.#flowsFollow().catch(() => this.#filterUpkeep.ask());
-    });
+    this.#arranging = this.#arranging
+      .then(() => this.#arrangeOnce())
+      .catch((error: unknown) => {
+        this.#logger.warn({ reason: messageOf(error) }, 'cannot arrange the gateway network as the managers say');
+      });
     return this.#arranging;
+  }
+
+  /** Only what differs from the last time. */
+  async #arrangeOnce(): Promise<void> {
+    // Half of it would take away what an earlier process made of the other half.
+    if (this.#state === undefined || this.#hostPorts === undefined) return;
+    const { selfId, publishedPorts } = this.#state;
+    const peers = gatewayPeers(this.#state);
+    const rows = portRows({ selfId, publishedPorts }, peers, this.#hostPorts);
+    const wanted = {
+      ways: { end: tunnelEnd(this.#state), peers },
+      filter: {
+        peers,
+        dataPathPort: tunnelEnd(this.#state)?.port ?? 0,
+        ports: rows,
+        confined: confinedTasks(this.#state),
+        ...(this.#ipv6 !== undefined && ({ ipv6: this.#ipv6.isOwnOnly ? 'own-only' : 'open' } as const)),
+      },
+    };
+    const before = this.#wanted;
+    this.#wanted = wanted;
+    // The way there is before what leads to it.
+    if (!isSame(wanted.ways, before?.ways)) await this.#linkUpkeep.now();
+    if (isSame(wanted.filter, before?.filter)) return;
+    if (!(await this.#filter.want(wanted.filter))) await this.#filterUpkeep.now();
+    else await this.#flowsFollow().catch(() => this.#filterUpkeep.ask());
   }
 
   async #ensureAllLinks(): Promise<string[]> {
