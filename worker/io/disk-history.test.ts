@@ -1,4 +1,4 @@
-import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, rm, rmdir, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { VirtualClock } from '@apiary/std';
@@ -103,6 +103,23 @@ t.test('nothing is kept when that is what was asked for, nor where it cannot be'
   await t.resolves(history.keep(task('a'), output('x\n')), 'a removal goes on');
   t.same(await idsOf(history, { service: 'web' }), []);
 });
+
+t.test(
+  'what cannot be looked through is tried again by whoever asks next, and goes when the node leaves',
+  async (t) => {
+    const path = await directory(t);
+    await historyIn(path).history.keep(task('a'), output('x\n'));
+    const odd = join(path, 'odd');
+    await mkdir(odd);
+    const { history } = historyIn(path);
+    await t.rejects(history.find({ service: 'web' }), /odd/);
+    await rmdir(odd);
+    t.same(await idsOf(history, { service: 'web' }), ['a']);
+    await mkdir(odd);
+    await historyIn(path).history.clear();
+    await t.rejects(readdir(path), { code: 'ENOENT' });
+  },
+);
 
 t.test('what stays is the newest, within the bounds, and nothing goes that need not', async () => {
   const file = fc.record({ keptAtMs: fc.nat(100), bytes: fc.nat(20_000) });

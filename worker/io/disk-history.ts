@@ -90,13 +90,18 @@ export class DiskHistory implements History {
   }
 
   async clear(): Promise<void> {
-    await this.#opened();
+    // What could not be looked through goes all the same.
+    await this.#opened().catch(() => {});
     this.#files.clear();
     await rm(this.#options.directory, { recursive: true, force: true });
   }
 
   #opened(): Promise<void> {
-    this.#opening ??= this.#open();
+    this.#opening ??= this.#open().catch((error: unknown) => {
+      // Whoever needs it next tries again.
+      this.#opening = undefined;
+      throw error;
+    });
     return this.#opening;
   }
 

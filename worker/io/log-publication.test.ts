@@ -12,6 +12,7 @@ import { startAgent } from './agent.js';
 import { DiskHistory } from './disk-history.js';
 import { FakeEngine } from './fake-engine.js';
 import { FakeManager } from './fake-manager.js';
+import type { History } from './history.js';
 
 const OPTIONS = { follow: false, stdout: true, stderr: true, since: '', tail: -1, details: false };
 
@@ -23,7 +24,8 @@ async function start(t: Test) {
   t.teardown(() => rm(directory, { recursive: true }));
   const limits = { maxAgeMs: 3_600_000, maxBytes: 1024 * 1024 };
   const logger = pino({ level: 'silent' });
-  const history = new DiskHistory({ directory: join(directory, 'history'), limits, clock: new SystemClock(), logger });
+  const historyOptions = { directory: join(directory, 'history'), limits, clock: new SystemClock(), logger };
+  const history: History = new DiskHistory(historyOptions);
   manager.assign({ a: 'running', b: 'running' });
   const agent = startAgent({
     identity: () => IDENTITY,
@@ -54,7 +56,7 @@ async function start(t: Test) {
     await manager.until(() => (manager.published.get(queryId)?.length ?? 0) >= count);
     return manager.published.get(queryId);
   };
-  return { manager, engine, ask, brought, agent, history };
+  return { manager, engine, ask, brought, agent, history, historyOptions };
 }
 
 t.test('what tasks have written is brought in order of time, and then the stream ends', async (t) => {
@@ -102,7 +104,7 @@ t.test('a query that is cancelled ends its stream, and one that the engine refus
 });
 
 t.test('what a task wrote is brought after it is gone, too, until the node leaves', async (t) => {
-  const { manager, engine, ask, brought, agent, history } = await start(t);
+  const { manager, engine, ask, brought, agent, history, historyOptions } = await start(t);
   const nothing = () => manager.said.filter(({ body }) => body?.$case === 'logNothing').length;
   ask({ queryId: 'before', taskIds: [], kept: { service: 'web', taskId: '' } });
   await manager.until(() => nothing() === 1);
@@ -118,6 +120,9 @@ t.test('what a task wrote is brought after it is gone, too, until the node leave
   const after = [{ taskId: 'a', timestamp: '2020-01-01T00:00:01.000000000Z' }];
   ask({ queryId: 'after', taskIds: ['b'], kept: { service: 'web', taskId: '' }, after });
   t.same(await brought(3, 'after'), ['b two', 'a three', 'end'], 'beside those that run');
+  history.find = () => Promise.reject(new Error('EIO'));
+  ask({ queryId: 'unread', taskIds: [], kept: { service: 'web', taskId: '' } });
+  await manager.until(() => nothing() === 2);
   await agent.leave();
-  t.same(await history.find({ service: 'web' }), []);
+  t.same(await new DiskHistory(historyOptions).find({ service: 'web' }), []);
 });

@@ -1,5 +1,6 @@
 import type { LogQuery } from '@apiary/api/rpc';
-import type { KeptTask } from './history.js';
+import { messageOf } from '@apiary/std';
+import type { KeptTask, KeptWanted } from './history.js';
 import { LogPublication, type LogPublicationOptions } from './log-publication.js';
 
 /** Each holds a connection, and one to the engine for each of its tasks: more are not taken. */
@@ -45,15 +46,25 @@ export class LogPublisher {
 
   /** Those that are asked for by name are not among them: their container tells more. */
   async #search(query: LogQuery, { service, taskId }: NonNullable<LogQuery['kept']>): Promise<void> {
-    const { history, containerOf, onNothing } = this.#options;
+    const { containerOf, onNothing } = this.#options;
     const search = { isCancelled: false };
     this.#searches.set(query.queryId, search);
-    const found = (await history?.find(service === '' ? { taskId } : { service })) ?? [];
+    const found = await this.#kept(service === '' ? { taskId } : { service });
     this.#searches.delete(query.queryId);
     if (search.isCancelled) return;
     const kept = found.filter((task) => !containerOf(task.taskId).isAssigned);
     if (kept.length > 0 || query.taskIds.length > 0) this.#publish(query, kept);
     else onNothing(query.queryId);
+  }
+
+  async #kept(wanted: KeptWanted): Promise<KeptTask[]> {
+    const { history, logger } = this.#options;
+    try {
+      return (await history?.find(wanted)) ?? [];
+    } catch (error) {
+      logger.warn({ reason: messageOf(error) }, 'what was written by tasks that are gone cannot be looked through');
+      return [];
+    }
   }
 
   #publish(query: LogQuery, kept: readonly KeptTask[]): void {
