@@ -4,6 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import t, { type Test } from 'tap';
+import { openDescriptors } from '../kernel.fixture.js';
+import { unmount } from '../mount.js';
 import { type Gate, openGate } from './gate.js';
 
 const run = promisify(execFile);
@@ -125,6 +127,19 @@ t.test('what an earlier process left mounted is taken away', { skip }, async (t)
     t.teardown(() => second.close());
   });
   t.equal(await readLink(join(mountPoint, 'x')), '/second');
+});
+
+t.test('one that is taken away says so, and holds nothing any more', { skip }, async (t) => {
+  const { mountPoint } = await setting(t);
+  const open = () =>
+    new Promise<Error>((resolve, reject) => {
+      const options = { mountPoint, resolve: async () => '/somewhere', onLost: resolve };
+      openGate(options).then(() => unmount(mountPoint, { flags: ['detach'] }), reject);
+    });
+  await open();
+  const before = openDescriptors();
+  for (let i = 0; i < 3; i++) t.match(await open(), /No such device/);
+  t.equal(openDescriptors(), before);
 });
 
 t.test('a folder that is not there is refused by name', { skip }, async (t) => {

@@ -98,6 +98,8 @@ export async function openGate({ mountPoint, resolve, onLost }: GateOptions): Pr
   try {
     channel.start('apiary-gate', mountPoint, MOUNT_FLAGS, 'rootmode=40000,user_id=0,group_id=0,allow_other', (news) => {
       if (news instanceof Error) {
+        // What it holds is of no use any more, and its place is for the next one.
+        channel.close();
         onLost(news);
         return;
       }

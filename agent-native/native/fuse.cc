@@ -143,6 +143,7 @@ class FuseChannel : public Napi::ObjectWrap<FuseChannel> {
     const uint64_t one = 1;
     if (wake_ && write(wake_.Number(), &one, sizeof one) < 0) return;
     if (thread_.joinable()) thread_.join();
+    wake_.Close();
     device_.Close();
     if (tell_ != nullptr) {
       napi_remove_env_cleanup_hook(env_, OnExit, this);

@@ -186,6 +186,7 @@ class NetlinkMonitor : public Napi::ObjectWrap<NetlinkMonitor> {
     const uint64_t one = 1;
     if (wake_ && write(wake_.Number(), &one, sizeof one) < 0) return;
     if (thread_.joinable()) thread_.join();
+    wake_.Close();
     if (tell_ != nullptr) {
       napi_remove_env_cleanup_hook(env_, OnExit, this);
       napi_release_threadsafe_function(tell_, napi_tsfn_abort);
