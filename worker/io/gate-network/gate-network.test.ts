@@ -367,6 +367,53 @@ t.test('a gate that somebody takes away is opened anew', async (t) => {
   t.ok(await system.walk('a', 1));
 });
 
+t.test('one that starts while a gate is away fails, and those after it have their network as before', async (t) => {
+  const { directory, network, system } = setting(t);
+  network.use(SUBNET);
+  await network.prepare(config('a'));
+  const refusal = new ApiaryError('internal', `mounting "${directory}/gate/a" to rootfs: no such file or directory`);
+  const start = () => {
+    const [lost] = system.gates.splice(0);
+    lost?.onLost(new Error('unmounted'));
+    return Promise.reject(refusal);
+  };
+  await t.rejects(network.start(config('a'), 'c', start), refusal);
+  t.equal(network.trouble, '');
+  await until(() => system.gates.length === 1);
+  t.equal(await network.start(config('a'), 'c', async () => void (await system.walk('a', 77))), 'started');
+});
+
+t.test('a task that ends while it is being attached, or looked for, is not known afterwards', async (t) => {
+  const { network, system } = setting(t);
+  network.use(SUBNET);
+  const asked = config('a', [FRONT]);
+  await network.prepare(asked);
+  const ended = () => network.observe({ ...container('a', 'exited', '10.224.3.2'), networks: [FRONT] });
+  let walking: Promise<unknown> | undefined;
+  const starting = network.start(asked, 'c', async () => {
+    walking = system.walk('a', 77);
+    await walking;
+  });
+  // It waits for the managers to tell of its network.
+  await until(() => walking !== undefined);
+  t.notOk(await settledWithin(starting));
+  ended();
+  network.apply(networks({ a: [FRONT] }));
+  await starting;
+  t.same([system.local, [...system.askers]], [[], []]);
+
+  let answer = (_namespace: number) => {};
+  system.namespaceOf = () =>
+    new Promise((resolve) => {
+      answer = resolve;
+    });
+  network.observe({ ...container('a', 'running', '10.224.3.2'), networks: [FRONT], pid: 78 });
+  ended();
+  answer(78);
+  await new Promise((resolve) => setImmediate(resolve));
+  t.same([system.local, [...system.askers]], [[], []]);
+});
+
 t.test('an agent runs a task on the engine’s own network when nobody came through the gate, and says so', async (t) => {
   const { system, directory, network: unused } = setting(t);
   await unused.close();

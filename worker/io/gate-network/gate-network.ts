@@ -251,6 +251,7 @@ export class GateNetwork implements TaskNetwork {
     if (this.#trouble !== '' || this.#gateway === undefined) return 'unreached';
     await this.#files.write(taskId, await this.#contents(config, containerId, lease));
     await this.#entrances.claim(taskId, lease, lease.ports);
+    const gate = this.#gate;
     this.#awaitVisit(lease);
     try {
       await start();
@@ -265,6 +266,8 @@ export class GateNetwork implements TaskNetwork {
       // It asks for the path by its name, and not through the gate: what it sees there is something else.
       const path = join(this.#gatePoint, taskId);
       if (lease.seen !== 'nobody' || !messageOf(error).includes(path)) throw error;
+      // There was none for a moment: the next start finds the one that took its place.
+      if (this.#gate !== gate) throw error;
       this.#giveUp(`the engine does not see ${this.#gatePoint} as it is here`);
       return 'unreached';
     }
@@ -396,14 +399,22 @@ export class GateNetwork implements TaskNetwork {
     const namespaceCookie = await this.#system.cookieOf(pid);
     const attached = { pid, gatewayAddress, namespace, namespaceCookie, nameservers, attachments };
     await this.#overlays.attach(taskId, attached);
+    if (!this.#isHeld(taskId, lease)) this.#overlays.forget(taskId);
+  }
+
+  /** Its container may have ended, and been removed, while something was done for it. */
+  #isHeld(taskId: string, lease: Lease): boolean {
+    return lease.isHeld && this.#leases.get(taskId) === lease;
   }
 
   /** A container runs that an earlier process attached. */
-  async #find(taskId: string, { address, nameservers, networks }: Lease, pid: number): Promise<void> {
+  async #find(taskId: string, lease: Lease, pid: number): Promise<void> {
+    const { address, nameservers, networks } = lease;
     // It may have ended meanwhile.
     const namespace = await this.#system.namespaceOf(pid).catch(() => undefined);
     if (namespace === undefined) return;
     const namespaceCookie = await this.#system.cookieOf(pid);
+    if (!this.#isHeld(taskId, lease)) return;
     const attached = { pid, gatewayAddress: address, namespace, namespaceCookie, nameservers, attachments: networks };
     this.#overlays.found(taskId, attached);
   }
