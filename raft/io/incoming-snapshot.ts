@@ -57,8 +57,13 @@ export class IncomingSnapshot {
     }
   }
 
-  async remove(): Promise<void> {
+  /** What is there of it goes at the next start. */
+  async close(): Promise<void> {
     await this.#file.close();
+  }
+
+  async remove(): Promise<void> {
+    await this.close();
     await this.#files.remove(this.path);
   }
 

@@ -1,8 +1,9 @@
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import type { Entry, Membership, SnapshotMeta } from '../core/index.js';
+import { NodeFileSystem, type OpenFile } from './file-system.js';
 import { MemberStorage } from './index.js';
 
 const membership: Membership = { voters: ['a', 'b'], learners: ['c'] };
@@ -86,6 +87,82 @@ t.test('a snapshot goes to another member in pieces of any size, and takes the p
   t.equal(sender.storage.readChunk('b', { ...snapshot, index: 9 }, 0, 10), undefined);
   await sender.storage.close();
 });
+
+t.test('a snapshot that another takes the place of, while a piece of it is written, is in nobody’s way', async (t) => {
+  let open = () => {};
+  const opened = new Promise<void>((resolve) => {
+    open = resolve;
+  });
+  let begin = () => {};
+  const isWriting = new Promise<void>((resolve) => {
+    begin = resolve;
+  });
+  class SlowFiles extends NodeFileSystem {
+    override async create(path: string): Promise<OpenFile> {
+      const file = await super.create(path);
+      const { write } = file;
+      if (!path.endsWith('-old')) return file;
+      file.write = async (bytes, position) => {
+        begin();
+        await opened;
+        await write.call(file, bytes, position);
+      };
+      return file;
+    }
+  }
+  const { storage } = await MemberStorage.open({ directory: folder(t), files: new SlowFiles() });
+  const snapshot: SnapshotMeta = { index: 5, term: 4, membership };
+  const chunk = { type: 'snapshot-chunk' as const, to: 'b', term: 4, snapshot, offset: 0 };
+  const data = streamOf('', 'state');
+  const first = storage.storeChunk({ ...chunk, from: 'old', data: data.subarray(0, 5), isLast: false });
+  await isWriting;
+  const second = storage.storeChunk({ ...chunk, from: 'new', data, isLast: true });
+  for (let turn = 0; turn < 50; turn++) await new Promise((resolve) => setImmediate(resolve));
+  open();
+  await Promise.all([first, second]);
+  t.equal(text(storage.stateOf(snapshot)), 'state');
+  await storage.close();
+});
+
+t.test('a snapshot whose sending is begun anew, or ends half-way, keeps no file open', async (t) => {
+  const directory = folder(t);
+  const { storage } = await MemberStorage.open({ directory, bootstrap: membership });
+  const snapshot: SnapshotMeta = { index: 1, term: 1, membership };
+  await storage.saveSnapshot(snapshot, [Buffer.from('state'), Buffer.from('more')]);
+  for (let i = 0; i < 20; i++) storage.readChunk('b', snapshot, 0, 7);
+  const keeps = (most: number) => filesOpenIn(join(directory, 'snapshots')) <= most;
+  // Files are closed in the background.
+  while (!keeps(1)) await new Promise((resolve) => setImmediate(resolve));
+  const received = { ...snapshot, index: 9 };
+  const chunk = { type: 'snapshot-chunk' as const, from: 'a', to: 'b', term: 4, snapshot: received, offset: 0 };
+  await storage.storeChunk({ ...chunk, data: new Uint8Array(7), isLast: false });
+  await storage.close();
+  while (filesOpenIn(directory) > 0) await new Promise((resolve) => setImmediate(resolve));
+  t.pass('none is left');
+});
+
+/** Of this process. */
+function filesOpenIn(directory: string): number {
+  const paths = readdirSync('/proc/self/fd').map((fd) => {
+    try {
+      return readlinkSync(`/proc/self/fd/${fd}`);
+    } catch {
+      return '';
+    }
+  });
+  return paths.filter((path) => path.startsWith(directory)).length;
+}
+
+/** As `SnapshotStream` frames pieces. */
+function streamOf(...pieces: string[]): Buffer {
+  return Buffer.concat(
+    pieces.map((piece) => {
+      const framed = Buffer.alloc(4 + piece.length, piece);
+      framed.fill(piece, 4).writeUInt32LE(piece.length);
+      return framed;
+    }),
+  );
+}
 
 t.test('a snapshot without its beginning is not taken', async (t) => {
   const { storage } = await MemberStorage.open({ directory: folder(t) });

@@ -58,6 +58,8 @@ export class MemberStorage {
   #snapshotIndex: number;
   readonly #outgoing = new Map<string, SnapshotStream>();
   #incoming: IncomingSnapshot | undefined;
+  /** Pieces, one after the other: the first of another snapshot may come while one is being written. */
+  #storing: Promise<void> = Promise.resolve();
 
   private constructor(
     { files, directory, keys }: { files: FileSystem; directory: string; keys: KeyRing | undefined },
@@ -164,7 +166,7 @@ export class MemberStorage {
   ): { data: Uint8Array; isLast: boolean } | undefined {
     let stream = this.#outgoing.get(to);
     if (stream === undefined || stream.index !== index || stream.offset !== offset) {
-      this.#outgoing.delete(to);
+      this.#endOutgoing(to);
       const info = this.#snapshots.list().find((each) => each.index === index);
       if (info === undefined) return undefined;
       stream = new SnapshotStream(index, this.#snapshots.read(info).pieces);
@@ -172,12 +174,18 @@ export class MemberStorage {
       this.#outgoing.set(to, stream);
     }
     const chunk = stream.take(maxBytes);
-    if (chunk.isLast) this.#outgoing.delete(to);
+    if (chunk.isLast) this.#endOutgoing(to);
     return chunk;
   }
 
   /** Stores a piece that another member sent; with the last one the whole snapshot is checked, durable and named. */
-  async storeChunk({ from, snapshot, offset, data, isLast }: SnapshotChunk): Promise<void> {
+  storeChunk(chunk: SnapshotChunk): Promise<void> {
+    const stored = this.#storing.then(() => this.#storeChunk(chunk));
+    this.#storing = stored.catch(() => undefined);
+    return stored;
+  }
+
+  async #storeChunk({ from, snapshot, offset, data, isLast }: SnapshotChunk): Promise<void> {
     const path = join(this.#directory, 'incoming', `${snapshot.index}-${snapshot.term}-${from}`);
     if (offset === 0) {
       await this.#dropIncoming();
@@ -222,8 +230,17 @@ export class MemberStorage {
     return this.#keys === undefined ? [] : [this.#keys.currentId, ...this.#keys.formerIds];
   }
 
-  close(): Promise<void> {
-    return this.#wal.close();
+  async close(): Promise<void> {
+    for (const to of this.#outgoing.keys()) this.#endOutgoing(to);
+    await this.#storing;
+    await this.#incoming?.close();
+    await this.#wal.close();
+  }
+
+  /** What is read of a snapshot half-way keeps its file open. */
+  #endOutgoing(to: string): void {
+    this.#outgoing.get(to)?.end();
+    this.#outgoing.delete(to);
   }
 
   async #dropIncoming(): Promise<void> {

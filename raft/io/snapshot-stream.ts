@@ -26,6 +26,11 @@ export class SnapshotStream {
     return this.#offset;
   }
 
+  /** Nothing more is taken. */
+  end(): void {
+    this.#pieces.return?.();
+  }
+
   skip(bytes: number): void {
     while (this.#offset < bytes) if (this.take(Math.min(bytes - this.#offset, 256 * 1024)).isLast) return;
   }
