@@ -38,6 +38,9 @@ export class ClusterLogs implements Logs {
     const have = new Map(request.after.map(({ taskId, timestamp }) => [taskId, timestamp]));
     let deadlineMs = clock.now() + PATIENCE_MS;
     while (!signal.aborted) {
+      if (this.#closing.signal.aborted) {
+        throw new ApiaryError('unavailable', 'this manager is stopping: ask another one');
+      }
       const after = [...have].map(([taskId, timestamp]) => ({ taskId, timestamp }));
       try {
         for await (const batch of this.#attempt({ ...request, after }, either)) {
@@ -51,11 +54,7 @@ export class ClusterLogs implements Logs {
         const mayPass = error instanceof ApiaryError && error.code === 'unavailable' && clock.now() < deadlineMs;
         if (!either.aborted && !mayPass) throw error;
       }
-      if (signal.aborted) return;
-      if (this.#closing.signal.aborted) {
-        throw new ApiaryError('unavailable', 'this manager is stopping: ask another one');
-      }
-      await this.#pause(either);
+      if (!either.aborted) await this.#pause(either);
     }
   }
 

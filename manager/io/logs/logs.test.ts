@@ -233,6 +233,19 @@ t.test('a client that does not read holds the agent back, and hears all of it on
   t.equal(await over, 'ok');
 });
 
+t.test('who reads from a manager that stops is told so, also who comes too late', async (t) => {
+  const { replica, logs, agent } = await open(t);
+  serviceWithTasks(replica, ['a', 'w1']);
+  const first = await agent('w1');
+  const stopping = { code: 'unavailable', message: /this manager is stopping/ };
+  const following = { ...OF_SERVICE, options: { ...OPTIONS, follow: true } };
+  const refused = t.rejects(all(logs.read(following, never)), stopping);
+  await first.asked();
+  logs.close();
+  await refused;
+  await t.rejects(all(logs.read(following, never)), stopping);
+});
+
 t.test('only a manager reads from a manager, and only the one that leads answers', async (t) => {
   const { replica, clock, logs } = await open(t);
   serviceWithTasks(replica, ['a', 'w1']);

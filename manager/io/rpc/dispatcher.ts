@@ -306,11 +306,13 @@ export class Dispatcher {
   }
 
   #onGoodbye(session: Session, reason: string): void {
-    this.#heartbeats.forget(session.nodeId);
-    this.#log.info({ nodeId: session.nodeId, reason: bounded(reason) }, 'node says goodbye');
+    const { nodeId } = session;
+    this.#log.info({ nodeId, reason: bounded(reason) }, 'node says goodbye');
     const message = reason === '' ? 'the node left' : bounded(reason);
     this.#guarded(session, async () => {
-      await this.#record([downObservation(session.nodeId, message, session.addr)]);
+      await this.#record([downObservation(nodeId, message, session.addr)]);
+      // Not before: what could not be recorded has to be noticed.
+      if ([undefined, session].includes(this.#sessions.get(nodeId))) this.#heartbeats.forget(nodeId);
       session.stream.end();
     });
   }

@@ -295,6 +295,19 @@ t.test('Goodbye takes the node down at once', async (t) => {
   t.match(replica.view.node('w1')?.status, { message: 'left the swarm' });
 });
 
+t.test('a node whose Goodbye could not be recorded is down once its silence is noticed', async (t) => {
+  const { server, rootCa, replica, clock } = await openCluster(t);
+  const agent = new TestAgent(t, server, identityOf(rootCa, 'w1', 'worker'));
+  await agent.open();
+  replica.refusal = new ApiaryError('resource-exhausted', 'too much waits to be committed');
+  agent.say({ $case: 'goodbye', value: { reason: 'left the swarm' } });
+  agent.stream.end();
+  t.match(await agent.ended, { code: 'resource-exhausted' });
+  replica.refusal = undefined;
+  clock.advance(3_000);
+  await until(replica, () => replica.view.node('w1')?.status.state === 'down');
+});
+
 t.test('a session that does not start as it should is ended', async (t) => {
   const { server, rootCa, clock } = await openCluster(t);
   const rude = new TestAgent(t, server, identityOf(rootCa, 'w1', 'worker'));
