@@ -308,9 +308,8 @@ export class Dispatcher {
   #onGoodbye(session: Session, reason: string): void {
     const { nodeId } = session;
     this.#log.info({ nodeId, reason: bounded(reason) }, 'node says goodbye');
-    const message = reason === '' ? 'the node left' : bounded(reason);
     this.#guarded(session, async () => {
-      await this.#record([downObservation(nodeId, message, session.addr)]);
+      await this.#record([downObservation(nodeId, bounded(reason) || 'the node left', session.addr)]);
       // Not before: what could not be recorded has to be noticed.
       if ([undefined, session].includes(this.#sessions.get(nodeId))) this.#heartbeats.forget(nodeId);
       session.stream.end();
