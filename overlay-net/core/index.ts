@@ -6,6 +6,7 @@ export * from './address-pool.js';
 export * from './dns-message.js';
 export * from './docker-user.js';
 export * from './forwarding.js';
+export * from './gateway-arrangement.js';
 export * from './gateway-ipv6.js';
 export * from './gateway-peers.js';
 export * from './gateway-rules.js';

@@ -1,30 +1,24 @@
-import {
-  type Change,
-  type Link,
-  type NamespaceRef,
-  type Netlink,
-  readSysctls,
-  writeSysctls,
-} from '@apiary/agent-native';
-import { systemCodeOf } from '@apiary/std';
+import { type Change, type Link, type NamespaceRef, type Netlink, writeSysctls } from '@apiary/agent-native';
+import { messageOf, systemCodeOf } from '@apiary/std';
 import {
   type GatewayPeer,
   type GatewaySubnet,
   ipv6GatewayAddress,
   ipv6GatewaySubnet,
   ipv6TunnelRows,
-  isEntryTable,
   isIpv6GatewayAddress,
   LEAST_IPV6_MTU,
-  MAIN_TABLE,
   macOf,
   parseIpv4,
-  type TunnelRow,
   tunnelChanges,
 } from '../core/index.js';
-import { GATEWAY_PROTOCOL, portName, TASK_LINK } from './gateway-ports.js';
-import { ensureIpv6Forwarding, forwardsForTasksAlone } from './ipv6-forwarding.js';
-import { GATEWAY_TUNNEL, presentRules, tunnelRowChange } from './tunnel-row-change.js';
+import type { GatewayPort } from './gateway-ports.js';
+import { nowhereChanges, nowhereRemovals, soleAddressChanges } from './host-address.js';
+import { ensureIpv6Forwarding, forwardsForTasksAlone, ipv6Gap } from './ipv6-forwarding.js';
+import { GATEWAY_LINK, GATEWAY_PROTOCOL, GATEWAY_TUNNEL, portName, TASK_LINK } from './kernel-names.js';
+import { ensureLinkSettings, linkSysctls } from './link-settings.js';
+import { ensurePortWays, hostPrefix, type PortWays, wayTo } from './port-ways.js';
+import { presentRows, presentRules, tunnelRowChange } from './tunnel-row-change.js';
 
 /** A host may have many, of containers' networks too. */
 const MOST_ADDRESSES = 16;
@@ -33,24 +27,44 @@ const LOOPBACK = '::1/128';
 /** What tasks say of routers is not believed. */
 const SETTINGS = { disable_ipv6: '0', accept_ra: '0' } as const;
 
+export interface GatewayIpv6Options {
+  netlink: Netlink;
+  subnet: GatewaySubnet;
+  /** Of the gateway network's links. */
+  mtu: number;
+  /** `hostAddresses` are others. */
+  onAddresses: () => void;
+  /** `isOwnOnly` is another. */
+  onOwnOnly: () => void;
+  onFailure: (reason: string) => void;
+}
+
 /**
  * What a gateway network has of IPv6, beside IPv4 and on the same links: an address for each task and one for the host, and the
  * ways between hosts. None of it is needed for what is of IPv4.
  */
 export class GatewayIpv6 {
+  readonly #options: GatewayIpv6Options;
   readonly #netlink: Netlink;
   readonly #subnet: GatewaySubnet;
-  readonly #link: string;
   readonly #gateway: string;
   #isOwnOnly = false;
   #hostAddresses = '';
 
-  /** @param link  the one that has the host's own address */
-  constructor(netlink: Netlink, subnet: GatewaySubnet, link: string) {
-    this.#netlink = netlink;
-    this.#subnet = subnet;
-    this.#link = link;
-    this.#gateway = ipv6GatewayAddress(subnet.gateway);
+  private constructor(options: GatewayIpv6Options) {
+    this.#options = options;
+    this.#netlink = options.netlink;
+    this.#subnet = options.subnet;
+    this.#gateway = ipv6GatewayAddress(options.subnet.gateway);
+  }
+
+  /** @returns why this host has none, in words, where it has none */
+  static async open(options: GatewayIpv6Options): Promise<GatewayIpv6 | string> {
+    if (options.mtu < LEAST_IPV6_MTU) return `its link's packets have at most ${options.mtu} bytes`;
+    const gap = await ipv6Gap();
+    if (gap !== undefined) return gap;
+    const ipv6 = new GatewayIpv6(options);
+    return await ipv6.#ensure([], undefined).then(() => ipv6, messageOf);
   }
 
   /** Whether the host forwards IPv6 for its tasks and nobody else. */
@@ -73,8 +87,8 @@ export class GatewayIpv6 {
     const link = TASK_LINK;
     const to = { ipv6AddressGeneration: 'none' } as const;
     await this.#netlink.apply([{ in: namespace, do: 'set-link', link, to }]);
-    await writeSysctls(settingsOf(link), namespace);
-    const own = { link, address: `${ipv6GatewayAddress(address)}/128`, isWithoutDuplicateDetection: true };
+    await writeSysctls(linkSysctls('ipv6', link, SETTINGS), namespace);
+    const own = { link, address: hostPrefix(ipv6GatewayAddress(address)), isWithoutDuplicateDetection: true };
     const neighbour = { link, address: this.#gateway, mac: macOf(this.#subnet.gateway) };
     const inside: Change[] = [
       { in: namespace, do: 'add-address', address: own },
@@ -84,21 +98,38 @@ export class GatewayIpv6 {
       const route = { destination: 'default', family: 'ipv6', gateway: this.#gateway, link, isOnLink: true } as const;
       inside.push({ in: namespace, do: 'add-route', route });
     }
-    await writeSysctls(settingsOf(portName(address)));
+    await writeSysctls(linkSysctls('ipv6', portName(address), SETTINGS));
     await this.#netlink.apply([...this.#ways(portName(address), address), ...inside]);
   }
 
   /**
-   * Puts right what is not as it should be.
+   * Puts right what is not as it should be; what cannot be is told of, for what is of IPv4 goes on without.
    *
    * @param ports  links of tasks, with their IPv4 addresses
    * @param peers  the other hosts; undefined while they are not known: what there is stays
    * @returns      what was put right, in words
    */
-  async ensure(
-    ports: readonly { link: Link; address: string }[],
-    peers: readonly GatewayPeer[] | undefined,
-  ): Promise<string[]> {
+  async ensure(ports: readonly GatewayPort[], peers: readonly GatewayPeer[] | undefined): Promise<string[]> {
+    const [isOwnOnly, hostAddresses] = [this.#isOwnOnly, this.#hostAddresses];
+    try {
+      return await this.#ensure(ports, peers);
+    } catch (error) {
+      // A link was just taken away, which is heard of.
+      if (!['ENODEV', 'ENOENT'].includes(systemCodeOf(error) ?? '')) this.#options.onFailure(messageOf(error));
+      return [];
+    } finally {
+      if (this.#hostAddresses !== hostAddresses) this.#options.onAddresses();
+      if (this.#isOwnOnly !== isOwnOnly) this.#options.onOwnOnly();
+    }
+  }
+
+  /** Takes away what does not go with the links. */
+  static async remove(netlink: Netlink): Promise<void> {
+    const rules = (await presentRules(netlink, 'ipv6')).map((row) => tunnelRowChange('delete', row, 'ipv6'));
+    await netlink.tryAll([...rules, ...(await nowhereRemovals(netlink, 'ipv6'))]);
+  }
+
+  async #ensure(ports: readonly GatewayPort[], peers: readonly GatewayPeer[] | undefined): Promise<string[]> {
     const repaired: string[] = [];
     if (await ensureIpv6Forwarding()) repaired.push('forwarding of IPv6');
     this.#isOwnOnly = await forwardsForTasksAlone();
@@ -109,86 +140,31 @@ export class GatewayIpv6 {
       .sort()
       .slice(0, MOST_ADDRESSES)
       .join();
-    const able = ports.filter(({ link }) => link.mtu >= LEAST_IPV6_MTU);
-    repaired.push(...(await this.#ensurePorts(able)));
+    const able = ports.filter(({ link }) => link.mtu >= LEAST_IPV6_MTU).map((port) => this.#waysOf(port));
+    const restored = await ensurePortWays(this.#netlink, 'ipv6', able);
+    repaired.push(...restored.map(({ name }) => `IPv6 of ${name}`));
     return peers === undefined ? repaired : [...repaired, ...(await this.#ensureTunnel(peers))];
   }
 
-  /** Takes away what does not go with the links. */
-  static async remove(netlink: Netlink): Promise<void> {
-    const rules = (await presentRules(netlink, 'ipv6')).map((row) => tunnelRowChange('delete', row, 'ipv6'));
-    const routes = await netlink.routes({ family: 'ipv6', protocol: GATEWAY_PROTOCOL });
-    const nowhere = routes.filter(({ type }) => type === 'unreachable');
-    await netlink.tryAll([
-      ...rules,
-      ...nowhere.map(
-        ({ destination }): Change => ({ do: 'delete-route', route: { destination, type: 'unreachable' } }),
-      ),
-    ]);
-  }
-
   async #ensureAddress(): Promise<string[]> {
-    const link = await this.#netlink.link(this.#link);
+    const link = await this.#netlink.link(GATEWAY_LINK);
     // Just taken away, which is heard of.
     if (link === undefined) return [];
-    await ensureSettings(this.#link);
-    const own = `${this.#gateway}/128`;
-    const held = (await this.#netlink.addresses({ family: 'ipv6', link: link.index })).map(({ address }) => address);
-    const changes: Change[] = held
-      .filter((address) => address !== own)
-      .map((address) => ({ do: 'delete-address', address: { link: link.index, address } }));
-    if (!held.includes(own)) {
-      const address = { link: link.index, address: own, isWithoutDuplicateDetection: true };
-      changes.push({ do: 'add-address', address });
-    }
-    const nowhere = ipv6GatewaySubnet(this.#subnet.subnet);
-    const routes = await this.#netlink.routes({ family: 'ipv6', protocol: GATEWAY_PROTOCOL });
-    if (!routes.some(({ type, destination }) => type === 'unreachable' && destination === nowhere)) {
-      const route = { destination: nowhere, type: 'unreachable', protocol: GATEWAY_PROTOCOL } as const;
-      changes.push({ do: 'add-route', route: { ...route, ifExists: 'replace' } });
-    }
+    await ensureLinkSettings('ipv6', GATEWAY_LINK, SETTINGS);
+    const changes = [
+      ...(await soleAddressChanges(this.#netlink, link.index, hostPrefix(this.#gateway))),
+      ...(await nowhereChanges(this.#netlink, ipv6GatewaySubnet(this.#subnet.subnet))),
+    ];
     await this.#netlink.apply(changes);
-    return changes.length === 0 ? [] : [`IPv6 address of ${this.#link}`];
-  }
-
-  async #ensurePorts(ports: readonly { link: Link; address: string }[]): Promise<string[]> {
-    if (ports.length === 0) return [];
-    const [routes, neighbours] = await Promise.all([
-      this.#netlink.routes({ family: 'ipv6', protocol: GATEWAY_PROTOCOL }),
-      this.#netlink.neighbours({ family: 'ipv6' }),
-    ]);
-    const reached = new Set(routes.map(({ link, destination }) => `${link} ${destination}`));
-    const known = new Set(
-      neighbours.flatMap(({ link, state, mac, address }) =>
-        state === 'permanent' ? [`${link} ${address} ${mac}`] : [],
-      ),
-    );
-    const settings = await readSysctls(ports.flatMap(({ link }) => Object.keys(settingsOf(link.name))));
-    const repaired: string[] = [];
-    for (const { link, address } of ports) {
-      const own = ipv6GatewayAddress(address);
-      const isReached = [`${own}/128`, LOOPBACK].every((each) => reached.has(`${link.index} ${each}`));
-      try {
-        const isSet = Object.entries(settingsOf(link.name)).every(([name, value]) => settings.get(name) === value);
-        if (isSet && isReached && known.has(`${link.index} ${own} ${macOf(address)}`)) continue;
-        if (!isSet) await writeSysctls(settingsOf(link.name));
-        await this.#netlink.apply(this.#ways(link.name, address));
-      } catch (error) {
-        // Its task has ended meanwhile, or the gateway's address was taken away, which is heard of.
-        if (!['ENODEV', 'ENOENT', 'EINVAL'].includes(systemCodeOf(error) ?? '')) throw error;
-        continue;
-      }
-      repaired.push(`IPv6 of ${link.name}`);
-    }
-    return repaired;
+    return changes.length === 0 ? [] : [`IPv6 address of ${GATEWAY_LINK}`];
   }
 
   async #ensureTunnel(peers: readonly GatewayPeer[]): Promise<string[]> {
     const link = await this.#netlink.link(GATEWAY_TUNNEL);
     const tunnel = link !== undefined && link.mtu >= LEAST_IPV6_MTU ? link : undefined;
     const wanted = tunnel === undefined || peers.length === 0 ? [] : ipv6TunnelRows(peers, this.#subnet.gateway);
-    if (tunnel !== undefined) await ensureSettings(GATEWAY_TUNNEL);
-    const { remove, add } = tunnelChanges(wanted, await this.#rows(tunnel));
+    if (tunnel !== undefined) await ensureLinkSettings('ipv6', GATEWAY_TUNNEL, SETTINGS);
+    const { remove, add } = tunnelChanges(wanted, await presentRows(this.#netlink, 'ipv6', tunnel));
     await this.#netlink.tryAll(remove.map((row) => tunnelRowChange('delete', row, 'ipv6')));
     const changes = add.map((row) => tunnelRowChange('add', row, 'ipv6'));
     if (tunnel !== undefined && !(await this.#hasLoopback(tunnel))) {
@@ -198,45 +174,27 @@ export class GatewayIpv6 {
     return remove.length + changes.length > 0 ? [`IPv6 routes to ${peers.length} hosts`] : [];
   }
 
-  async #rows(tunnel: Link | undefined): Promise<TunnelRow[]> {
-    const rows = await presentRules(this.#netlink, 'ipv6');
-    if (tunnel === undefined) return rows;
-    const neighbours = await this.#netlink.neighbours({ family: 'ipv6', link: tunnel.index });
-    for (const { address, mac = '', state } of neighbours) {
-      rows.push({ kind: 'neighbour', address, mac: state === 'permanent' ? mac : '' });
-    }
-    for (const { destination, gateway = '', table, source = '' } of await this.#routes(tunnel)) {
-      if (table === MAIN_TABLE || isEntryTable(table)) {
-        rows.push({ kind: 'route', destination, gateway, table, source });
-      }
-    }
-    return rows;
+  async #hasLoopback({ index }: Link): Promise<boolean> {
+    const routes = await this.#netlink.routes({ family: 'ipv6', link: index, protocol: GATEWAY_PROTOCOL });
+    return routes.some(({ destination }) => destination === LOOPBACK);
   }
 
-  async #hasLoopback(link: Link): Promise<boolean> {
-    return (await this.#routes(link)).some(({ destination }) => destination === LOOPBACK);
-  }
-
-  #routes(link: Link) {
-    return this.#netlink.routes({ family: 'ipv6', link: link.index, protocol: GATEWAY_PROTOCOL });
+  #waysOf({ link, address }: GatewayPort): PortWays {
+    const own = ipv6GatewayAddress(address);
+    return {
+      link,
+      address: own,
+      mac: macOf(address),
+      destinations: [hostPrefix(own), LOOPBACK],
+      settings: SETTINGS,
+      isWrong: false,
+      changes: this.#ways(link.name, address),
+    };
   }
 
   #ways(link: string, address: string): Change[] {
-    const own = ipv6GatewayAddress(address);
-    return [
-      { do: 'add-neighbour', neighbour: { link, address: own, mac: macOf(address), isReplacing: true } },
-      {
-        do: 'add-route',
-        route: {
-          destination: `${own}/128`,
-          link,
-          source: this.#gateway,
-          protocol: GATEWAY_PROTOCOL,
-          ifExists: 'replace',
-        },
-      },
-      toLoopback(link, address),
-    ];
+    const task = { address: ipv6GatewayAddress(address), mac: macOf(address) };
+    return [...wayTo(link, task, this.#gateway), toLoopback(link, address)];
   }
 }
 
@@ -250,15 +208,4 @@ function toLoopback(link: string, address: string): Change {
   const metric = parseIpv4(address) ?? 0;
   const route = { destination: LOOPBACK, link, type: 'local', table: 'local', metric } as const;
   return { do: 'add-route', route: { ...route, protocol: GATEWAY_PROTOCOL, ifExists: 'replace' } };
-}
-
-function settingsOf(link: string): Record<string, string> {
-  return Object.fromEntries(Object.entries(SETTINGS).map(([name, value]) => [`net/ipv6/conf/${link}/${name}`, value]));
-}
-
-async function ensureSettings(link: string): Promise<void> {
-  const wanted = Object.entries(settingsOf(link));
-  const present = await readSysctls(wanted.map(([name]) => name));
-  const wrong = wanted.filter(([name, value]) => present.get(name) !== value);
-  if (wrong.length > 0) await writeSysctls(Object.fromEntries(wrong));
 }

@@ -10,11 +10,9 @@ import {
 } from '@apiary/agent-native';
 import { systemCodeOf } from '@apiary/std';
 import { type GatewaySubnet, LINK_GROUPS, macOf } from '../core/index.js';
-import { GATEWAY_PROTOCOL } from './gateway-ports.js';
+import { GATEWAY_PROTOCOL, NAMES_LINK } from './kernel-names.js';
 import { linksInUse } from './link-carrier.js';
 
-/** The host's end of the link to where names are answered. */
-export const NAMES_LINK = 'apiary_names';
 const INNER_LINK = 'eth0';
 const DIRECTORY = '/run/netns';
 /** For as long as it takes to open it; with the number of the process. */

@@ -14,7 +14,8 @@ import {
   portRowKey,
   readGatewaySubnet,
 } from '../core/index.js';
-import { GATEWAY_LINK, GatewayNetwork, type GatewayNetworkOptions, removeGatewayNetwork } from './gateway-network.js';
+import { GatewayNetwork, type GatewayNetworkOptions, removeGatewayNetwork } from './gateway-network.js';
+import { GATEWAY_LINK } from './kernel-names.js';
 import { PacketFilter } from './packet-filter.js';
 
 /** This file runs in a network namespace of its own: its gateway network is not this machine's. */

@@ -1,55 +1,33 @@
+import { type Change, type NamespaceRef, Netlink, writeSysctls } from '@apiary/agent-native';
+import { type Clock, invariant, messageOf, systemCodeOf } from '@apiary/std';
 import {
-  type Change,
-  type Link,
-  type NamespaceRef,
-  Netlink,
-  type NetworkEvent,
-  NetworkWatch,
-  RulesetWatch,
-  writeSysctls,
-} from '@apiary/agent-native';
-import { ApiaryError, type Clock, invariant, messageOf, systemCodeOf } from '@apiary/std';
-import {
-  confinedTasks,
-  type GatewayFilter,
-  type GatewayPeer,
+  type GatewayArrangement,
   type GatewaySubnet,
-  gatewayPeers,
+  gatewayArrangement,
   type HostPort,
   ipv6GatewayAddress,
-  isTunnelMac,
-  LEAST_IPV6_MTU,
-  macOf,
   type NetworkState,
-  overlap,
-  parseIpv4Prefix,
-  portRows,
   readGatewaySubnet,
-  type TunnelEnd,
-  tunnelEnd,
 } from '../core/index.js';
+import { FilterUpkeep } from './filter-upkeep.js';
 import { GatewayIpv6 } from './gateway-ipv6.js';
-import { GatewayNames, NAMES_LINK, type NamesPlace } from './gateway-names.js';
-import { GATEWAY_PROTOCOL, GatewayPorts, PORT_PREFIX } from './gateway-ports.js';
+import { GatewayLink } from './gateway-link.js';
+import { GatewayNames, type NamesPlace } from './gateway-names.js';
+import { GatewayPorts } from './gateway-ports.js';
 import { GatewayTunnel } from './gateway-tunnel.js';
-import { endIpv6Forwarding, ipv6Gap } from './ipv6-forwarding.js';
-import { PacketFilter, removeRules } from './packet-filter.js';
-import { StrayFlows } from './stray-flows.js';
-import { GATEWAY_TUNNEL } from './tunnel-row-change.js';
+import { GatewayWatch } from './gateway-watch.js';
+import { nowhereRemovals } from './host-address.js';
+import { endIpv6Forwarding } from './ipv6-forwarding.js';
+import { GATEWAY_LINK, NAMES_LINK, PORT_PREFIX } from './kernel-names.js';
+import { removeRules } from './packet-filter.js';
 import { Upkeep } from './upkeep.js';
 
-/** The link that has every task's gateway address: a bridge without ports, since not every kernel has dummies. */
-export const GATEWAY_LINK = 'apiary_gw';
 const NO_IPV6 = { 'net.ipv6.conf.all.disable_ipv6': 1 };
 /** What is made from then on has none, until that is said of it. */
 const IPV6_FOR_OTHERS = { 'net.ipv6.conf.all.disable_ipv6': 0, 'net.ipv6.conf.default.disable_ipv6': 1 };
-const OWN_LINKS: readonly string[] = [GATEWAY_LINK, GATEWAY_TUNNEL, NAMES_LINK];
-const LONGEST_MTU = 1_500;
 
 /** What is taken away is heard of at once; this is for what is only changed. */
 const LINK_PERIOD_MS = 3_000;
-/** What changes the rules of nftables is heard of at once; this is for iptables of the old kind. */
-const FILTER_PERIOD_MS = 30_000;
 const GATHER_MS = 300;
 
 export interface GatewayLogger {
@@ -75,27 +53,22 @@ export interface GatewayNetworkOptions {
  */
 export class GatewayNetwork {
   readonly subnet: GatewaySubnet;
+  readonly #options: GatewayNetworkOptions;
   readonly #netlink: Netlink;
-  readonly #filter: PacketFilter;
   readonly #ports: GatewayPorts;
   readonly #tunnel: GatewayTunnel;
+  readonly #upkeep: Upkeep;
+  #link: GatewayLink | undefined;
+  #names: GatewayNames | undefined;
   /** Undefined on a host that has none. */
   #ipv6: GatewayIpv6 | undefined;
-  readonly #flows: StrayFlows;
-  readonly #logger: GatewayLogger;
-  readonly #onIpv6Addresses: () => void;
-  readonly #linkUpkeep: Upkeep;
-  readonly #filterUpkeep: Upkeep;
-  #names: GatewayNames | undefined;
-  #watches: { close(): void }[] = [];
-  #mtu = LONGEST_MTU;
+  #filter: FilterUpkeep | undefined;
+  #watch: GatewayWatch | undefined;
   #state: NetworkState | undefined;
   #hostPorts: readonly HostPort[] | undefined;
   /** What was made of these. */
-  #wanted: { ways: { end: TunnelEnd | undefined; peers: GatewayPeer[] }; filter: GatewayFilter } | undefined;
+  #wanted: GatewayArrangement | undefined;
   #arranging: Promise<void> = Promise.resolve();
-  /** The last attempt failed: it is not to wait for the next change. */
-  #isFilterBehind = false;
 
   /**
    * Resolves when tasks can be attached.
@@ -104,17 +77,9 @@ export class GatewayNetwork {
    */
   static async open(options: GatewayNetworkOptions): Promise<GatewayNetwork> {
     const subnet = readGatewaySubnet(options.subnet);
-    const netlink = await Netlink.open();
-    const network = new GatewayNetwork(subnet, netlink, options);
+    const network = new GatewayNetwork(subnet, await Netlink.open(), options);
     try {
-      await network.#refuseOverlap();
-      network.#mtu = await network.#uplinkMtu();
-      await network.#ensureLinks();
-      await writeSysctls({ 'net.ipv4.ip_forward': 1 });
-      network.#names = await GatewayNames.open(netlink, subnet);
-      await network.#openIpv6();
-      await network.#filter.ensure();
-      await network.#watch();
+      await network.#open();
     } catch (error) {
       await network.close();
       throw error;
@@ -123,22 +88,35 @@ export class GatewayNetwork {
   }
 
   private constructor(subnet: GatewaySubnet, netlink: Netlink, options: GatewayNetworkOptions) {
-    const { clock, logger, onIpv6Addresses = () => {} } = options;
-    this.#onIpv6Addresses = onIpv6Addresses;
     this.subnet = subnet;
+    this.#options = options;
     this.#netlink = netlink;
-    this.#logger = logger;
-    this.#filter = new PacketFilter(subnet);
     this.#ports = new GatewayPorts(netlink, subnet);
     this.#tunnel = new GatewayTunnel(netlink, subnet.gateway, (reason) =>
-      logger.info({ reason }, 'packets to other hosts go by the tunnel device alone'),
+      options.logger.info({ reason }, 'packets to other hosts go by the tunnel device alone'),
     );
-    this.#flows = new StrayFlows(netlink, subnet.names);
-    const onFailure = (reason: string) => logger.warn({ reason }, 'cannot look after the gateway network');
-    const upkeep = (periodMs: number, work: () => Promise<string[]>) =>
-      new Upkeep({ clock, periodMs, gatherMs: GATHER_MS, onFailure, work: async () => this.#tell(await work()) });
-    this.#linkUpkeep = upkeep(LINK_PERIOD_MS, () => this.#ensureAllLinks());
-    this.#filterUpkeep = upkeep(FILTER_PERIOD_MS, () => this.#ensureFilter());
+    this.#upkeep = new Upkeep({
+      ...this.#upkeepOptions(),
+      periodMs: LINK_PERIOD_MS,
+      work: async () => this.#tell(await this.#ensure()),
+    });
+  }
+
+  async #open(): Promise<void> {
+    const [netlink, subnet] = [this.#netlink, this.subnet];
+    this.#link = await GatewayLink.open(netlink, subnet, this.#ports);
+    await this.#ports.ensure();
+    await writeSysctls({ 'net.ipv4.ip_forward': 1 });
+    this.#names = await GatewayNames.open(netlink, subnet);
+    this.#ipv6 = await this.#openIpv6(this.#link.mtu);
+    const onRepaired = (repaired: string[]) => this.#tell(repaired);
+    const filter = await FilterUpkeep.open({ ...this.#upkeepOptions(), netlink, subnet, onRepaired });
+    this.#filter = filter;
+    this.#watch = await GatewayWatch.open({
+      onRules: () => filter.ask(),
+      onLoss: () => this.#upkeep.ask(),
+      onFailure: (what, reason) => this.#options.logger.warn({ reason }, `changes of ${what} are not heard of`),
+    });
   }
 
   /**
@@ -166,8 +144,8 @@ export class GatewayNetwork {
 
   /** Something happened that may have cost the network a part: the engine was restarted. */
   look(): void {
-    this.#linkUpkeep.ask();
-    this.#filterUpkeep.ask();
+    this.#upkeep.ask();
+    this.#filter?.ask();
   }
 
   /**
@@ -188,12 +166,14 @@ export class GatewayNetwork {
       // A kernel without IPv6 has none to turn off.
       if (systemCodeOf(error) !== 'ENOENT') throw error;
     });
-    const add = () => this.#ports.add(namespace, address, { mtu: this.#mtu, hasWayOut });
+    invariant(this.#link !== undefined, "it is made before the network is anybody's");
+    const { mtu } = this.#link;
+    const add = () => this.#ports.add(namespace, address, { mtu, hasWayOut });
     await add().catch(async (error: unknown) => {
       const code = systemCodeOf(error);
       // The gateway's address was just taken away; or there is the link of an earlier namespace, whose end the kernel has
       // not come to.
-      if (code === 'EINVAL') await this.#linkUpkeep.now();
+      if (code === 'EINVAL') await this.#upkeep.now();
       else if (code !== 'EEXIST') throw error;
       await add();
     });
@@ -217,20 +197,21 @@ export class GatewayNetwork {
 
   /** Looks after it no more; it stays as it is. */
   async close(): Promise<void> {
-    for (const watch of this.#watches) watch.close();
-    await Promise.all([this.#linkUpkeep.stop(), this.#filterUpkeep.stop()]);
+    this.#watch?.close();
+    await Promise.all([this.#upkeep.stop(), this.#filter?.stop()]);
     await this.#arranging;
     await this.#tunnel.close();
-    await Promise.all([this.#filter.close(), this.#flows.close(), this.#names?.close()]);
+    await Promise.all([this.#filter?.close(), this.#names?.close()]);
     await this.#netlink.close();
   }
 
   /** One after the other. What cannot be made of one state may be of the next. */
   #arrange(): Promise<void> {
+    const { logger } = this.#options;
     this.#arranging = this.#arranging
       .then(() => this.#arrangeOnce())
       .catch((error: unknown) => {
-        this.#logger.warn({ reason: messageOf(error) }, 'cannot arrange the gateway network as the managers say');
+        logger.warn({ reason: messageOf(error) }, 'cannot arrange the gateway network as the managers say');
       });
     return this.#arranging;
   }
@@ -239,74 +220,43 @@ export class GatewayNetwork {
   async #arrangeOnce(): Promise<void> {
     // Half of it would take away what an earlier process made of the other half.
     if (this.#state === undefined || this.#hostPorts === undefined) return;
-    const { selfId, publishedPorts } = this.#state;
-    const peers = gatewayPeers(this.#state);
-    const rows = portRows({ selfId, publishedPorts }, peers, this.#hostPorts);
-    const wanted = {
-      ways: { end: tunnelEnd(this.#state), peers },
-      filter: {
-        peers,
-        dataPathPort: tunnelEnd(this.#state)?.port ?? 0,
-        ports: rows,
-        confined: confinedTasks(this.#state),
-        ...(this.#ipv6 !== undefined && ({ ipv6: this.#ipv6.isOwnOnly ? 'own-only' : 'open' } as const)),
-      },
-    };
+    const ipv6 = this.#ipv6 && (this.#ipv6.isOwnOnly ? 'own-only' : 'open');
+    const wanted = gatewayArrangement(this.#state, this.#hostPorts, ipv6);
     const before = this.#wanted;
     this.#wanted = wanted;
     // The way there is before what leads to it.
-    if (!isSame(wanted.ways, before?.ways)) await this.#linkUpkeep.now();
-    if (isSame(wanted.filter, before?.filter)) return;
-    if (!(await this.#filter.want(wanted.filter))) await this.#filterUpkeep.now();
-    else await this.#flowsFollow().catch(() => this.#filterUpkeep.ask());
+    if (!isSame(wanted.ways, before?.ways)) await this.#upkeep.now();
+    if (!isSame(wanted.filter, before?.filter)) await this.#filter?.want(wanted.filter);
   }
 
-  async #ensureAllLinks(): Promise<string[]> {
-    if (this.#isFilterBehind) this.#filterUpkeep.ask();
-    const repaired = await this.#ensureLinks();
+  /** @returns what was put right of all but the rules, in words */
+  async #ensure(): Promise<string[]> {
+    this.#filter?.askAgain();
+    const repaired = [
+      ...((await this.#link?.ensure()) ?? []),
+      ...((await this.#names?.ensure()) ?? []),
+      ...(await this.#ports.ensure()),
+    ];
     const ways = this.#wanted?.ways;
     if (ways !== undefined) repaired.push(...(await this.#tunnel.ensure(ways.end, ways.peers)));
-    return [...repaired, ...(await this.#ensureIpv6(ways?.peers))];
-  }
-
-  async #ensureFilter(): Promise<string[]> {
-    this.#isFilterBehind = true;
-    const repaired = await this.#filter.ensure();
-    await this.#flowsFollow();
-    this.#isFilterBehind = false;
+    if (this.#ipv6 !== undefined) repaired.push(...(await this.#ipv6.ensure(await this.#ports.all(), ways?.peers)));
     return repaired;
   }
 
-  async #flowsFollow(): Promise<void> {
-    if (this.#wanted === undefined) return;
-    const { filter, ways } = this.#wanted;
-    await this.#flows.redirect(filter.ports, ways.peers, { hasIpv6: filter.ipv6 !== undefined });
-  }
-
   /** A host without IPv6 is as good as before: its tasks are reached by IPv4. */
-  async #openIpv6(): Promise<void> {
-    const gap = this.#mtu < LEAST_IPV6_MTU ? `its link's packets have at most ${this.#mtu} bytes` : await ipv6Gap();
-    const ipv6 = new GatewayIpv6(this.#netlink, this.subnet, GATEWAY_LINK);
-    const reason = gap ?? (await ipv6.ensure([], undefined).then(() => undefined, messageOf));
-    if (reason === undefined) this.#ipv6 = ipv6;
-    else this.#logger.info({ reason }, 'tasks are reached by IPv4 alone on this host');
-  }
-
-  /** What is of IPv4 is done whatever becomes of it. */
-  async #ensureIpv6(peers: readonly GatewayPeer[] | undefined): Promise<string[]> {
-    if (this.#ipv6 === undefined) return [];
-    const { isOwnOnly, hostAddresses } = this.#ipv6;
-    try {
-      return await this.#ipv6.ensure(await this.#ports.all(), peers);
-    } catch (error) {
-      // A link was just taken away, which is heard of.
-      if (['ENODEV', 'ENOENT'].includes(systemCodeOf(error) ?? '')) return [];
-      this.#logger.warn({ reason: messageOf(error) }, 'cannot look after IPv6 on the gateway network');
-      return [];
-    } finally {
-      if (this.#ipv6.hostAddresses !== hostAddresses) this.#onIpv6Addresses();
-      if (this.#ipv6.isOwnOnly !== isOwnOnly) setImmediate(() => void this.#arrange());
-    }
+  async #openIpv6(mtu: number): Promise<GatewayIpv6 | undefined> {
+    const { logger, onIpv6Addresses = () => {} } = this.#options;
+    const ipv6 = await GatewayIpv6.open({
+      netlink: this.#netlink,
+      subnet: this.subnet,
+      mtu,
+      onAddresses: onIpv6Addresses,
+      onOwnOnly: () => setImmediate(() => void this.#arrange()),
+      onFailure: (reason) => logger.warn({ reason }, 'cannot look after IPv6 on the gateway network'),
+    });
+    if (typeof ipv6 !== 'string') return ipv6;
+    logger.info({ reason: ipv6 }, 'tasks are reached by IPv4 alone on this host');
+    return undefined;
   }
 
   async #attachIpv6(namespace: NamespaceRef, address: string, options: { hasWayOut: boolean }): Promise<void> {
@@ -318,104 +268,14 @@ export class GatewayNetwork {
     }
   }
 
-  /** @returns what was put right, in words */
-  async #ensureLinks(): Promise<string[]> {
-    const link = await this.#netlink.link(GATEWAY_LINK);
-    const repaired = link === undefined ? await this.#makeLink() : await this.#ensureLink(link);
-    return [...repaired, ...((await this.#names?.ensure()) ?? []), ...(await this.#ports.ensure())];
-  }
-
-  async #makeLink(): Promise<string[]> {
-    const name = GATEWAY_LINK;
-    await this.#netlink.apply([
-      { do: 'add-link', link: { kind: 'bridge', name, address: macOf(this.subnet.gateway), mtu: this.#mtu } },
-      { do: 'set-link', link: name, to: { ipv6AddressGeneration: 'none' } },
-      { do: 'add-address', address: { link: name, address: `${this.subnet.gateway}/32` } },
-      { do: 'set-link', link: name, to: { isUp: true } },
-      this.#nowhere(),
-    ]);
-    return [name];
-  }
-
-  async #ensureLink({ index, kind, isUp }: Link): Promise<string[]> {
-    if (kind !== 'bridge') {
-      throw new ApiaryError('failed-precondition', `link ${GATEWAY_LINK} is no bridge: remove it`);
-    }
-    const changes: Change[] = [];
-    const own = `${this.subnet.gateway}/32`;
-    const held = (await this.#netlink.addresses({ family: 'ipv4', link: index })).map(({ address }) => address);
-    const others = held.filter((address) => address !== own);
-    if (others.length > 0 && (await this.#ports.all()).some(({ address }) => !this.#isOwn(address))) {
-      const message = `${GATEWAY_LINK} is in use with address ${others[0]}: by another swarmd on this host?`;
-      throw new ApiaryError('failed-precondition', message);
-    }
-    for (const address of others) changes.push({ do: 'delete-address', address: { link: index, address } });
-    if (!held.includes(own)) changes.push({ do: 'add-address', address: { link: index, address: own } });
-    if (!isUp) changes.push({ do: 'set-link', link: index, to: { isUp: true } });
-    const routes = await this.#netlink.routes({ family: 'ipv4', protocol: GATEWAY_PROTOCOL });
-    const isNowhere = routes.some(
-      ({ type, destination }) => type === 'unreachable' && destination === this.subnet.subnet,
-    );
-    if (!isNowhere) changes.push(this.#nowhere());
-    await this.#netlink.apply(changes);
-    return changes.length === 0 ? [] : [`address of ${GATEWAY_LINK}`];
-  }
-
-  /** What is sent to a task that is gone does not leave the host by its default route. */
-  #nowhere(): Change {
-    const { subnet: destination } = this.subnet;
-    const route = { destination, type: 'unreachable', protocol: GATEWAY_PROTOCOL, ifExists: 'replace' } as const;
-    return { do: 'add-route', route };
-  }
-
-  #isOwn(address: string): boolean {
-    return overlap(parseIpv4Prefix(this.subnet.subnet), parseIpv4Prefix(`${address}/32`));
-  }
-
-  /** What is sent to the host's own network would go to tasks. */
-  async #refuseOverlap(): Promise<void> {
-    const own = parseIpv4Prefix(this.subnet.subnet);
-    for (const { link, address } of await this.#netlink.addresses({ family: 'ipv4' })) {
-      if (!overlap(own, parseIpv4Prefix(address))) continue;
-      const name = (await this.#netlink.link(link))?.name ?? 'another link';
-      if (OWN_LINKS.includes(name)) continue;
-      throw new ApiaryError(
-        'failed-precondition',
-        `gateway subnet ${this.subnet.subnet} overlaps ${address}, the address of ${name}`,
-      );
-    }
-  }
-
-  /** The MTU of the way out, so that what tasks send need not be broken up there. */
-  async #uplinkMtu(): Promise<number> {
-    const routes = await this.#netlink.routes({ family: 'ipv4', table: 'main' });
-    const way = routes.find(({ destination }) => destination === 'default' || destination === '0.0.0.0/0');
-    const uplink = way?.link === undefined ? undefined : await this.#netlink.link(way.link);
-    return Math.min(uplink?.mtu ?? LONGEST_MTU, LONGEST_MTU);
-  }
-
-  async #watch(): Promise<void> {
-    const failed = (what: string) => (error: unknown) => {
-      this.#logger.warn({ reason: messageOf(error) }, `changes of ${what} are not heard of`);
-      return undefined;
-    };
-    const opened = await Promise.all([
-      RulesetWatch.open({ listener: () => this.#filterUpkeep.ask(), onFailure: failed('nftables') }).catch(
-        failed('nftables'),
-      ),
-      NetworkWatch.open({
-        subjects: ['links', 'routes', 'rules', 'neighbours'],
-        listener: (events) => {
-          if (events.some(isLoss)) this.#linkUpkeep.ask();
-        },
-        onFailure: failed('the network'),
-      }).catch(failed('the network')),
-    ]);
-    this.#watches = opened.filter((watch) => watch !== undefined);
+  #upkeepOptions() {
+    const { clock, logger } = this.#options;
+    const onFailure = (reason: string) => logger.warn({ reason }, 'cannot look after the gateway network');
+    return { clock, gatherMs: GATHER_MS, onFailure };
   }
 
   #tell(repaired: string[]): void {
-    if (repaired.length > 0) this.#logger.info({ repaired }, 'put the gateway network right');
+    if (repaired.length > 0) this.#options.logger.info({ repaired }, 'put the gateway network right');
   }
 }
 
@@ -424,9 +284,6 @@ export async function removeGatewayNetwork(): Promise<void> {
   const netlink = await Netlink.open();
   try {
     const links = (await netlink.links({ kind: 'veth' })).filter(({ name }) => name.startsWith(PORT_PREFIX));
-    const routes = (await netlink.routes({ family: 'ipv4', protocol: GATEWAY_PROTOCOL })).filter(
-      ({ type }) => type === 'unreachable',
-    );
     await new GatewayTunnel(netlink, '').remove();
     await GatewayIpv6.remove(netlink).catch(ifWithoutIpv6);
     await endIpv6Forwarding();
@@ -434,7 +291,7 @@ export async function removeGatewayNetwork(): Promise<void> {
       ...[...links.map(({ name }) => name), GATEWAY_LINK, NAMES_LINK].map(
         (link): Change => ({ do: 'delete-link', link }),
       ),
-      ...routes.map(({ destination }): Change => ({ do: 'delete-route', route: { destination, type: 'unreachable' } })),
+      ...(await nowhereRemovals(netlink, 'ipv4')),
     ]);
     const error = refused.find((each) => each !== undefined && !['ENODEV', 'ESRCH'].includes(each.code));
     if (error !== undefined) throw error;
@@ -446,27 +303,6 @@ export async function removeGatewayNetwork(): Promise<void> {
 
 function ifWithoutIpv6(error: unknown): void {
   if (systemCodeOf(error) !== 'EAFNOSUPPORT') throw error;
-}
-
-/** Whether a part of a gateway network may be gone, but for the links of tasks: these go with them. */
-function isLoss(event: NetworkEvent): boolean {
-  if (event.change === 'lost') return true;
-  switch (event.kind) {
-    case 'link':
-      return OWN_LINKS.includes(event.link.name) && !(event.change === 'set' && event.link.isUp);
-    case 'route':
-      // Of IPv6 those to a task are told of too, which go with its link.
-      if (event.route.destination.endsWith('/128')) return false;
-      return event.change === 'gone' && event.route.protocol === `${GATEWAY_PROTOCOL}`;
-    case 'rule':
-      return event.change === 'gone' && event.rule.protocol === GATEWAY_PROTOCOL;
-    case 'neighbour':
-      return event.change === 'gone' && isTunnelMac(event.neighbour.mac ?? '');
-    case 'fdb':
-      return event.change === 'gone' && isTunnelMac(event.fdb.mac);
-    case 'address':
-      return false;
-  }
 }
 
 function isSame(a: unknown, b: unknown): boolean {

@@ -1,18 +1,18 @@
-import { type Change, type Link, type Netlink, type Route, readSysctls, writeSysctls } from '@apiary/agent-native';
+import type { Change, Link, Netlink } from '@apiary/agent-native';
 import { ApiaryError } from '@apiary/std';
 import {
   type GatewayPeer,
-  isEntryTable,
   LINK_GROUPS,
-  MAIN_TABLE,
   type TunnelEnd,
-  type TunnelRow,
   tunnelChanges,
   tunnelMac,
   tunnelRows,
   VXLAN_BYTES,
 } from '../core/index.js';
-import { GATEWAY_TUNNEL, presentRules, tunnelRowChange } from './tunnel-row-change.js';
+import { soleAddressChanges } from './host-address.js';
+import { GATEWAY_TUNNEL } from './kernel-names.js';
+import { ensureLinkSettings } from './link-settings.js';
+import { presentRows, presentRules, tunnelRowChange } from './tunnel-row-change.js';
 import { TunnelShortcut } from './tunnel-shortcut.js';
 
 /** Its network on the wire: one number for all hosts, that no user's network has. */
@@ -55,7 +55,7 @@ export class GatewayTunnel {
     const underlay = end === undefined ? undefined : await this.#underlay(end);
     const { tunnel, repaired } = await this.#ensureTunnel(end, reached, underlay?.mtu);
     const wanted = tunnelRows(reached, this.#gateway);
-    const { remove, add } = tunnelChanges(wanted, await this.#rows(tunnel));
+    const { remove, add } = tunnelChanges(wanted, await presentRows(this.#netlink, 'ipv4', tunnel));
     const refused = await this.#netlink.tryAll(remove.map((row) => tunnelRowChange('delete', row, 'ipv4')));
     const error = refused.find((each) => each !== undefined && !['ENOENT', 'ESRCH'].includes(each.code));
     if (error !== undefined) throw error;
@@ -112,7 +112,7 @@ export class GatewayTunnel {
     if (present === undefined) await this.#makeLink(end, mtu);
     const changes = present === undefined ? [] : await this.#linkChanges(present);
     await this.#netlink.apply(changes);
-    const isSet = await ensureSysctls(GATEWAY_TUNNEL, { ...ANY_SOURCE, ...TO_LOOPBACK });
+    const isSet = await ensureLinkSettings('ipv4', GATEWAY_TUNNEL, { ...ANY_SOURCE, ...TO_LOOPBACK });
     return present === undefined || changes.length > 0 || isSet;
   }
 
@@ -136,17 +136,11 @@ export class GatewayTunnel {
   }
 
   async #linkChanges({ index, isUp, address, group }: Link): Promise<Change[]> {
-    const own = `${this.#gateway}/32`;
     const mac = tunnelMac(this.#gateway);
-    const held = (await this.#netlink.addresses({ family: 'ipv4', link: index })).map((each) => each.address);
-    const others = held.filter((each) => each !== own);
-    return [
-      ...others.map((each): Change => ({ do: 'delete-address', address: { link: index, address: each } })),
-      ...(held.includes(own) ? [] : [{ do: 'add-address', address: { link: index, address: own } } as const]),
-      ...(isUp && address === mac && group === LINK_GROUPS.tunnel
-        ? []
-        : [{ do: 'set-link', link: index, to: { isUp: true, address: mac, group: LINK_GROUPS.tunnel } } as const]),
-    ];
+    const changes = await soleAddressChanges(this.#netlink, index, `${this.#gateway}/32`);
+    const isRight = isUp && address === mac && group === LINK_GROUPS.tunnel;
+    const to = { isUp: true, address: mac, group: LINK_GROUPS.tunnel };
+    return isRight ? changes : [...changes, { do: 'set-link', link: index, to }];
   }
 
   /** The link that has the address by which the others reach this host. */
@@ -154,34 +148,4 @@ export class GatewayTunnel {
     const held = (await this.#netlink.addresses()).find(({ address }) => address.split('/')[0] === local);
     return held === undefined ? undefined : await this.#netlink.link(held.link);
   }
-
-  /** What there is of rows that could be ours. */
-  async #rows(tunnel: Link | undefined): Promise<TunnelRow[]> {
-    const rows = await presentRules(this.#netlink, 'ipv4');
-    if (tunnel === undefined) return rows;
-    for (const { address, mac = '', state } of await this.#netlink.neighbours({ family: 'ipv4', link: tunnel.index })) {
-      rows.push({ kind: 'neighbour', address, mac: state === 'permanent' ? mac : '' });
-    }
-    for (const { mac, destination = '' } of await this.#netlink.fdb({ link: tunnel.index })) {
-      rows.push({ kind: 'fdb', mac, destination });
-    }
-    for (const { destination, gateway = '', table, source = '' } of await this.#routes(tunnel.index)) {
-      rows.push({ kind: 'route', destination, gateway, table, source });
-    }
-    return rows;
-  }
-
-  async #routes(link: number): Promise<Route[]> {
-    const routes = await this.#netlink.routes({ family: 'ipv4', link });
-    return routes.filter(({ table }) => table === MAIN_TABLE || isEntryTable(table));
-  }
-}
-
-/** @returns whether a link's setting was another */
-async function ensureSysctls(link: string, settings: Readonly<Record<string, string>>): Promise<boolean> {
-  const wanted = new Map(Object.entries(settings).map(([name, value]) => [`net/ipv4/conf/${link}/${name}`, value]));
-  const present = await readSysctls([...wanted.keys()]);
-  const wrong = [...wanted].filter(([name, value]) => present.get(name) !== value);
-  if (wrong.length > 0) await writeSysctls(Object.fromEntries(wrong));
-  return wrong.length > 0;
 }

@@ -17,8 +17,7 @@ import {
   withoutGatewayRules,
 } from '../core/index.js';
 import { done, tried } from './command.js';
-import { PORT_PREFIX } from './gateway-ports.js';
-import { GATEWAY_TUNNEL } from './tunnel-row-change.js';
+import { GATEWAY_TUNNEL, PORT_PREFIX } from './kernel-names.js';
 
 /** For another that changes the rules at the same time to let go of the lock. */
 const WAIT = ['-w', '10'];

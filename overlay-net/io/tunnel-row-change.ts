@@ -1,9 +1,6 @@
-import type { Change, Netlink } from '@apiary/agent-native';
-import { ENTRY_MARK, ENTRY_MARK_MASK, RULE_PRIORITY, type TunnelRow } from '../core/index.js';
-import { GATEWAY_PROTOCOL } from './gateway-ports.js';
-
-/** The device to other hosts' tasks. */
-export const GATEWAY_TUNNEL = 'apiary_gwx';
+import type { Change, Link, Netlink } from '@apiary/agent-native';
+import { ENTRY_MARK, ENTRY_MARK_MASK, isEntryTable, MAIN_TABLE, RULE_PRIORITY, type TunnelRow } from '../core/index.js';
+import { GATEWAY_PROTOCOL, GATEWAY_TUNNEL } from './kernel-names.js';
 
 type Family = 'ipv4' | 'ipv6';
 
@@ -16,6 +13,29 @@ export async function presentRules(netlink: Netlink, family: Family): Promise<Tu
     if (action === 'nop') return { kind: 'landing', priority };
     return { kind: 'rule', priority, mark, table };
   });
+}
+
+/** What there is of rows that could be ours. Without the device there are rules alone: the others go with it. */
+export async function presentRows(netlink: Netlink, family: Family, tunnel: Link | undefined): Promise<TunnelRow[]> {
+  const rows = await presentRules(netlink, family);
+  if (tunnel === undefined) return rows;
+  const at = { family, link: tunnel.index };
+  for (const { address, mac = '', state } of await netlink.neighbours(at)) {
+    rows.push({ kind: 'neighbour', address, mac: state === 'permanent' ? mac : '' });
+  }
+  // The device has one table of these for both.
+  if (family === 'ipv4') {
+    for (const { mac, destination = '' } of await netlink.fdb({ link: tunnel.index })) {
+      rows.push({ kind: 'fdb', mac, destination });
+    }
+  }
+  // Of IPv6 the kernel makes some itself, by each link.
+  const routes = await netlink.routes(family === 'ipv6' ? { ...at, protocol: GATEWAY_PROTOCOL } : at);
+  for (const { destination, gateway = '', table, source = '' } of routes) {
+    if (table !== MAIN_TABLE && !isEntryTable(table)) continue;
+    rows.push({ kind: 'route', destination, gateway, table, source });
+  }
+  return rows;
 }
 
 /** What adds a row to the kernel, or takes it away. */
