@@ -127,24 +127,23 @@ export class Attachments {
   /** Looks at the engine, which is there: makes its networks those of the cluster, and finds who is on them. */
   look(): void {
     this.#isLookDue = true;
-    this.#look ??= this.#lookAll().finally(() => {
-      this.#look = undefined;
-    });
+    if (!this.#isOver) this.#look ??= this.#lookAll();
   }
 
-  async close(): Promise<void> {
+  /** No look is begun any more. */
+  close(): void {
     this.#isOver = true;
     this.#timer?.cancel();
     for (const { reject } of this.#waiting.values()) reject(new ApiaryError('unavailable', 'this node is stopping'));
-    await this.#look;
   }
 
   /**
-   * Takes those networks away from the engine that nobody is on: an engine that starts while their driver is away waits
-   * for it, 15 s for each.
+   * Takes those networks away from the engine that nobody is on, after what is under way: an engine that starts while their
+   * driver is away waits for it, 15 s for each.
    */
   async removeUnused(): Promise<void> {
     const { engine } = this.#options;
+    await this.#look;
     for (const { id, networkId } of await engine.list()) {
       if (networkId !== undefined && (await engine.endpoints(id))?.length === 0) await engine.remove(id);
     }
@@ -327,8 +326,11 @@ export class Attachments {
         logger.debug({ reason: messageOf(error) }, "cannot look at the engine's networks");
       }
     }
+    // At once with the last look at whether another is due: what is asked for from here on begins anew.
+    this.#look = undefined;
     this.#timer?.cancel();
-    if (!this.#isOver) this.#timer = clock.after(LOOK_PERIOD_MS, () => this.look());
+    const isNameless = [...this.#held.values()].some((held) => held.namespace !== '' && held.containerId === '');
+    if (!this.#isOver) this.#timer = clock.after(isNameless ? NAME_RETRY_MS : LOOK_PERIOD_MS, () => this.look());
   }
 
   async #lookOnce(): Promise<void> {
@@ -336,6 +338,9 @@ export class Attachments {
     await this.#adopt(networks.filter(({ networkId }) => networkId !== undefined));
     // Before the managers have told of any, none is too many.
     if (this.#isTold) await this.#mirror.ensure(this.#networks, networks);
+    for (const { attachmentId, error } of this.#told) {
+      if (error !== '' && !this.#waiting.has(attachmentId)) await this.#putOut(attachmentId, error);
+    }
   }
 
   async #adopt(networks: readonly EngineNetwork[]): Promise<void> {
@@ -349,12 +354,14 @@ export class Attachments {
         if (held.endpointId === '') held.endpointId = endpointId;
         const isKnown = held.namespace !== '' && held.containerId !== '';
         const container = isKnown && this.#isAdopted ? undefined : await engine.container(containerId);
-        if (container === undefined) continue;
-        held.containerId = containerId;
-        held.containerName = container.name;
-        held.aliases = [...(container.aliases.get(endpointId) ?? [])];
-        if (held.namespace === '') held.namespace = container.sandboxKey;
-        await this.#options.sandboxes.put(held.namespace, held);
+        if (container !== undefined) {
+          held.containerId = containerId;
+          held.containerName = container.name;
+          held.aliases = [...(container.aliases.get(endpointId) ?? [])];
+          if (held.namespace === '') held.namespace = container.sandboxKey;
+        }
+        // Also of one that is known: what could not be made for it may be by now.
+        if (held.namespace !== '') await this.#options.sandboxes.put(held.namespace, held);
       }
     }
     for (const held of [...this.#held.values()]) {

@@ -56,6 +56,8 @@ export interface EngineNetworks {
   /** Waits while it is being started. @returns undefined when it is gone */
   container(id: string): Promise<NetworkedContainer | undefined>;
   disconnect(networkId: string, containerId: string): Promise<void>;
+  /** What is under way fails: nobody waits any longer. */
+  close(): void;
 }
 
 interface NetworkAnswer {
@@ -134,6 +136,7 @@ export function dockerNetworks({ socketPath, clock }: { socketPath: string; cloc
     async disconnect(networkId, containerId) {
       await call('POST', `/networks/${networkId}/disconnect`, { Container: containerId, Force: true }).catch(ifThere);
     },
+    close: () => http.close(),
   };
 }
 

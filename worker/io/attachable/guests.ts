@@ -85,8 +85,9 @@ export class Guests {
   }
 
   async close(): Promise<void> {
-    await this.#attachments.close();
+    this.#attachments.close();
     await this.#removeUnused();
+    this.#options.engine.close();
     this.#sandboxes.close();
     await (await this.#server)?.close();
   }

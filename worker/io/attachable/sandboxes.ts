@@ -1,8 +1,8 @@
 import type { LocalTask, TaskAttachment } from '@apiary/overlay-net/core';
-import type { NameServer, NamespaceNames } from '@apiary/overlay-net/io';
+import type { NameServer } from '@apiary/overlay-net/io';
 import { type Clock, messageOf } from '@apiary/std';
 import type { Logger } from 'pino';
-import type { GatewaySystem } from '../gate-network/gateway-system.js';
+import type { ContainerNames, GatewaySystem } from '../gate-network/gateway-system.js';
 
 export interface SandboxesOptions {
   system: Pick<GatewaySystem, 'namespaceAt' | 'openNamespaceNames'>;
@@ -16,7 +16,9 @@ export interface SandboxesOptions {
 interface Sandbox {
   attachments: TaskAttachment[];
   namespace: { inode: number; cookie: bigint | undefined };
-  names: NamespaceNames | undefined;
+  names: ContainerNames | undefined;
+  /** Why there are none, as was said last. */
+  trouble: string;
 }
 
 /** The network namespaces of containers that are no tasks and are on networks: what makes names and VIPs work in them. */
@@ -48,7 +50,7 @@ export class Sandboxes {
     return guests;
   }
 
-  /** The container whose namespace it is has an interface on a network. Nothing happens when it is known already. */
+  /** The container whose namespace it is has an interface on a network. When it is known already, what it lacks is made. */
   put(path: string, attachment: TaskAttachment): Promise<void> {
     return this.#inTurn(path, () => this.#put(path, attachment));
   }
@@ -76,26 +78,32 @@ export class Sandboxes {
   }
 
   async #put(path: string, attachment: TaskAttachment): Promise<void> {
-    const { system, names, clock, logger, onChange } = this.#options;
-    const known = this.#sandboxes.get(path);
+    const { system, onChange } = this.#options;
+    let sandbox = this.#sandboxes.get(path);
     const isSame = (each: TaskAttachment) =>
       each.networkId === attachment.networkId && each.address === attachment.address;
-    if (known?.attachments.some(isSame)) return;
-    if (known !== undefined) {
-      this.#hold(known, [...known.attachments, attachment]);
+    if (sandbox === undefined) {
+      const namespace = await system.namespaceAt(path);
+      sandbox = { attachments: [attachment], namespace, names: undefined, trouble: '' };
+      this.#sandboxes.set(path, sandbox);
       onChange();
-      return;
+    } else if (!sandbox.attachments.some(isSame)) {
+      this.#hold(sandbox, [...sandbox.attachments, attachment]);
+      onChange();
     }
-    const sandbox: Sandbox = { attachments: [attachment], namespace: await system.namespaceAt(path), names: undefined };
-    this.#sandboxes.set(path, sandbox);
-    onChange();
+    if (sandbox.names === undefined) await this.#openNames(path, sandbox);
+  }
+
+  async #openNames(path: string, sandbox: Sandbox): Promise<void> {
+    const { system, names, clock, logger } = this.#options;
     try {
-      sandbox.names = await system.openNamespaceNames(
-        { namespace: { path }, names, clock, logger },
-        sandbox.attachments,
-      );
+      const options = { namespace: { path }, names, clock, logger };
+      sandbox.names = await system.openNamespaceNames(options, sandbox.attachments);
     } catch (error) {
-      logger.warn({ namespace: path, reason: messageOf(error) }, "a container knows this host's names alone");
+      const reason = messageOf(error);
+      if (reason === sandbox.trouble) return;
+      sandbox.trouble = reason;
+      logger.warn({ namespace: path, reason }, "a container knows this host's names alone");
     }
   }
 

@@ -18,6 +18,7 @@ import {
 } from '../../core/index.js';
 import { IDENTITY } from '../agent.fixture.js';
 import { startAgent } from '../agent.js';
+import type { EngineNetworks } from '../attachable/engine-networks.js';
 import { FakeEngine } from '../fake-engine.js';
 import { FakeManager } from '../fake-manager.js';
 import { GateNetwork } from './gate-network.js';
@@ -682,6 +683,44 @@ t.test(
     while (!(await settledWithin(gone))) clock.advance(100);
   },
 );
+
+t.test('an engine that stands still holds up no stop', async (t) => {
+  const { directory, system, clock, network: unused } = setting(t);
+  await unused.close();
+  let isClosed = false;
+  const asked: string[] = [];
+  const standsStill = (call: string) => () => {
+    asked.push(call);
+    return new Promise<never>(() => {});
+  };
+  const engine: EngineNetworks = {
+    list: standsStill('list'),
+    create: standsStill('create'),
+    remove: standsStill('remove'),
+    endpoints: standsStill('endpoints'),
+    container: standsStill('container'),
+    disconnect: standsStill('disconnect'),
+    close: () => {
+      isClosed = true;
+    },
+  };
+  const attachable = { engine, pluginSocket: join(directory, '..', 'plugin.sock') };
+  const network = new GateNetwork({
+    directory,
+    clock,
+    rng: new SeededRng(1),
+    logger,
+    onTrouble: () => {},
+    system,
+    attachable,
+  });
+  network.adopt([], () => true);
+  await until(() => asked.length > 0);
+  const closed = network.close();
+  while (!(await settledWithin(closed))) clock.advance(1_000);
+  t.ok(isClosed, 'what it was asked last is given up');
+  t.same(asked, ['list']);
+});
 
 t.test('a node that cannot have VIPs says why', async (t) => {
   const { network } = setting(t, 'vips');

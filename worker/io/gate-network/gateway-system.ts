@@ -30,6 +30,8 @@ export type Overlay = Pick<
 export type Names = Pick<NameServer, 'apply' | 'know' | 'forget' | 'answer' | 'close'>;
 
 export type Vips = Pick<HostVips, 'apply' | 'close'>;
+/** Names in the namespace of a container that is no task. */
+export type ContainerNames = Pick<NamespaceNames, 'attachments' | 'close'>;
 
 /** What is asked of the kernel. */
 export interface GatewaySystem {
@@ -52,7 +54,7 @@ export interface GatewaySystem {
   /** The network namespace that a file stands for. @throws Error when it stands for none, or for this host's own */
   namespaceAt(path: string): Promise<{ inode: number; cookie: bigint | undefined }>;
   /** @throws Error when the namespace is gone */
-  openNamespaceNames(options: NamespaceNamesOptions, attachments: readonly TaskAttachment[]): Promise<NamespaceNames>;
+  openNamespaceNames(options: NamespaceNamesOptions, attachments: readonly TaskAttachment[]): Promise<ContainerNames>;
   /** Keeps a port of this host from others. @throws Error with the code `EADDRINUSE` when somebody has it */
   reserve(protocol: string, port: number, address: string): Promise<Reservation>;
   /** The name servers of this host's own /etc/resolv.conf. */
