@@ -18,8 +18,13 @@ async function serve(t: Test, peerOf: PeerOf) {
   const directory = await mkdtemp(join(tmpdir(), 'apiary-audit-'));
   const clock = new VirtualClock(1_700_000_000_000);
   const engineSocketPath = join(directory, 'engine.sock');
+  let hear = () => {};
+  const isHeard = new Promise<void>((resolve) => {
+    hear = resolve;
+  });
   const engine = http.createServer((request, response) => {
     request.resume();
+    if (request.url === '/images/load') return hear();
     response.writeHead(200, { 'content-type': 'application/json', 'api-version': '1.41' }).end('{}');
   });
   engine.on('upgrade', (_request, socket) => socket.end('HTTP/1.1 101 UPGRADED\r\n\r\n'));
@@ -61,7 +66,7 @@ async function serve(t: Test, peerOf: PeerOf) {
         .map((line): Record<string, unknown> => JSON.parse(line)),
     };
   };
-  return { api, ask, socketPath, noted };
+  return { api, ask, socketPath, noted, isHeard };
 }
 
 t.test('each call that may change something is noted, whatever it is, and nothing that was sent', async (t) => {
@@ -115,6 +120,16 @@ t.test('of what is read, what makes its reader as good as a manager is noted', a
   const { lines } = await noted();
   t.match(lines, expected);
   t.equal(lines.length, expected.length);
+});
+
+t.test('what is cut short by the end of the server is noted as that', async (t) => {
+  const { socketPath, noted, isHeard } = await serve(t, () => undefined);
+  const request = http.request({ socketPath, method: 'POST', path: '/images/load', agent: false });
+  request.on('error', () => {});
+  request.end();
+  await isHeard;
+  const { lines } = await noted();
+  t.match(lines, [{ what: 'POST /images/load', cut: true }]);
 });
 
 t.test('callers of this host have the name of their account', async (t) => {

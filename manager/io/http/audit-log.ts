@@ -59,7 +59,7 @@ export class AuditLog {
   }
 
   async close(): Promise<void> {
-    await this.#writing;
+    while (this.#writing !== undefined) await this.#writing;
     const file = this.#file;
     this.#file = undefined;
     if (file !== undefined) await new Promise<void>((resolve) => file.end(resolve));

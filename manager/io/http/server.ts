@@ -166,11 +166,19 @@ export async function createHttpApi(options: HttpApiOptions): Promise<HttpApi> {
       // What comes over a connection that is open is refused from here on.
       await app.close();
       await answering.done(DRAIN_TIMEOUT_MS);
-      for (const socket of connections) socket.destroy();
+      // What is cut short is noted once its connection has ended.
+      await Promise.all([...connections].map(ended));
       server.close();
       await audit?.close();
     },
   };
+}
+
+function ended(socket: net.Socket): Promise<void> {
+  return new Promise((resolve) => {
+    socket.once('close', () => resolve());
+    socket.destroy();
+  });
 }
 
 /** A server that never listens, but is handed connections. */
