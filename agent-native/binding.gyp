@@ -5,8 +5,10 @@
       "sources": [
         "native/addon.cc",
         "native/arguments.cc",
-        "native/bpf.cc",
+        "native/bpf-link.cc",
         "native/bpf-map.cc",
+        "native/bpf-object.cc",
+        "native/bpf-program.cc",
         "native/fuse.cc",
         "native/lane.cc",
         "native/monitor.cc",

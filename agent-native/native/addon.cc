@@ -8,7 +8,9 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   agent::ExportMonitor(env, exports);
   agent::ExportSystem(env, exports);
   agent::ExportFuse(env, exports);
-  agent::ExportBpf(env, exports);
+  agent::ExportBpfObject(env, exports);
+  agent::ExportBpfProgram(env, exports);
+  agent::ExportBpfLink(env, exports);
   agent::ExportBpfMap(env, exports);
   return exports;
 }

@@ -9,8 +9,6 @@ namespace {
 constexpr int kNotSupported = 524;
 constexpr uint32_t kDumpEntries = 4096;
 
-Lane& BpfLane(Napi::Env env) { return env.GetInstanceData<Instance>()->bpf; }
-
 struct Creating : MakingBpfObject {
   uint32_t type, key_size, value_size, max_entries, flags;
   std::string name;
@@ -41,8 +39,7 @@ Napi::Value CreateJs(const Napi::CallbackInfo& info) {
   asked.flags = ReadUint32(info[4], "flags");
   asked.name = ReadText(info[5], "name");
   if (!info[6].IsUndefined()) asked.inner = ReadBpfObject(info[6], BpfKind::kMap, "innerMap");
-  return PostState<Creating>(BpfLane(info.Env()), info.Env(), std::move(asked), Create,
-                             [](Napi::Env env, Creating& state) { return BpfObjectToJs(env, std::move(state.object)); });
+  return PostState<Creating>(BpfLane(info.Env()), info.Env(), std::move(asked), Create, MadeToJs<Creating>);
 }
 
 /** Entries on their way in or out: keys and values one after the other. */

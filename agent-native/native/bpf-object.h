@@ -9,6 +9,8 @@
 
 #include <cstring>
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "arguments.h"
 #include "descriptor.h"
@@ -36,7 +38,21 @@ inline int Bpf(int command, bpf_attr& attributes) {
   return static_cast<int>(syscall(SYS_bpf, command, &attributes, sizeof attributes));
 }
 
+/** Where all that concerns BPF is done. */
+inline Lane& BpfLane(Napi::Env env) { return env.GetInstanceData<Instance>()->bpf; }
+
 inline uint64_t Address(const void* pointer) { return reinterpret_cast<uint64_t>(pointer); }
+
+/** Fills in the kernel's description of a map, program or link. */
+template <typename Info>
+Failure InfoOf(int descriptor, Info& info) {
+  bpf_attr attributes{};
+  attributes.info.bpf_fd = static_cast<uint32_t>(descriptor);
+  attributes.info.info_len = sizeof info;
+  attributes.info.info = Address(&info);
+  if (Bpf(BPF_OBJ_GET_INFO_BY_FD, attributes) != 0) return LastFailure("read BPF object's description");
+  return {};
+}
 
 /** Reads what there is to know about the object behind `descriptor` and takes it over. */
 Failure AdoptBpfObject(Descriptor descriptor, BpfKind kind, BpfPointer& object);
@@ -45,9 +61,17 @@ Napi::Value BpfObjectToJs(Napi::Env env, BpfPointer object);
 /** Throws unless `value` is an open object of that kind. */
 BpfPointer ReadBpfObject(Napi::Value value, BpfKind kind, const char* name);
 
+Napi::Value IdsToJs(Napi::Env env, const std::vector<uint32_t>& ids);
+
 /** A state that makes an object. */
 struct MakingBpfObject {
   BpfPointer object;
 };
+
+/** What a job comes to that has made one. */
+template <typename Making>
+Napi::Value MadeToJs(Napi::Env env, Making& state) {
+  return BpfObjectToJs(env, std::move(state.object));
+}
 
 }  // namespace agent

@@ -19,7 +19,9 @@ void ExportNetlink(Napi::Env env, Napi::Object exports);
 void ExportMonitor(Napi::Env env, Napi::Object exports);
 void ExportFuse(Napi::Env env, Napi::Object exports);
 void ExportSystem(Napi::Env env, Napi::Object exports);
-void ExportBpf(Napi::Env env, Napi::Object exports);
+void ExportBpfObject(Napi::Env env, Napi::Object exports);
+void ExportBpfProgram(Napi::Env env, Napi::Object exports);
+void ExportBpfLink(Napi::Env env, Napi::Object exports);
 void ExportBpfMap(Napi::Env env, Napi::Object exports);
 
 }  // namespace agent

@@ -93,7 +93,6 @@ class NetlinkSocket : public Napi::ObjectWrap<NetlinkSocket> {
   Napi::Value Run(const Napi::CallbackInfo& info) {
     RefuseClosed(info.Env());
     Running running;
-    running.socket = socket_;
     running.batch.messages = ReadBytes(info[0], "messages");
     running.batch.plans = ReadUint32Array(info[1], "plans");
     running.batch.namespaces = ReadTextArray(info[2], "namespaces");
@@ -104,25 +103,21 @@ class NetlinkSocket : public Napi::ObjectWrap<NetlinkSocket> {
     for (size_t i = 0; i < fixups.size(); i += 3) {
       running.batch.fixups.push_back({fixups[i], fixups[i + 1], fixups[i + 2]});
     }
-    const std::string fault = Exchange::Check(running.batch);
-    if (!fault.empty()) throw Napi::TypeError::New(info.Env(), fault);
-    return PostState<Running>(
-        lane_, info.Env(), std::move(running),
-        [](Running& state) {
-          if (!state.socket->descriptor) return FailureOf(EBADF, "use netlink socket");
-          Exchange exchange(state.socket->protocol, state.socket->descriptor, state.socket->sequence);
-          return exchange.Run(state.batch, state.outcome);
-        },
-        OutcomeToJs, info.This().As<Napi::Object>());
+    return Post<&Exchange::Run>(info, std::move(running));
   }
 
   /** transact(messages, plans), without namespaces or dumps: the outcome has errors alone. */
   Napi::Value Transact(const Napi::CallbackInfo& info) {
     RefuseClosed(info.Env());
     Running running;
-    running.socket = socket_;
     running.batch.messages = ReadBytes(info[0], "messages");
     running.batch.plans = ReadUint32Array(info[1], "plans");
+    return Post<&Exchange::Transact>(info, std::move(running));
+  }
+
+  template <Failure (Exchange::*kDeed)(Batch&, Outcome&)>
+  Napi::Value Post(const Napi::CallbackInfo& info, Running running) {
+    running.socket = socket_;
     const std::string fault = Exchange::Check(running.batch);
     if (!fault.empty()) throw Napi::TypeError::New(info.Env(), fault);
     return PostState<Running>(
@@ -130,7 +125,7 @@ class NetlinkSocket : public Napi::ObjectWrap<NetlinkSocket> {
         [](Running& state) {
           if (!state.socket->descriptor) return FailureOf(EBADF, "use netlink socket");
           Exchange exchange(state.socket->protocol, state.socket->descriptor, state.socket->sequence);
-          return exchange.Transact(state.batch, state.outcome);
+          return (exchange.*kDeed)(state.batch, state.outcome);
         },
         OutcomeToJs, info.This().As<Napi::Object>());
   }
