@@ -1,6 +1,5 @@
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, readdirSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
 import { createNetworkNamespace, deleteNetworkNamespace } from '@apiary/agent-native';
 import { VirtualClock } from '@apiary/std';
 import { SystemClock } from '@apiary/std/io';
@@ -16,17 +15,11 @@ import {
 } from '../core/index.js';
 import { GatewayNetwork, type GatewayNetworkOptions, removeGatewayNetwork } from './gateway-network.js';
 import { GATEWAY_LINK } from './kernel-names.js';
+import { inOwnNetwork, sh } from './own-network.fixture.js';
 import { PacketFilter } from './packet-filter.js';
 
 /** This file runs in a network namespace of its own: its gateway network is not this machine's. */
-const INSIDE = 'APIARY_TEST_NETWORK';
-const isRoot = process.getuid?.() === 0;
-if (isRoot && process.env[INSIDE] === undefined) {
-  const args = ['--net', process.execPath, fileURLToPath(import.meta.url)];
-  const { status } = spawnSync('unshare', args, { stdio: 'inherit', env: { ...process.env, [INSIDE]: '1' } });
-  process.exit(status ?? 1);
-}
-const skip = isRoot ? false : 'root is needed, for network namespaces';
+const skip = inOwnNetwork(import.meta.url);
 
 const SUBNET = '10.224.3.0/24';
 const GATEWAY = '10.224.3.1';
@@ -34,12 +27,6 @@ const ABROAD = '192.0.2.2';
 
 /** Their names and addresses: the rest comes a moment after they are made. */
 const LINKS = "ip -br link | awk '{ print $1, $3 }'";
-
-function sh(command: string): string {
-  const { status, stdout, stderr } = spawnSync('sh', ['-c', command], { encoding: 'utf8' });
-  if (status !== 0) throw new Error(`${command}: ${stderr}`);
-  return stdout.trim();
-}
 
 function link(name: string): { address: string; ifindex: number } {
   return JSON.parse(sh(`ip -j link show ${name}`))[0];

@@ -1,18 +1,11 @@
 import { spawnSync } from 'node:child_process';
-import { fileURLToPath } from 'node:url';
 import { Netlink, NetworkWatch } from '@apiary/agent-native';
 import t from 'tap';
 import { endIpv6Forwarding, ensureIpv6Forwarding, forwardsForTasksAlone, ipv6Gap } from './ipv6-forwarding.js';
+import { inOwnNetwork, sh } from './own-network.fixture.js';
 
 /** This file runs in a network namespace of its own, which is the host. */
-const INSIDE = 'APIARY_TEST_NETWORK';
-const isRoot = process.getuid?.() === 0;
-if (isRoot && process.env[INSIDE] === undefined) {
-  const args = ['--net', process.execPath, fileURLToPath(import.meta.url)];
-  const { status } = spawnSync('unshare', args, { stdio: 'inherit', env: { ...process.env, [INSIDE]: '1' } });
-  process.exit(status ?? 1);
-}
-const skip = isRoot ? false : 'root is needed, for network namespaces';
+const skip = inOwnNetwork(import.meta.url);
 
 /** A router's word (RFC 4861, 4.2) by the link `router`: that it is one, and a prefix for everybody's addresses. */
 const ADVERTISE = `
@@ -24,12 +17,6 @@ const ADVERTISE = `
   my $said = pack("CCnCCnNN", 134, 0, 0, 64, 0, 1800, 0, 0) . $prefix;
   my $all = pack("S n N n8 L", 10, 0, 0, 0xff02, 0, 0, 0, 0, 0, 0, 1, $index);
   send($s, $said, 0, $all) or die $!;`;
-
-function sh(command: string): string {
-  const { status, stdout, stderr } = spawnSync('sh', ['-c', command], { encoding: 'utf8' });
-  if (status !== 0) throw new Error(`${command}: ${stderr}`);
-  return stdout.trim();
-}
 
 t.test('a host that forwards for its tasks hears from its routers as before', { skip }, async (t) => {
   sh(`ip link add uplink type veth peer name router; ip link set lo up

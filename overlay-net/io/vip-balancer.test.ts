@@ -1,9 +1,8 @@
-import { spawn, spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, readFileSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import {
   attachedPrograms,
   BpfMap,
@@ -17,31 +16,20 @@ import { VirtualClock } from '@apiary/std';
 import t, { type Test } from 'tap';
 import type { NetworkState, VipMember, VipRow } from '../core/index.js';
 import { HostVips } from './host-vips.js';
+import { inOwnNetwork, sh } from './own-network.fixture.js';
 import { VipBalancer } from './vip-balancer.js';
 
 /** This file runs in a network namespace of its own. */
-const INSIDE = 'APIARY_TEST_NETWORK';
-const isRoot = process.getuid?.() === 0;
-if (isRoot && process.env[INSIDE] === undefined) {
-  const args = ['--net', process.execPath, fileURLToPath(import.meta.url)];
-  const { status } = spawnSync('unshare', args, { stdio: 'inherit', env: { ...process.env, [INSIDE]: '1' } });
-  process.exit(status ?? 1);
-}
+const noNetwork = inOwnNetwork(import.meta.url);
 const tree = readFileSync('/proc/mounts', 'utf8')
   .split('\n')
   .map((line) => line.split(' '))
   .find((fields) => fields[2] === 'cgroup2')?.[1];
-const skip = isRoot ? tree === undefined && 'no cgroup v2 tree is mounted' : 'root is needed, for network namespaces';
+const skip = noNetwork || (tree === undefined && 'no cgroup v2 tree is mounted');
 
 const VIP = '10.0.0.100';
 const IPV6_VIP = 'fd00::100';
 const VNI = 4097;
-
-function sh(command: string): string {
-  const { status, stdout, stderr } = spawnSync('sh', ['-c', command], { encoding: 'utf8' });
-  if (status !== 0) throw new Error(`${command}: ${stderr}`);
-  return stdout.trim();
-}
 
 /** A task on a bridge of this namespace, that stands for a network. */
 interface Task {
