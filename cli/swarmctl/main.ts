@@ -43,7 +43,8 @@ const environment: Environment = {
     return () => process.off('SIGINT', handler);
   },
   canAsk: process.stdin.isTTY === true,
-  readSecretLine: async (question) => (await import('./secret-line.js')).readSecretLine(question),
+  readSecretLine: async (question) => (await import('./typed-line.js')).readSecretLine(question),
+  readShownLine: async () => (await import('./typed-line.js')).readShownLine(),
   version: ownVersion(),
   connect: async (host, certPath) => {
     const read = (name: string) => OWN_SURROUNDINGS.readText(join(certPath, name));

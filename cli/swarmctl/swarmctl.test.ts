@@ -415,6 +415,18 @@ t.test('a terminal that has no size is taken for one of 80 columns', async (t) =
   t.equal(stdout.replaceAll('\r\n', '\n'), piped.stdout);
 });
 
+t.test('a question on a terminal waits for its answer', async (t) => {
+  const ctl = await session(t);
+  const prune = `'${PROGRAM}' --host ${ctl.host} network prune`;
+  const answered = (text: string) =>
+    runProgram('sh', ['-c', `printf '${text}' | script -qec "${prune}" /dev/null`], {});
+  t.match(await answered('n\\n'), { exitCode: 0, stdout: /continue\? \[y\/N\] /, stderr: '' });
+  t.same(ctl.requests, [], 'nothing was asked for');
+  const { exitCode, stdout } = await answered('y\\n');
+  t.equal(exitCode, 0, stdout);
+  t.match(stdout, /Deleted Networks:\r\nfront/);
+});
+
 t.test('the executable leaves every flag of the command line to swarmctl', async (t) => {
   // Node.js reads --env-file wherever it stands, and would take NODE_OPTIONS from it.
   const { exitCode, stderr } = await runProgram(PROGRAM, ['service', 'create', '--env-file', '/nonexistent', 'x'], {});

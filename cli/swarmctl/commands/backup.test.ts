@@ -39,6 +39,7 @@ async function setUp(t: Test, reply: Reply) {
         said.err += question;
         return answers.shift() ?? '';
       },
+      readShownLine: async () => '',
       onInterrupt: (handler) => {
         interrupts.add(handler);
         return () => interrupts.delete(handler);

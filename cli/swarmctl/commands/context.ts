@@ -27,6 +27,8 @@ export interface Context {
   canAsk: boolean;
   /** The first line of stdin: asked for, and not shown, on a terminal. */
   readSecretLine(question: string): Promise<string>;
+  /** A line of stdin, whatever it is; empty at its end. */
+  readShownLine(): Promise<string>;
   /** Of the command line itself. */
   version: string;
 }

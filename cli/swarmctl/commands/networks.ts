@@ -97,7 +97,7 @@ export const prune: CommandModule = {
   flags: [pruneFilter, withoutAsking],
   run: async (context, flags) => {
     const warning = 'WARNING! This will remove all custom networks not used by at least one container.';
-    if (flags.get(withoutAsking) !== true && !confirmed(context, warning)) return;
+    if (flags.get(withoutAsking) !== true && !(await confirmed(context, warning))) return;
     const { NetworksDeleted: names } = await context.client.pruneNetworks(flags.get(pruneFilter));
     if (names === null || names.length === 0) return;
     context.terminal.out(`Deleted Networks:\n${names.map((name) => `${name}\n`).join('')}\n`);

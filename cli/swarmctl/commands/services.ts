@@ -80,10 +80,24 @@ export const inspect: CommandModule = {
       throw new CommandError('--format is incompatible with human friendly format');
     }
     for (const reference of references) {
-      context.terminal.out(prettyService(await get(reference), context.clock.now()));
+      const service = await get(reference);
+      context.terminal.out(prettyService(service, context.clock.now(), await networkNames(context, service)));
     }
   },
 };
+
+/** What a service's networks are called, by id; of one that is gone nothing is known. */
+async function networkNames({ client }: Context, { Spec }: Service): Promise<Map<string, string>> {
+  const names = new Map<string, string>();
+  for (const { Target = '' } of Spec.TaskTemplate?.Networks ?? []) {
+    const network = await client.network(Target).catch((error: unknown) => {
+      if (error instanceof ApiError && error.code === 'not-found') return undefined;
+      throw error;
+    });
+    if (network !== undefined) names.set(Target, network.Name);
+  }
+  return names;
+}
 
 export const remove: CommandModule = {
   flags: [],

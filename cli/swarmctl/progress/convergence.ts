@@ -277,12 +277,10 @@ function taskOfEachSlot({ tasks, isCurrent }: Snapshot, isGlobal: boolean): Map<
   return new Map(inOrder);
 }
 
-function taskLine(
-  id: string,
-  { DesiredState: desired, Status: { State: state, Err } }: Task,
-): ProgressLine | undefined {
-  if (Err !== undefined && Err !== '') {
-    const error = oneLine(Err);
+function taskLine(id: string, { DesiredState: desired, Status: status }: Task): ProgressLine | undefined {
+  const { State: state } = status;
+  const error = oneLine(taskError(status));
+  if (error !== '') {
     return { id, text: error.length > ERROR_WIDTH ? `${error.slice(0, ERROR_WIDTH - 1)}…` : error };
   }
   if (rankOf(desired) > rankOf('running') || rankOf(state) > rankOf('running')) return undefined;

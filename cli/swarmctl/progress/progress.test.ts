@@ -12,10 +12,10 @@ function serviceOf(more: Partial<Service> = {}, spec: Partial<Service['Spec']> =
 function taskOf(
   slot: number,
   state: Task['Status']['State'],
-  more: { Err?: string; old?: boolean; desired?: Task['DesiredState']; node?: string } = {},
+  more: { Err?: string; Reasons?: string[]; old?: boolean; desired?: Task['DesiredState']; node?: string } = {},
 ) {
-  const { Err, old = false, desired = 'running', node } = more;
-  const status = { Timestamp: '', State: state, PortStatus: {}, ...(Err === undefined ? {} : { Err }) };
+  const { Err, Reasons, old = false, desired = 'running', node } = more;
+  const status = { Timestamp: '', State: state, PortStatus: {}, ...(Err && { Err }), ...(Reasons && { Reasons }) };
   const place = node === undefined ? { Slot: slot } : { NodeID: node };
   const task: Task = {
     ...META,
@@ -106,6 +106,15 @@ t.test('the deadline counts from the last step forward, and not from one that wa
   t.equal(watched.observe(snapshot(service, taskOf(1, 'running')), 27_000).outcome, undefined);
   t.same(watched.observe(undefined, 28_000).outcome, { kind: 'timed-out' });
   t.equal(convergence({ timeoutMs: 0 }).observe(snapshot(service), 1e12).outcome, undefined, '0 is for ever');
+});
+
+t.test("a task that waits for a node is drawn with what each node says, not with Docker's words", async (t) => {
+  const waiting = {
+    Err: 'no suitable node (scheduling constraints not satisfied on 2 nodes)',
+    Reasons: ['2 nodes: x'],
+  };
+  const { lines } = convergence().observe(snapshot(serviceOf(), taskOf(1, 'pending', waiting)), 0);
+  t.ok(texts(lines).includes('1/2: no suitable node (2 nodes: x)'));
 });
 
 t.test('what an update waits by its own configuration is no standstill', async (t) => {

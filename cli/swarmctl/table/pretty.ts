@@ -1,8 +1,12 @@
 import type { ContainerSpec, HealthConfig, Node, Resources, Service, UpdateConfig } from '@apiary/api/model';
 import { ageMs, capitalized, goDuration, humanBytes, humanDuration } from './human.js';
 
-/** `inspect --pretty` of a service: Docker's page, its tabs and spaces included. */
-export function prettyService(service: Service, nowMs: number): string {
+/**
+ * `inspect --pretty` of a service: Docker's page, its tabs and spaces included.
+ *
+ * @param networks  the names of its networks by id; an id that has none stands for itself
+ */
+export function prettyService(service: Service, nowMs: number, networks: ReadonlyMap<string, string>): string {
   const { Spec: spec } = service;
   const task = spec.TaskTemplate ?? {};
   const container = task.ContainerSpec ?? {};
@@ -27,7 +31,7 @@ export function prettyService(service: Service, nowMs: number): string {
     ...containerLines(container),
     ...logDriverLines(task.LogDriver),
     ...resourceLines(task.Resources),
-    ...networksLine(task.Networks?.map(({ Target }) => Target ?? '') ?? []),
+    ...networksLine(task.Networks?.map(({ Target = '' }) => networks.get(Target) ?? Target) ?? []),
     `Endpoint Mode:\t${spec.EndpointSpec?.Mode ?? ''}`,
     ...portLines(service),
   ];

@@ -101,7 +101,7 @@ const SERVICES = [
           Secrets: [fileOf('Secret', 'key9', 'k1xvd36hjmg3cw9fhrmlbd85p')],
           Configs: [fileOf('Config', 'tmpl', 'k3xvd36hjmg3cw9fhrmlbd85p')],
         },
-        Networks: [{ Target: 'zzzvd36hjmg3cw9fhrmlbd85p', Aliases: ['a'] }],
+        Networks: [{ Target: 'zzzvd36hjmg3cw9fhrmlbd85p', Aliases: ['a'] }, { Target: '1etw0rk00000000000000001' }],
         Resources: { Reservations: { GenericResources: [{ DiscreteResourceSpec: { Kind: 'gpu', Value: 2 } }] } },
       },
     },
@@ -261,7 +261,7 @@ export function answerOfSampleCluster({ method, path, query }: RecordedRequest):
   }
   if (kind === 'networks')
     return found(
-      NETWORKS.find((network) => network.Name === id),
+      NETWORKS.find((network) => network.Name === id || network.Id === id),
       `network ${id}`,
     );
   if (kind === 'secrets' || kind === 'configs')

@@ -8,6 +8,8 @@ import { answerOfSampleCluster, NOW } from './sample-cluster.js';
 
 /** A command line over a daemon that answers by rote: what it asks and writes. */
 export interface Session {
+  /** Of the daemon, for a command line that is run as a program. */
+  host: string;
   requests: RecordedRequest[];
   clock: VirtualClock;
   stdout: string;
@@ -30,6 +32,7 @@ export async function session(
   const handlers = new Set<() => void>();
   const waiters = new Set<() => void>();
   const current: Session = {
+    host: server.host,
     requests: server.requests,
     clock,
     stdout: '',
@@ -52,6 +55,7 @@ export async function session(
         surroundings: OWN_SURROUNDINGS,
         canAsk: false,
         readSecretLine: async () => '',
+        readShownLine: async () => '',
         onInterrupt: (handler) => {
           handlers.add(handler);
           return () => handlers.delete(handler);
