@@ -1,218 +1,30 @@
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { GateOptions, NamespaceRef } from '@apiary/agent-native';
-import type { AssignedNetwork, HostPort, LocalTask, NetworkState, TaskAttachment } from '@apiary/overlay-net/core';
-import type { Asker, NameServerOptions } from '@apiary/overlay-net/io';
-import { ApiaryError, SeededRng, VirtualClock } from '@apiary/std';
+import { ApiaryError, SeededRng } from '@apiary/std';
 import { SystemClock } from '@apiary/std/io';
 import { ChannelCredentials } from '@grpc/grpc-js';
-import { pino } from 'pino';
-import t, { type Test } from 'tap';
-import {
-  type AssignedNetworks,
-  type ContainerConfig,
-  type EngineContainer,
-  networksOfLabel,
-  type TaskPort,
-} from '../../core/index.js';
+import t from 'tap';
+import type { ContainerConfig, TaskPort } from '../../core/index.js';
 import { IDENTITY } from '../agent.fixture.js';
 import { startAgent } from '../agent.js';
 import type { EngineNetworks } from '../attachable/engine-networks.js';
 import { FakeEngine } from '../fake-engine.js';
 import { FakeManager } from '../fake-manager.js';
+import {
+  addressOf,
+  config,
+  container,
+  FRONT,
+  labelsOf,
+  logger,
+  networks,
+  PUBLISHED,
+  SUBNET,
+  setting,
+  settledWithin,
+  until,
+} from './gate-network.fixture.js';
 import { GateNetwork } from './gate-network.js';
-import type { GatewaySystem } from './gateway-system.js';
-
-const SUBNET = '10.224.3.0/24';
-const logger = pino({ level: 'silent' });
-
-/** A kernel as the tests want it: processes are in the namespace that is their number, those below 10 in the host's. */
-class FakeSystem implements GatewaySystem {
-  /** `namespace address` of every interface there is. */
-  readonly attached: string[] = [];
-  gates: GateOptions[] = [];
-  refuse = '';
-  isRemoved = false;
-  looks = 0;
-  /** What was done to overlay networks and names. */
-  readonly overlay: string[] = [];
-  local: LocalTask[] = [];
-  published: string[] = [];
-  hostPorts: string[] = [];
-  readonly reserved = new Set<number>();
-  cookies: (bigint | undefined)[] = [];
-  readonly askers = new Map<string, readonly string[]>();
-
-  async openGate(options: GateOptions) {
-    if (this.refuse === 'gate') throw new Error('no FUSE here');
-    this.gates.push(options);
-    return { close: () => this.gates.splice(this.gates.indexOf(options), 1) };
-  }
-
-  async openGateway() {
-    if (this.refuse === 'gateway') throw new Error('nft is not installed');
-    return {
-      names: { address: '10.224.3.0', namespace: { path: '' } },
-      attach: async (
-        namespace: { pid: number } | { path: string },
-        address: string,
-        { hasWayOut = true, hasIpv6 = false, isReachedByIpv6 = false } = {},
-      ) => {
-        if (this.refuse === 'attach') throw new Error('add veth link: EPERM');
-        this.attached.push(`${'pid' in namespace ? namespace.pid : ''} ${address}`);
-        if (!hasWayOut) this.overlay.push(`${address} has no way out`);
-        if (hasIpv6) this.overlay.push(`${address} beside IPv6`);
-        if (isReachedByIpv6) this.overlay.push(`${address} reached by IPv6`);
-      },
-      ipv6Addresses: this.refuse === 'ipv6' ? '' : '2001:db8::1',
-      ipv6AddressOf: (address: string) => (this.refuse === 'ipv6' ? '' : `fd00::${address.split('.').at(-1)}`),
-      isAttached: async (address: string) => this.attached.some((each) => each.endsWith(` ${address}`)),
-      look: () => {
-        this.looks++;
-      },
-      apply: async ({ publishedPorts }: NetworkState) => {
-        this.published = [...publishedPorts.keys()];
-      },
-      publish: async (ports: readonly HostPort[]) => {
-        this.hostPorts = ports.map(({ publishedPort, gatewayAddress }) => `${publishedPort} ${gatewayAddress}`);
-      },
-      close: async () => {},
-    };
-  }
-
-  async openOverlay() {
-    return {
-      wireguardKey: 'key=',
-      apply: ({ tasks }: NetworkState) => {
-        this.local = [...tasks.values()];
-      },
-      attach: async (taskId: string, _namespace: NamespaceRef, attachments: readonly TaskAttachment[]) => {
-        if (this.refuse === 'overlay') throw new Error('add veth link: ENOSPC');
-        this.overlay.push(`${taskId} ${attachments.map(({ address }) => address).join()}`);
-      },
-      found: async (taskId: string) => {
-        this.overlay.push(`found ${taskId}`);
-      },
-      forget: (taskId: string) => {
-        this.overlay.push(`forget ${taskId}`);
-      },
-      offer: async () => {},
-      retract: async () => {},
-      close: async () => {},
-    };
-  }
-
-  async openVips() {
-    if (this.refuse === 'vips') throw new Error('no BPF here');
-    return {
-      apply: async ({ tasks }: NetworkState) => {
-        this.cookies = Array.from(tasks.values(), ({ namespaceCookie }) => namespaceCookie);
-      },
-      close: async () => {},
-    };
-  }
-
-  async namespaceAt(): Promise<never> {
-    throw new Error('no such namespace');
-  }
-
-  async openNamespaceNames(): Promise<never> {
-    throw new Error('no such namespace');
-  }
-
-  async removeVips() {
-    this.isRemoved = true;
-  }
-
-  async cookieOf(pid: number) {
-    return BigInt(pid);
-  }
-
-  readonly reserve = async (_protocol: string, port: number) => {
-    if (this.reserved.has(port)) throw Object.assign(new Error('in use'), { code: 'EADDRINUSE' });
-    this.reserved.add(port);
-    return { release: () => void this.reserved.delete(port) };
-  };
-
-  async openNames({ address }: NameServerOptions) {
-    this.overlay.push(`names at ${address}`);
-    return {
-      apply: () => {},
-      know: (from: string, { nameservers }: Asker) => void this.askers.set(from, nameservers),
-      forget: (from: string) => void this.askers.delete(from),
-      answer: () => {},
-      close: async () => {},
-    };
-  }
-
-  async resolvers() {
-    return ['192.0.2.53'];
-  }
-
-  async removeGateway() {
-    this.isRemoved = true;
-  }
-
-  async namespaceOf(pid: number) {
-    return pid < 10 ? undefined : pid;
-  }
-
-  /** A process walks along a task's path. */
-  async walk(taskId: string, pid: number): Promise<string | undefined> {
-    const [gate] = this.gates;
-    if (gate === undefined) throw new Error('Transport endpoint is not connected');
-    return gate.resolve(taskId, { pid });
-  }
-}
-
-function setting(t: Test, refuse = '') {
-  const directory = join(mkdtempSync(join(tmpdir(), 'gate-network-')), 'network');
-  t.teardown(() => rmSync(join(directory, '..'), { recursive: true }));
-  const system = new FakeSystem();
-  system.refuse = refuse;
-  const troubles: string[] = [];
-  const clock = new VirtualClock();
-  const make = () => {
-    const network: GateNetwork = new GateNetwork({
-      directory,
-      clock,
-      rng: new SeededRng(1),
-      logger,
-      onTrouble: () => {
-        if (network.trouble !== '') troubles.push(network.trouble);
-      },
-      system,
-    });
-    return network;
-  };
-  return { directory, system, troubles, clock, network: make(), make };
-}
-
-function config(taskId: string, networks: TaskAttachment[] = [], ports: TaskPort[] = []): ContainerConfig {
-  return {
-    name: `web.1.${taskId}`,
-    taskId,
-    body: { Image: 'i', Labels: { a: 'b' }, HostConfig: { Dns: ['192.0.2.1'] } },
-    gateway: {
-      hostname: '',
-      hosts: [{ name: 'db', address: '192.0.2.9' }],
-      dns: { nameservers: ['192.0.2.1'], search: [], options: [] },
-      networks,
-      ports,
-      isPublished: ports.length > 0,
-      files: ['hosts', 'resolvConf'],
-    },
-  };
-}
-
-function container(taskId: string, state: EngineContainer['state'], gatewayAddress?: string): EngineContainer {
-  const facts = { id: `c-${taskId}`, taskId, nodeId: 'n1', state, pid: 0, exitCode: 0, oomKilled: false, error: '' };
-  return { ...facts, ...(gatewayAddress !== undefined && { gatewayAddress }), ports: [] };
-}
-
-const labelsOf = ({ body }: ContainerConfig) => body['Labels'] as Record<string, string>;
-const addressOf = (created: ContainerConfig) => labelsOf(created)['apiary.gateway.address'];
 
 t.test('a container is created without a network, and has one before its process starts', async (t) => {
   const { directory, network, system } = setting(t);
@@ -473,154 +285,6 @@ t.test('an agent runs a task on the engine’s own network when nobody came thro
   t.notMatch(described().at(-1), '"Name":"overlay"', 'no task that is on one comes here from now on');
 });
 
-const FRONT: TaskAttachment = { networkId: 'front', address: '10.0.0.3', aliases: [], ipv6Address: 'fd00::3' };
-const PUBLISHED = { protocol: 'tcp', publishedPort: 80, targetPort: 80, serviceId: 's', backends: [] };
-const SEALED: TaskAttachment = { networkId: 'sealed', address: '10.0.1.3', aliases: [] };
-
-function networks(tasks: Record<string, TaskAttachment[]>): AssignedNetworks {
-  const network = (networkId: string): [string, AssignedNetwork] => [
-    networkId,
-    {
-      networkId,
-      name: networkId,
-      vni: 4097,
-      subnet: '10.0.0.0/24',
-      gateway: '10.0.0.1',
-      internal: networkId === 'sealed',
-      attachable: false,
-      encrypted: false,
-      mtu: 0,
-      engineNetwork: '',
-    },
-  ];
-  return {
-    selfId: 'n1',
-    dataPathPort: 4789,
-    networks: new Map(['front', 'sealed'].map(network)),
-    endpointSets: new Map(),
-    nodes: new Map(),
-    publishedPorts: new Map(),
-    attachments: { networks: [], attachments: [] },
-    tasks: new Map(
-      Object.entries(tasks).map(([taskId, attachments]) => [
-        taskId,
-        { taskId, serviceId: 's', nameservers: ['192.0.2.7'], attachments },
-      ]),
-    ),
-  };
-}
-
-t.test(
-  'a task on overlay networks has all of its interfaces before it starts, and asks its host for names',
-  async (t) => {
-    const { directory, network, system } = setting(t);
-    network.use(SUBNET);
-    const asked = config('a', [FRONT, SEALED]);
-    const created = await network.prepare(asked);
-    t.equal(labelsOf(created)['apiary.networks'], '[["front","10.0.0.3","fd00::3"],["sealed","10.0.1.3"]]');
-    t.same(networksOfLabel(labelsOf(created)['apiary.networks']), [FRONT, { ...SEALED, ipv6Address: '' }]);
-    const starting = network.start(asked, '0123456789abcdef', async () => void (await system.walk('a', 77)));
-    // The managers tell of its networks while it waits.
-    network.apply(networks({ a: [FRONT, SEALED] }));
-    t.equal(await starting, 'started');
-    t.same(system.overlay, [
-      'names at 10.224.3.0',
-      '10.224.3.2 beside IPv6',
-      '10.224.3.2 reached by IPv6',
-      'a 10.0.0.3,10.0.1.3',
-    ]);
-    t.match(
-      readFileSync(`${directory}/tasks/a/hosts`, 'utf8'),
-      /\n10\.0\.0\.3\t0123456789ab\nfd00::3\t0123456789ab\n10\.0\.1\.3\t0123456789ab\n$/,
-    );
-    t.match(readFileSync(`${directory}/tasks/a/resolv.conf`, 'utf8'), /nameserver 10\.224\.3\.1\noptions ndots:0\n/);
-    t.match(system.local, [{ taskId: 'a', gatewayAddress: '10.224.3.2', namespace: 77, attachments: [FRONT, SEALED] }]);
-    t.same([...system.askers], [['10.224.3.2', ['192.0.2.1']]], 'its own resolvers are asked for it');
-    network.forget('a');
-    t.same(system.askers.size, 0);
-    t.same(system.local, []);
-    t.match(system.overlay.slice(-2), ['a 10.0.0.3,10.0.1.3', 'forget a']);
-  },
-);
-
-t.test('a task on internal networks alone has no way out', async (t) => {
-  const { network, system } = setting(t);
-  network.use(SUBNET);
-  network.apply(networks({ a: [SEALED], b: [FRONT, SEALED] }));
-  for (const [taskId, attachments] of [
-    ['a', [SEALED]],
-    ['b', [FRONT, SEALED]],
-  ] as const) {
-    const asked = config(taskId, [...attachments]);
-    await network.prepare(asked);
-    await network.start(asked, 'c', async () => void (await system.walk(taskId, 77)));
-  }
-  t.same(
-    system.overlay.filter((each) => each.includes('no way out')),
-    ['10.224.3.2 has no way out'],
-  );
-});
-
-t.test('a task that cannot be attached to its networks fails, with the reason', async (t) => {
-  const { network, system, clock } = setting(t);
-  network.use(SUBNET);
-  const asked = config('a', [{ ...FRONT, networkId: 'stranger' }]);
-  await network.prepare(asked);
-  let isWalking = () => {};
-  const walking = new Promise<void>((resolve) => {
-    isWalking = resolve;
-  });
-  const lost = network.start(asked, 'c', async () => {
-    const walked = system.walk('a', 77);
-    isWalking();
-    await walked;
-  });
-  await walking;
-  const failed = t.rejects(lost, {
-    message: /attaching its network failed: network stranger: the managers have not told/,
-  });
-  while (system.overlay.length > 0 && !(await settledWithin(failed))) clock.advance(1_000);
-  await failed;
-  network.apply(networks({ b: [FRONT] }));
-  system.refuse = 'overlay';
-  await network.prepare(config('b', [FRONT]));
-  await t.rejects(
-    network.start(config('b', [FRONT]), 'c', async () => void (await system.walk('b', 78))),
-    { message: /attaching its network failed: add veth link: ENOSPC/ },
-  );
-  const without = setting(t, 'gateway');
-  without.network.use(SUBNET);
-  await t.rejects(without.network.prepare(config('a', [FRONT])), {
-    message: /cannot attach it to its networks: nft is not installed/,
-  });
-});
-
-/** Whether it is over after all that is due now was done. */
-async function settledWithin(promise: Promise<unknown>): Promise<boolean> {
-  let isOver = false;
-  const over = () => {
-    isOver = true;
-  };
-  promise.then(over, over);
-  await new Promise((resolve) => setImmediate(resolve));
-  return isOver;
-}
-
-t.test('what an earlier process attached is known again by what its container says', async (t) => {
-  const { network, system } = setting(t);
-  network.use(SUBNET);
-  const found = { ...container('a', 'running', '10.224.3.9'), networks: [FRONT], pid: 77 };
-  network.adopt([found], () => true);
-  await until(() => system.overlay.includes('found a'));
-  network.apply(networks({ a: [FRONT] }));
-  t.match(system.local, [{ taskId: 'a', gatewayAddress: '10.224.3.9', namespace: 77, attachments: [FRONT] }]);
-  t.same([...system.askers], [['10.224.3.9', ['192.0.2.7']]], 'whose resolvers the managers know');
-});
-
-async function until(isSo: () => boolean): Promise<void> {
-  while (!isSo()) await new Promise((resolve) => setImmediate(resolve));
-}
-
 t.test('ports of the host lead to a task from before it starts until it has ended', async (t) => {
   const { network, system, make } = setting(t);
   network.use(SUBNET);
@@ -659,30 +323,6 @@ t.test('ports of the host lead to a task from before it starts until it has ende
   later.observe({ ...container('a', 'exited', '10.224.3.2'), ports });
   await until(() => system.hostPorts.length === 0);
 });
-
-t.test(
-  'a task that is published has a way for answers, also on internal networks; and leaves before it ends',
-  async (t) => {
-    const { network, system, clock } = setting(t);
-    network.use(SUBNET);
-    const backend = { taskId: 'a', nodeId: 'n1', gatewayAddress: '10.224.3.2' };
-    const others = [{ ...backend, taskId: 'z' }];
-    const state = (backends: (typeof backend)[]): AssignedNetworks => ({
-      ...networks({ a: [SEALED] }),
-      publishedPorts: new Map([['tcp/80', { ...PUBLISHED, backends }]]),
-    });
-    network.apply(state([backend, ...others]));
-    const asked = config('a', [SEALED]);
-    if (asked.gateway !== undefined) asked.gateway.isPublished = true;
-    await network.prepare(asked);
-    await network.start(asked, 'c', async () => void (await system.walk('a', 77)));
-    t.notMatch(system.overlay.join(), 'no way out');
-    const gone = network.withdrawn('a', 's');
-    t.notOk(await settledWithin(gone));
-    network.apply(state(others));
-    while (!(await settledWithin(gone))) clock.advance(100);
-  },
-);
 
 t.test('an engine that stands still holds up no stop', async (t) => {
   const { directory, system, clock, network: unused } = setting(t);
