@@ -2,6 +2,7 @@ import { ApiaryError } from '@apiary/std';
 import { status } from '@grpc/grpc-js';
 import t from 'tap';
 import { bench } from './agent.fixture.js';
+import type { TaskNetwork } from './task-network.js';
 import { START_PARALLELISM } from './task-runners.js';
 
 t.test('a task that is assigned runs, and its end is told', async (t) => {
@@ -227,6 +228,51 @@ t.test('a call without an answer means that the engine is gone, and is made agai
   await manager.state('a', 'running');
   t.ok(lost);
   t.equal(engine.done.filter((line) => line.startsWith('create')).length, 1);
+});
+
+t.test('a container that was made before the engine went away starts with what its network knows of it', async (t) => {
+  const { manager, engine, agent } = await bench(t);
+  const killed = new Promise<void>((resolve) => {
+    engine.before = (call) => {
+      if (call !== 'start') return undefined;
+      resolve();
+      return new Promise(() => {});
+    };
+  });
+  manager.wanted.set('a', 'running');
+  const first = agent();
+  await killed;
+  await first.stop();
+  engine.before = () => {};
+  engine.down();
+  const calls: string[] = [];
+  const network: TaskNetwork = {
+    trouble: '',
+    vipTrouble: '',
+    wireguardKey: '',
+    ipv6Addresses: '',
+    attachments: { attachments: [], isComplete: true },
+    use: () => {},
+    adopt: (containers) => void calls.push(`adopt ${containers.map(({ taskId }) => taskId)}`),
+    observe: () => {},
+    forget: () => {},
+    prepare: async (config) => config,
+    start: async ({ taskId }, _containerId, start) => {
+      calls.push(`start ${taskId}`);
+      await start();
+      return 'started';
+    },
+    apply: () => {},
+    withdrawn: async () => {},
+    putOut: async () => {},
+    close: async () => {},
+    remove: async () => {},
+  };
+  agent({ network: () => network });
+  await manager.until(() => /^engine unavailable/.test(manager.statuses.get('a')?.err ?? ''));
+  engine.up();
+  await manager.state('a', 'running');
+  t.same(calls, ['adopt a', 'start a']);
 });
 
 t.test('a container that is removed behind the agent fails its task', async (t) => {

@@ -143,14 +143,15 @@ export class TaskRunners {
     this.#node = node;
     this.#engineError = undefined;
     const found = new Map(containers.filter(({ nodeId }) => nodeId === node.id).map((it) => [it.taskId, it]));
+    // Before anything is done with a container: what starts one asks what is known of it.
+    this.#options.network?.adopt([...found.values()], (taskId) => this.#runs.has(taskId));
+    this.#options.contents?.adopt([...found.values()], (taskId) => this.#runs.has(taskId));
     for (const run of this.#runs.values()) {
       observeContainer(run.facts, found.get(run.id));
       run.facts.trouble = undefined;
       run.stale = false;
       this.#wake(run);
     }
-    this.#options.network?.adopt([...found.values()], (taskId) => this.#runs.has(taskId));
-    this.#options.contents?.adopt([...found.values()], (taskId) => this.#runs.has(taskId));
     const strays = [...found.values()].filter(({ taskId }) => !this.#runs.has(taskId));
     if (this.#isAssigned) for (const container of strays) this.#addStray(container);
     else this.#found = new Map(strays.map((container) => [container.taskId, container]));
