@@ -55,8 +55,8 @@ interface Lease {
   readonly nameservers?: readonly string[];
   /** Of this host, that lead to it. */
   readonly ports: readonly TaskPort[];
-  /** Something of it is published: who connects may be anywhere. */
-  readonly isPublished?: boolean;
+  /** Something of it is published: who connects may be anywhere. Of one that an earlier process made, known when it starts. */
+  isPublished?: boolean;
   /** Its container runs, or is about to: nobody else may have the address. */
   isHeld: boolean;
   /** Who went through the gate since the container was last to start. */
@@ -247,6 +247,7 @@ export class GateNetwork implements TaskNetwork {
       await start();
       return 'started';
     }
+    if (config.gateway !== undefined) lease.isPublished = config.gateway.isPublished;
     await this.#ready;
     if (this.#trouble !== '' || this.#gateway === undefined) return 'unreached';
     await this.#files.write(taskId, await this.#contents(config, containerId, lease));

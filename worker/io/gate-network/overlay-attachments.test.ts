@@ -114,7 +114,7 @@ t.test('what an earlier process attached is known again by what its container sa
 t.test(
   'a task that is published has a way for answers, also on internal networks; and leaves before it ends',
   async (t) => {
-    const { network, system, clock } = setting(t);
+    const { network, system, clock, make } = setting(t);
     network.use(SUBNET);
     const backend = { taskId: 'a', nodeId: 'n1', gatewayAddress: '10.224.3.2' };
     const others = [{ ...backend, taskId: 'z' }];
@@ -132,5 +132,14 @@ t.test(
     t.notOk(await settledWithin(gone));
     network.apply(state(others));
     while (!(await settledWithin(gone))) clock.advance(100);
+    await network.close();
+
+    const later = make();
+    t.teardown(() => later.close());
+    later.use(SUBNET);
+    later.apply(state(others));
+    later.adopt([{ ...container('a', 'created', '10.224.3.2'), networks: [SEALED] }], () => true);
+    await later.start(asked, 'c', async () => void (await system.walk('a', 78)));
+    t.notMatch(system.overlay.join(), 'no way out', 'also when a process before this one has had it made');
   },
 );
