@@ -87,6 +87,7 @@ export interface Binding {
     peerAddress: string,
     peerPort: number,
     networkNamespacePath: string | undefined,
+    receiveBytes: number,
   ): Promise<number>;
   readSysctls(paths: readonly string[], networkNamespacePath: string | undefined): Promise<string[]>;
   writeSysctls(

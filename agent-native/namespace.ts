@@ -54,6 +54,8 @@ export interface SocketEnds {
   port?: number;
   /** What it is to be connected to, which is waited for: for peers that are near. Without one, a TCP socket listens. */
   peer?: { address: string; port: number };
+  /** Room for what waits to be read, whatever the system's bound is (`net.core.rmem_max`); by default what it gives. */
+  receiveBytes?: number;
 }
 
 /**
@@ -63,9 +65,9 @@ export interface SocketEnds {
  * @throws KernelError
  */
 export async function openSocketIn(ref: NamespaceRef, ends: SocketEnds): Promise<number> {
-  const { kind, address, port = 0, peer = { address: '0.0.0.0', port: 0 } } = ends;
+  const { kind, address, port = 0, peer = { address: '0.0.0.0', port: 0 }, receiveBytes = 0 } = ends;
   const path = namespacePath(ref, 'net');
   return await binding
-    .openSocket(kind === 'tcp', address, port, peer.address, peer.port, path)
+    .openSocket(kind === 'tcp', address, port, peer.address, peer.port, path, receiveBytes)
     .catch((error) => rethrow(error));
 }

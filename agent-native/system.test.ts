@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process';
+import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { chmodSync, existsSync, mkdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { createServer, Socket } from 'node:net';
@@ -156,6 +157,15 @@ t.test('a socket of a network namespace is heard there, and nowhere else', { ski
   t.equal(String(words), 'hello');
   socket.destroy();
   t.equal((await refusal(openSocketIn({ path }, ends))).message, 'bind socket: EADDRINUSE');
+  const receiveBytes = 2 * Number(readFileSync('/proc/sys/net/core/rmem_max', 'utf8'));
+  const wide = createSocket('udp4');
+  const fd = await openSocketIn({ path }, { kind: 'udp', address: '127.0.0.1', receiveBytes });
+  const listening = once(wide, 'listening');
+  wide.bind({ fd });
+  await listening;
+  // The kernel counts what it needs for itself as much again.
+  t.equal(wide.getRecvBufferSize(), 2 * receiveBytes, 'more room than the system lets others have');
+  wide.close();
   t.equal((await refusal(openSocketIn({ pid: process.pid }, client))).message, 'connect socket: ECONNREFUSED');
 });
 

@@ -222,6 +222,7 @@ struct Opening {
   Spaces spaces;
   int type;
   sockaddr_in own{}, peer{};
+  int receive_bytes = 0;
   Descriptor socket;
 };
 
@@ -229,6 +230,10 @@ Failure OpenSocket(Opening& asked) {
   const bool is_stream = asked.type == SOCK_STREAM;
   Descriptor opened(socket(AF_INET, asked.type | SOCK_CLOEXEC, 0));
   if (!opened) return LastFailure("open socket");
+  const int bytes = asked.receive_bytes;
+  if (bytes > 0 && setsockopt(opened.Number(), SOL_SOCKET, SO_RCVBUFFORCE, &bytes, sizeof bytes) != 0) {
+    return LastFailure("give socket room");
+  }
   if (bind(opened.Number(), reinterpret_cast<const sockaddr*>(&asked.own), sizeof asked.own) != 0) {
     return LastFailure("bind socket");
   }
@@ -252,13 +257,17 @@ sockaddr_in ReadEnd(Napi::Env env, Napi::Value address, Napi::Value port) {
   throw Napi::TypeError::New(env, "address must be one of IPv4");
 }
 
-/** openSocket(isStream, address, port, peerAddress, peerPort, networkNamespacePath): a descriptor that is the caller's. */
+/**
+ * openSocket(isStream, address, port, peerAddress, peerPort, networkNamespacePath, receiveBytes): a descriptor that is the
+ * caller's. With 0 receiveBytes it has what the system gives.
+ */
 Napi::Value OpenSocketJs(const Napi::CallbackInfo& info) {
   Opening asked;
   asked.type = ReadBool(info[0], "isStream") ? SOCK_STREAM : SOCK_DGRAM;
   asked.own = ReadEnd(info.Env(), info[1], info[2]);
   asked.peer = ReadEnd(info.Env(), info[3], info[4]);
   asked.spaces = NetworkSpace(info[5]);
+  asked.receive_bytes = static_cast<int>(ReadUint32(info[6], "receiveBytes") & 0x3fffffffu);
   return PostState<Opening>(
       info.Env().GetInstanceData<Instance>()->system, info.Env(), std::move(asked),
       [](Opening& state) { return RunIn(state.spaces, [&] { return OpenSocket(state); }); },

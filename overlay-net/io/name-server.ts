@@ -30,7 +30,7 @@ const KINDS = new Map<number, Question['type']>([
 ]);
 const MOST_CONNECTIONS = 512;
 /** Datagrams that may wait to be read: at 30,000 a second, a quarter of a second's. */
-const RECEIVE_BYTES = 4 << 20;
+const RECEIVE_BYTES = { udp: 4 << 20, tcp: 0 } as const;
 /**
  * What one task may ask: far more than programs do, and a tenth of what the server could answer. What is more is not heard,
  * or over TCP not read for a while.
@@ -89,7 +89,7 @@ export class NameServer {
       const there = async (kind: 'udp' | 'tcp', port: number) =>
         namespace === undefined
           ? { port, address, host: address }
-          : { fd: await openSocketIn(namespace, { kind, address, port }) };
+          : { fd: await openSocketIn(namespace, { kind, address, port, receiveBytes: RECEIVE_BYTES[kind] }) };
       const datagrams = await there('udp', port);
       await bound(udp, () => udp.bind(datagrams));
       const connections = await there('tcp', udp.address().port);
@@ -98,7 +98,7 @@ export class NameServer {
       await server.close();
       throw error;
     }
-    udp.setRecvBufferSize(RECEIVE_BYTES);
+    if (namespace === undefined) udp.setRecvBufferSize(RECEIVE_BYTES.udp);
     udp.on('error', (error) => options.logger.warn({ reason: error.message }, 'the name server cannot answer'));
     tcp.on('error', (error) => options.logger.warn({ reason: error.message }, 'the name server cannot answer by TCP'));
     return server;
