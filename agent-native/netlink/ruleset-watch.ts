@@ -1,6 +1,6 @@
-import { binding, type NativeMonitor } from '../binding.js';
-import { rethrow } from '../kernel-error.js';
-import { type NamespaceRef, namespacePath } from '../namespace.js';
+import type { NativeMonitor } from '../binding.js';
+import type { NamespaceRef } from '../namespace.js';
+import { startMonitor } from './monitor.js';
 
 const NETLINK_NETFILTER = 12;
 const NFNLGRP_NFTABLES = 7;
@@ -30,24 +30,8 @@ export class RulesetWatch {
    * @throws KernelError when there is no such namespace, or the kernel has no nftables
    */
   static async open({ listener, onFailure, namespace }: RulesetWatchOptions): Promise<RulesetWatch> {
-    const monitor = new binding.NetlinkMonitor();
-    const groups = Uint32Array.of(NFNLGRP_NFTABLES);
-    await new Promise<void>((resolve, reject) => {
-      let isStarted = false;
-      monitor.start(namespace && namespacePath(namespace, 'net'), NETLINK_NETFILTER, groups, (news) => {
-        if (news === undefined) {
-          isStarted = true;
-          resolve();
-        } else if (news instanceof Error) {
-          monitor.close();
-          if (isStarted) onFailure(news);
-          else reject(news);
-        } else {
-          listener();
-        }
-      });
-    }).catch((error) => rethrow(error));
-    return new RulesetWatch(monitor);
+    const what = { protocol: NETLINK_NETFILTER, groups: [NFNLGRP_NFTABLES], namespace };
+    return new RulesetWatch(await startMonitor({ ...what, listener: () => listener(), onFailure }));
   }
 
   /** Ends it; the listener is not called any more. */

@@ -1,9 +1,9 @@
-import { binding, type NativeMonitor } from '../binding.js';
-import { rethrow } from '../kernel-error.js';
-import { type NamespaceRef, namespacePath } from '../namespace.js';
+import type { NativeMonitor } from '../binding.js';
+import type { NamespaceRef } from '../namespace.js';
 import { type Address, RTM_DELADDR, RTM_NEWADDR, readAddress } from './address.js';
 import { type Link, RTM_DELLINK, RTM_NEWLINK, readLink } from './link.js';
 import { messagesIn, type ReceivedMessage } from './message.js';
+import { startMonitor } from './monitor.js';
 import { type FdbEntry, type Neighbour, RTM_DELNEIGH, RTM_NEWNEIGH, readFdbEntry, readNeighbour } from './neighbour.js';
 import { NETLINK_ROUTE } from './netlink.js';
 import { type Route, RTM_DELROUTE, RTM_NEWROUTE, readRoute } from './route.js';
@@ -56,27 +56,15 @@ export class NetworkWatch {
    */
   static async open(options: WatchOptions): Promise<NetworkWatch> {
     const { subjects, listener, onFailure, namespace } = options;
-    const groups = Uint32Array.from(subjects.flatMap((subject) => groupsOf(subject)));
-    const monitor = new binding.NetlinkMonitor();
-    await new Promise<void>((resolve, reject) => {
-      let isStarted = false;
-      monitor.start(namespace && namespacePath(namespace, 'net'), NETLINK_ROUTE, groups, (news) => {
-        if (news === undefined) {
-          isStarted = true;
-          resolve();
-        } else if (news instanceof Error) {
-          monitor.close();
-          if (isStarted) onFailure(news);
-          else reject(news);
-        } else if (news === null) {
-          listener([{ change: 'lost' }]);
-        } else {
-          const events = [...messagesIn(news)].flatMap((message) => eventOf(message) ?? []);
-          if (events.length > 0) listener(events);
-        }
-      });
-    }).catch((error) => rethrow(error));
-    return new NetworkWatch(monitor);
+    const groups = subjects.flatMap((subject) => groupsOf(subject));
+    const tell = (messages: Buffer | null) => {
+      if (messages === null) return listener([{ change: 'lost' }]);
+      const events = [...messagesIn(messages)].flatMap((message) => eventOf(message) ?? []);
+      if (events.length > 0) listener(events);
+    };
+    return new NetworkWatch(
+      await startMonitor({ protocol: NETLINK_ROUTE, groups, listener: tell, onFailure, namespace }),
+    );
   }
 
   /** Ends it; the listener is not called any more. */
