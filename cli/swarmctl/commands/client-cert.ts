@@ -4,8 +4,8 @@ import { join, resolve } from 'node:path';
 import { parseDuration, textFlag, valueFlag } from '../command-line/index.js';
 import { CLIENT_CERTIFICATES, clientCertificateRows, renderList } from '../table/index.js';
 import { CommandError, type CommandModule } from './context.js';
-import { errorText } from './error-text.js';
 import { listFormat, quietIds } from './options.js';
+import { removeEach } from './removal.js';
 
 const DAY_NS = 24 * 3600 * 1e9;
 
@@ -55,16 +55,5 @@ export const list: CommandModule = {
 
 export const revoke: CommandModule = {
   flags: [],
-  run: async ({ client, terminal }, _flags, names) => {
-    const errors: string[] = [];
-    for (const name of names) {
-      try {
-        await client.revokeClientCertificate(name);
-        terminal.out(`${name}\n`);
-      } catch (error) {
-        errors.push(errorText(error));
-      }
-    }
-    if (errors.length > 0) throw new CommandError(errors.join('\n'));
-  },
+  run: (context, _flags, names) => removeEach(context, names, (name) => context.client.revokeClientCertificate(name)),
 };

@@ -11,10 +11,10 @@ import {
   secretRows,
 } from '../table/index.js';
 import type { Struct } from '../template/index.js';
-import { CommandError, type CommandModule } from './context.js';
-import { errorText } from './error-text.js';
-import { inspectObjects } from './inspect.js';
-import { filter, inspectFormat, listFormat, pretty, quietIds } from './options.js';
+import type { CommandModule } from './context.js';
+import { inspectForm, inspectOrShow } from './inspect.js';
+import { filter, listFormat, quietIds } from './options.js';
+import { removeEach } from './removal.js';
 
 /** In what secrets and configs differ. */
 interface Kind<T, S> {
@@ -57,33 +57,14 @@ function commandsOf<T extends object, S>({ calls, table, rows, page, typed }: Ki
   };
 
   const inspect: CommandModule = {
-    flags: [inspectFormat, pretty],
-    run: async (context, flags, references) => {
-      const { get } = calls(context.client);
-      if (flags.get(pretty) !== true) {
-        return inspectObjects(context, { references, format: flags.get(inspectFormat) ?? '', get, typed });
-      }
-      if (flags.changed(inspectFormat)) {
-        throw new CommandError('--format is incompatible with human friendly format');
-      }
-      for (const reference of references) context.terminal.out(page(await get(reference)));
-    },
+    flags: inspectForm,
+    run: (context, flags, references) =>
+      inspectOrShow(context, flags, { references, get: calls(context.client).get, typed, page }),
   };
 
   const remove: CommandModule = {
     flags: [],
-    run: async ({ client, terminal }, _flags, names) => {
-      const errors: string[] = [];
-      for (const name of names) {
-        try {
-          await calls(client).remove(name);
-          terminal.out(`${name}\n`);
-        } catch (error) {
-          errors.push(errorText(error));
-        }
-      }
-      if (errors.length > 0) throw new CommandError(errors.join('\n'));
-    },
+    run: (context, _flags, names) => removeEach(context, names, (name) => calls(context.client).remove(name)),
   };
 
   return { list, inspect, remove };

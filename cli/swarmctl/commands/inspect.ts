@@ -1,8 +1,10 @@
 import { messageOf } from '@apiary/std';
+import type { ParsedFlags } from '../command-line/index.js';
 import { parsing } from '../table/index.js';
 import { compileTemplate, type Struct, TemplateError } from '../template/index.js';
 import { CommandError, type Context } from './context.js';
 import { errorText } from './error-text.js';
+import { inspectFormat, pretty } from './options.js';
 
 export interface InspectOptions<T> {
   references: string[];
@@ -38,6 +40,26 @@ export async function inspectObjects<T>({ terminal }: Context, options: InspectO
   if (isJson) text = `${escapedForHtml(JSON.stringify(objects, undefined, format === '' ? 4 : 0))}\n`;
   terminal.out(text === '' ? '\n' : text);
   if (errors.length > 0) throw new CommandError(errors.join('\n'));
+}
+
+/** The flags of `inspectOrShow`. */
+export const inspectForm = [inspectFormat, pretty];
+
+/**
+ * Writes objects as `inspectObjects` does, or each as a page for people.
+ *
+ * @throws CommandError, and with --pretty whatever `get` throws
+ */
+export async function inspectOrShow<T>(
+  context: Context,
+  flags: ParsedFlags,
+  { page, ...options }: Omit<InspectOptions<T>, 'format'> & { page: (object: T) => string | Promise<string> },
+): Promise<void> {
+  if (flags.get(pretty) !== true) {
+    return inspectObjects(context, { ...options, format: flags.get(inspectFormat) ?? '' });
+  }
+  if (flags.changed(inspectFormat)) throw new CommandError('--format is incompatible with human friendly format');
+  for (const reference of options.references) context.terminal.out(await page(await options.get(reference)));
 }
 
 function compiled(format: string): ReturnType<typeof compileTemplate> {

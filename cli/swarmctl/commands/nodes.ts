@@ -3,18 +3,9 @@ import { boolFlag } from '../command-line/index.js';
 import { NODES, nodeRows, prettyNode, renderList } from '../table/index.js';
 import { CommandError, type CommandModule, type Context } from './context.js';
 import { errorText } from './error-text.js';
-import { inspectObjects } from './inspect.js';
-import {
-  filter,
-  inspectFormat,
-  listFormat,
-  noResolve,
-  noTrunc,
-  pretty,
-  quietIds,
-  quietTaskIds,
-  taskFormat,
-} from './options.js';
+import { inspectForm, inspectOrShow } from './inspect.js';
+import { filter, listFormat, noResolve, noTrunc, quietIds, quietTaskIds, taskFormat } from './options.js';
+import { removeEach } from './removal.js';
 import { writeTasks } from './task-list.js';
 
 export const list: CommandModule = {
@@ -57,39 +48,20 @@ async function nodeReference({ client }: Context, name: string): Promise<string>
 }
 
 export const inspect: CommandModule = {
-  flags: [inspectFormat, pretty],
-  run: async (context, flags, references) => {
-    const get = async (name: string) => context.client.node(await nodeReference(context, name));
-    if (flags.get(pretty) !== true) {
-      const format = flags.get(inspectFormat) ?? '';
-      return inspectObjects(context, {
-        references,
-        format,
-        get,
-        typed: async () => (await import('./typed-object.js')).typedNode,
-      });
-    }
-    if (flags.changed(inspectFormat)) {
-      throw new CommandError('--format is incompatible with human friendly format');
-    }
-    for (const name of references) context.terminal.out(prettyNode(await get(name)));
-  },
+  flags: inspectForm,
+  run: (context, flags, references) =>
+    inspectOrShow(context, flags, {
+      references,
+      get: async (name) => context.client.node(await nodeReference(context, name)),
+      typed: async () => (await import('./typed-object.js')).typedNode,
+      page: prettyNode,
+    }),
 };
 
 const force = boolFlag('force', 'Force remove a node from the swarm', { short: 'f' });
 
 export const remove: CommandModule = {
   flags: [force],
-  run: async ({ client, terminal }, flags, names) => {
-    const errors: string[] = [];
-    for (const name of names) {
-      try {
-        await client.removeNode(name, flags.get(force) ?? false);
-        terminal.out(`${name}\n`);
-      } catch (error) {
-        errors.push(errorText(error));
-      }
-    }
-    if (errors.length > 0) throw new CommandError(errors.join('\n'));
-  },
+  run: (context, flags, names) =>
+    removeEach(context, names, (name) => context.client.removeNode(name, flags.get(force) ?? false)),
 };

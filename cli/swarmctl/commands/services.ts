@@ -2,19 +2,9 @@ import { ApiError, type Filters } from '@apiary/api/client';
 import type { Service } from '@apiary/api/model';
 import { prettyService, renderList, SERVICES, serviceRows } from '../table/index.js';
 import { CommandError, type CommandModule, type Context } from './context.js';
-import { errorText } from './error-text.js';
-import { inspectObjects } from './inspect.js';
-import {
-  filter,
-  inspectFormat,
-  listFormat,
-  noResolve,
-  noTrunc,
-  pretty,
-  quietIds,
-  quietTaskIds,
-  taskFormat,
-} from './options.js';
+import { inspectForm, inspectOrShow } from './inspect.js';
+import { filter, listFormat, noResolve, noTrunc, quietIds, quietTaskIds, taskFormat } from './options.js';
+import { removeEach } from './removal.js';
 import { writeTasks } from './task-list.js';
 
 export const list: CommandModule = {
@@ -55,7 +45,7 @@ async function serviceIds({ client }: Context, names: string[]): Promise<{ ids: 
 }
 
 export const inspect: CommandModule = {
-  flags: [inspectFormat, pretty],
+  flags: inspectForm,
   run: async (context, flags, references) => {
     const get = async (reference: string): Promise<Service> => {
       try {
@@ -67,22 +57,12 @@ export const inspect: CommandModule = {
         throw error;
       }
     };
-    if (flags.get(pretty) !== true) {
-      const format = flags.get(inspectFormat) ?? '';
-      return inspectObjects(context, {
-        references,
-        format,
-        get,
-        typed: async () => (await import('./typed-object.js')).typedService,
-      });
-    }
-    if (flags.changed(inspectFormat)) {
-      throw new CommandError('--format is incompatible with human friendly format');
-    }
-    for (const reference of references) {
-      const service = await get(reference);
-      context.terminal.out(prettyService(service, context.clock.now(), await networkNames(context, service)));
-    }
+    await inspectOrShow(context, flags, {
+      references,
+      get,
+      typed: async () => (await import('./typed-object.js')).typedService,
+      page: async (service) => prettyService(service, context.clock.now(), await networkNames(context, service)),
+    });
   },
 };
 
@@ -101,16 +81,5 @@ async function networkNames({ client }: Context, { Spec }: Service): Promise<Map
 
 export const remove: CommandModule = {
   flags: [],
-  run: async ({ client, terminal }, _flags, names) => {
-    const errors: string[] = [];
-    for (const name of names) {
-      try {
-        await client.removeService(name);
-        terminal.out(`${name}\n`);
-      } catch (error) {
-        errors.push(errorText(error));
-      }
-    }
-    if (errors.length > 0) throw new CommandError(errors.join('\n'));
-  },
+  run: (context, _flags, names) => removeEach(context, names, (name) => context.client.removeService(name)),
 };

@@ -2,9 +2,9 @@ import { listFlag, parseDuration, textFlag, valueFlag } from '../command-line/in
 import { toMap } from '../spec/index.js';
 import { parseLabel } from '../spec/values.js';
 import { JOIN_TOKENS, joinTokenRows, renderList } from '../table/index.js';
-import { CommandError, type CommandModule } from './context.js';
-import { errorText } from './error-text.js';
+import type { CommandModule } from './context.js';
 import { listFormat, quietIds } from './options.js';
+import { removeEach } from './removal.js';
 
 const role = textFlag('role', 'What joins with it ("worker", "manager")', { defaultText: '"worker"' });
 const validity = valueFlag(
@@ -37,16 +37,5 @@ export const list: CommandModule = {
 
 export const remove: CommandModule = {
   flags: [],
-  run: async ({ client, terminal }, _flags, ids) => {
-    const errors: string[] = [];
-    for (const id of ids) {
-      try {
-        await client.removeJoinToken(id);
-        terminal.out(`${id}\n`);
-      } catch (error) {
-        errors.push(errorText(error));
-      }
-    }
-    if (errors.length > 0) throw new CommandError(errors.join('\n'));
-  },
+  run: (context, _flags, ids) => removeEach(context, ids, (id) => context.client.removeJoinToken(id)),
 };
