@@ -225,7 +225,7 @@ export class ReplicatedLog implements Log {
   }
 
   async close(): Promise<void> {
-    this.#stop(new ApiaryError('unavailable', `${this.#options.directory}: the log is closed`));
+    this.#stop(new ApiaryError('unavailable', 'this node stops being a manager now: ask another'));
     const running = this.#running;
     this.#running = undefined;
     if (running === undefined) return;

@@ -1,9 +1,10 @@
-import type { ServiceSpec } from '@apiary/api/model';
+import type { PortConfig, ServiceSpec } from '@apiary/api/model';
 import { ApiaryError } from '@apiary/std';
 import type { Guard } from '../store/change.js';
 import { portConflict } from '../store/published-ports.js';
 import type { NetworkRecord } from '../store/records.js';
 import type { View } from '../store/view.js';
+import { dataPathPortOf } from './network-settings.js';
 import { invalid, quoted, unhonoured } from './refusal.js';
 
 /**
@@ -84,6 +85,7 @@ const OUTDATED = 'it was made when networks could not have IPv6: remove it, and 
  */
 export function checkEndpoint(view: View, spec: ServiceSpec, id?: string): Guard[] {
   const ports = spec.EndpointSpec?.Ports ?? [];
+  refuseOwnPorts(view, ports);
   const conflict = portConflict(view.services(), ports, id);
   if (conflict !== undefined) {
     const { holder, publishedPort, mode } = conflict;
@@ -102,4 +104,26 @@ export function checkEndpoint(view: View, spec: ServiceSpec, id?: string): Guard
   if (published.length > 0)
     guards.push({ type: 'ports-free', ports: published, ...(id !== undefined && { exceptId: id }) });
   return guards;
+}
+
+/**
+ * Every node leads what comes to a published port to a task, and would do so with what nodes send to managers, or each
+ * other: no node could get a session any more, and so no node would hear that the port is published no longer.
+ */
+function refuseOwnPorts(view: View, ports: readonly PortConfig[]): void {
+  const managers = view.nodes().flatMap(({ managerAddr }) => (managerAddr === undefined ? [] : [portOf(managerAddr)]));
+  const dataPath = dataPathPortOf(view.cluster());
+  for (const { PublishedPort: port = 0, Protocol = 'tcp', PublishMode = 'ingress' } of ports) {
+    const isManagers = Protocol === 'tcp' && PublishMode === 'ingress' && managers.includes(port);
+    // Encrypted networks have the next one.
+    const isDataPath = Protocol === 'udp' && (port === dataPath || port === dataPath + 1);
+    if (!isManagers && !isDataPath) continue;
+    const who = isManagers ? 'the managers of the swarm' : 'the networks of the swarm';
+    throw invalid(`port '${port}' is already in use by ${who}: publish another`);
+  }
+}
+
+/** @param address  `HOST:PORT` */
+function portOf(address: string): number {
+  return Number(address.slice(address.lastIndexOf(':') + 1));
 }

@@ -319,6 +319,32 @@ t.test(
   },
 );
 
+t.test('a port that the nodes of the swarm need themselves is published by nobody', async (t) => {
+  const cluster = new Cluster();
+  const listening = { type: 'node-manager-addr' as const, id: 'n', managerAddr: '10.0.16.7:2378' };
+  cluster.commit({ guards: [], changes: [listening], result: '' });
+  const publish = (PublishedPort: number, Protocol: string, PublishMode: string): ServiceSpec => ({
+    Name: 'p',
+    TaskTemplate: { ContainerSpec: { Image: 'busybox:test' } },
+    EndpointSpec: { Ports: [{ TargetPort: 80, PublishedPort, Protocol, PublishMode }] },
+  });
+  const make = (...port: Parameters<typeof publish>) => createService(cluster.store, publish(...port), cluster.rng);
+  const refused = (message: RegExp, ...port: Parameters<typeof publish>) =>
+    t.throws(() => make(...port), { code: 'invalid-argument', message });
+  refused(/^port '2378' is already in use by the managers of the swarm: publish another$/, 2378, 'tcp', 'ingress');
+  for (const mode of ['ingress', 'host']) {
+    refused(/^port '4789' is already in use by the networks of the swarm/, 4789, 'udp', mode);
+    refused(/^port '4790' is already in use by the networks of the swarm/, 4790, 'udp', mode);
+  }
+  t.ok(make(2378, 'udp', 'ingress'));
+  t.ok(make(2378, 'tcp', 'host'), 'a host whose port it is refuses it itself, and others may have it');
+  t.ok(make(4789, 'tcp', 'ingress'));
+  const id = cluster.commit(make(2377, 'tcp', 'ingress'));
+  const update = { id, version: cluster.store.service(id)?.meta.version ?? 0, rollback: false };
+  const change = () => updateService(cluster.store, { ...update, spec: publish(2378, 'tcp', 'ingress') }, 1);
+  t.throws(change, { code: 'invalid-argument', message: /2378/ });
+});
+
 t.test('a port that another service publishes is refused in the words of Docker, also to who was late', async (t) => {
   const cluster = new Cluster();
   const publish = (Name: string, ...Ports: PortConfig[]): ServiceSpec => ({
