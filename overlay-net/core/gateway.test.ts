@@ -6,6 +6,7 @@ import {
   entryAddresses,
   type GatewayFilter,
   type GatewayPeer,
+  gatewayArrangement,
   gatewayPeers,
   gatewayRules,
   gatewayRulesUpdate,
@@ -95,6 +96,17 @@ const peer = fc.integer({ min: 1, max: 6 }).map((index): GatewayPeer => {
   };
 });
 const peers = fc.uniqueArray(peer, { selector: ({ nodeId }) => nodeId });
+
+t.test('a host that is not known yet leads nowhere, and says of IPv6 only what it has', async (t) => {
+  const known = { ...EMPTY, nodes: nodesOf(node('n1', '192.0.2.1', 1), node('n2', '192.0.2.2', 2)) };
+  const peers = gatewayPeers(known);
+  t.strictSame(gatewayArrangement(known, [], undefined), {
+    ways: { end: { local: '192.0.2.1', port: 4789 }, peers },
+    filter: { ...NO_FILTER, peers, dataPathPort: 4789 },
+  });
+  t.equal(gatewayArrangement(known, [], 'own-only').filter.ipv6, 'own-only');
+  t.strictSame(gatewayArrangement(EMPTY, [], undefined), { ways: { end: undefined, peers: [] }, filter: NO_FILTER });
+});
 
 t.test('rows that are there stay, others go, missing ones come', async (t) => {
   const changed = (row: TunnelRow): TunnelRow => ('mac' in row ? { ...row, mac: 'other' } : row);
