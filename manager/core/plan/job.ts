@@ -3,7 +3,15 @@ import type { JobRun, ServiceRecord, TaskRecord } from '../store/records.js';
 import type { Draft } from './draft.js';
 import { chooseNodes } from './global.js';
 import { historyLimit } from './history.js';
-import { endedByItself, historyAfter, NO_RESTARTS, restartAtMs, restartsOf, shouldRestart } from './restart.js';
+import {
+  dueAtMs,
+  endedByItself,
+  historyAfter,
+  NO_RESTARTS,
+  restartAtMs,
+  restartsOf,
+  shouldRestart,
+} from './restart.js';
 import { emptySlot, groupBySlot, isLive, refresh, type Slot } from './slot.js';
 import { keepBest, mustLeaveNode, place, startWhenDue } from './slot-task.js';
 
@@ -91,9 +99,9 @@ function replace(draft: Draft, service: ServiceRecord, slot: Slot, last: TaskRec
     return 'under-way';
   }
   const willRestart = shouldRestart(last, policy);
-  if (willRestart && (last.startAtMs ?? 0) > draft.nowMs) {
+  if (willRestart && dueAtMs(last, draft.nowMs) > draft.nowMs) {
     // It failed in being prepared, before its time: the next one would be prepared as soon as it is made.
-    draft.wake(last.serviceId, last.startAtMs ?? 0);
+    draft.wake(last.serviceId, dueAtMs(last, draft.nowMs));
     return 'under-way';
   }
   draft.setDesired(last, 'shutdown');

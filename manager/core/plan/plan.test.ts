@@ -2,6 +2,7 @@ import { isTerminal } from '@apiary/api/model';
 import t from 'tap';
 import type { TaskRecord } from '../store/records.js';
 import { HollowCluster } from './hollow-cluster.test.js';
+import { historyAfter, restartAtMs, restartsOf } from './restart.js';
 
 function clusterOf(nodes: number, seed = 1): HollowCluster {
   const cluster = new HollowCluster(seed);
@@ -164,6 +165,25 @@ t.test('restarts', async (t) => {
     cluster.createService('web', { TaskTemplate: { ContainerSpec: { Image: 'bad' }, RestartPolicy } });
     cluster.run(300_000);
     t.match(cluster.tasks('web'), [{ desiredState: 'shutdown', restarts: { attempts: 3 } }]);
+  });
+
+  t.test('a replacement does not wait for a clock that was ahead', async (t) => {
+    const cluster = clusterOf(1);
+    cluster.createService('web', { replicas: 1 });
+    cluster.run(1_000);
+    const [first] = cluster.running('web');
+    cluster.exit(first?.id ?? '', 1);
+    cluster.runUntil(() => cluster.tasks('web').some(({ desiredState }) => desiredState === 'ready'), 5_000);
+    cluster.nowMs -= 600_000;
+    cluster.forget();
+    cluster.runUntil(() => cluster.running('web').length === 1, 10_000);
+    const { id = '', endedAtMs = 0 } = cluster.tasks('web').find(({ status }) => status.state === 'failed') ?? {};
+    t.equal(id, first?.id);
+    t.ok(endedAtMs > cluster.nowMs + 500_000, 'by the clock of before');
+    const policy = restartsOf(undefined);
+    const [ended] = cluster.tasks('web').filter((task) => task.id === id);
+    if (ended === undefined) throw new Error('it is gone');
+    t.equal(restartAtMs(ended, historyAfter(ended, policy), policy, cluster.nowMs), cluster.nowMs + policy.delayMs);
   });
 
   t.test('with a window, only the restarts within it count', async (t) => {

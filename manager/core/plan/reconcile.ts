@@ -1,7 +1,15 @@
 import { isTerminal } from '@apiary/api/model';
 import type { RestartHistory, TaskRecord } from '../store/records.js';
 import type { Draft } from './draft.js';
-import { endedByItself, historyAfter, NO_RESTARTS, restartAtMs, restartsOf, shouldRestart } from './restart.js';
+import {
+  dueAtMs,
+  endedByItself,
+  historyAfter,
+  NO_RESTARTS,
+  restartAtMs,
+  restartsOf,
+  shouldRestart,
+} from './restart.js';
 import type { Rollout } from './rollout.js';
 import { isLive, isRunning, lastOf, refresh, type Slot } from './slot.js';
 import { keepBest, mustLeaveNode, place, startWhenDue } from './slot-task.js';
@@ -25,7 +33,7 @@ export function reconcileSlot(draft: Draft, rollout: Rollout, slot: Slot): SlotO
   );
   for (const task of slot.tasks) {
     const waits = fit === undefined && task === lastOf(slot) && endedBeforeItsTime(draft, rollout, slot, task);
-    if (waits) draft.wake(task.serviceId, task.startAtMs ?? 0);
+    if (waits) draft.wake(task.serviceId, dueAtMs(task, draft.nowMs));
     else if (isTerminal(task.status.state)) draft.setDesired(task, 'shutdown');
   }
   refresh(slot, draft);
@@ -126,5 +134,5 @@ function replaceEnded(draft: Draft, rollout: Rollout, slot: Slot, ended: TaskRec
 function endedBeforeItsTime(draft: Draft, rollout: Rollout, slot: Slot, task: TaskRecord): boolean {
   if (!endedByItself(task) || !draft.isOf(task, rollout.targetVersion(slot))) return false;
   const policy = restartsOf(draft.specOf(task).template.RestartPolicy);
-  return (task.startAtMs ?? 0) > draft.nowMs && shouldRestart(task, policy);
+  return dueAtMs(task, draft.nowMs) > draft.nowMs && shouldRestart(task, policy);
 }

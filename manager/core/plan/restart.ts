@@ -39,6 +39,22 @@ export function endedAtMs(task: TaskRecord): number {
   return task.endedAtMs ?? task.status.atMs;
 }
 
+/** The managers' clocks are apart by less, as a rule. */
+const CLOCKS_APART_MS = 60_000;
+
+/**
+ * Whether a moment on record is of a clock that was far ahead of the leader's: that of the leader before, or its own before
+ * it was set back. Nothing waits until it comes.
+ */
+export function isOfClockAhead(atMs: number, nowMs: number): boolean {
+  return atMs > nowMs + CLOCKS_APART_MS;
+}
+
+/** When a task may start that was made to be prepared before its time. */
+export function dueAtMs({ startAtMs = 0, meta }: Pick<TaskRecord, 'startAtMs' | 'meta'>, nowMs: number): number {
+  return isOfClockAhead(meta.createdAtMs, nowMs) ? 0 : startAtMs;
+}
+
 /**
  * Whether a task that ended by itself is to be replaced. Depends on the task's own record only, so that every pass
  * and every leader answers alike, however late.
@@ -74,7 +90,8 @@ export function historyAfter(task: TaskRecord, policy: Restarts): RestartHistory
  * @param restarts  what the replacement is to remember
  */
 export function restartAtMs(ended: TaskRecord, restarts: RestartHistory, policy: Restarts, nowMs: number): number {
-  const sinceMs = ended.runningAtMs === undefined ? nowMs : endedAtMs(ended);
+  const isEndKnown = ended.runningAtMs !== undefined && !isOfClockAhead(endedAtMs(ended), nowMs);
+  const sinceMs = isEndKnown ? endedAtMs(ended) : nowMs;
   return sinceMs + backOffMs(restarts.failuresInARow, policy);
 }
 

@@ -141,6 +141,28 @@ t.test('a rollback that was asked for by a clock ahead is not over before it has
   t.equal(ofImage(cluster, cluster.running('web'), 'app:1').length, 3);
 });
 
+t.test('an update goes on when the clock is set back, or another leads whose clock is behind', async (t) => {
+  const cluster = running(3, { UpdateConfig: { Parallelism: 1, Delay: 1e9 } });
+  cluster.setImage('web', 'app:2');
+  cluster.runUntil(() => ofImage(cluster, cluster.running('web'), 'app:2').length === 1, 30_000);
+  cluster.nowMs -= 600_000;
+  cluster.forget();
+  cluster.runUntil(() => stateOf(cluster) === 'completed', 60_000);
+  t.equal(ofImage(cluster, cluster.running('web'), 'app:2').length, 3);
+});
+
+t.test('an update to what was the spec a moment before is over when all slots have it', async (t) => {
+  const cluster = running(3, { UpdateConfig: { Order: 'start-first', Parallelism: 1 } });
+  cluster.setImage('web', 'app:2');
+  const fresh = () => ofImage(cluster, cluster.tasks('web'), 'app:2').filter(({ slot }) => slot === 3);
+  cluster.runUntil(() => fresh().length === 1, 10_000);
+  cluster.setImage('web', 'app:3');
+  cluster.runUntil(() => fresh()[0]?.status.state === 'shutdown', 10_000);
+  cluster.setImage('web', 'app:2');
+  cluster.runUntil(() => stateOf(cluster) === 'completed', 60_000);
+  t.equal(ofImage(cluster, cluster.running('web'), 'app:2').length, 3);
+});
+
 t.test('a rollback that fails is paused, never rolled back', async (t) => {
   const cluster = running(2, {
     UpdateConfig: { FailureAction: 'rollback', Parallelism: 1 },

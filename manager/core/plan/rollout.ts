@@ -1,7 +1,7 @@
 import { isTerminal } from '@apiary/api/model';
 import type { ServiceRecord, TaskRecord } from '../store/records.js';
 import { type Draft, isDispatched } from './draft.js';
-import { endedAtMs, endedByItself, restartsOf } from './restart.js';
+import { endedAtMs, endedByItself, isOfClockAhead, restartsOf } from './restart.js';
 import { type RolloutPolicy, rolloutPolicyOf } from './rollout-policy.js';
 import { hasRun, isLive, isRunning, lastOf, type Slot } from './slot.js';
 
@@ -43,8 +43,10 @@ export class Rollout {
   /** Whether the slot has still to be reached. */
   isBehind(slot: Slot): boolean {
     const last = lastOf(slot);
-    if (slot.frozen || last === undefined || this.#isCurrent(last)) return false;
-    return !slot.tasks.some((task) => isLive(task) && this.#isCurrent(task));
+    if (slot.frozen || last === undefined) return false;
+    if (slot.tasks.some((task) => isLive(task) && this.#isCurrent(task))) return false;
+    // It may have been reached when this was the spec before, and left again at once: what was there then still is.
+    return !this.#isCurrent(last) || (!endedByItself(last) && slot.tasks.some(isLive));
   }
 
   /** The slot's tasks that this rollout put in the place of another version's, newest first. */
@@ -78,11 +80,15 @@ export class Rollout {
     return restartsOf(this.#draft.specOf(task).template.RestartPolicy).condition !== 'none';
   }
 
-  /** When the slot's new task passed or failed: the last one, when a node that had to be left needed another. */
+  /**
+   * When the slot's new task passed or failed: the last one, when a node that had to be left needed another. Undefined when
+   * none has, or when it is not known how long ago.
+   */
   settledAtMs(slot: Slot): number | undefined {
     const settled = this.entrants(slot)
       .map((task) => task.runningAtMs ?? (isTerminal(task.status.state) ? endedAtMs(task) : undefined))
-      .filter((atMs) => atMs !== undefined);
+      .filter((atMs) => atMs !== undefined)
+      .filter((atMs) => !isOfClockAhead(atMs, this.#draft.nowMs));
     return settled.length === 0 ? undefined : Math.max(...settled);
   }
 

@@ -1,5 +1,6 @@
 import type { RestartHistory, ServiceRecord, TaskRecord } from '../store/records.js';
 import { type Draft, isDispatched } from './draft.js';
+import { dueAtMs } from './restart.js';
 import { isRunning, isStopping, type Slot } from './slot.js';
 
 /** What a slot's next task is made from, when it may start, and what it inherits. */
@@ -39,7 +40,7 @@ export function place(draft: Draft, service: ServiceRecord, slot: Slot, run: Run
 /** Lets a prepared task start when its delay is over and whatever was in its slot before has ended. */
 export function startWhenDue(draft: Draft, slot: Slot, task: TaskRecord): void {
   if (task.desiredState !== 'ready') return;
-  const startAtMs = task.startAtMs ?? 0;
+  const startAtMs = dueAtMs(task, draft.nowMs);
   if (startAtMs > draft.nowMs) {
     draft.wake(task.serviceId, startAtMs);
     return;
