@@ -35,7 +35,7 @@ async function open(): Promise<OpenTarget> {
     return { ...NETWORK, attachable: true };
   };
   const calls = libnetworkDriver({
-    network: known,
+    toldNetwork: async (networkId) => known(networkId),
     request: async (networkId, address) => {
       known(networkId);
       return address === '' ? '10.0.0.5' : address;

@@ -224,6 +224,23 @@ t.test('containers that are no tasks, on attachable networks', { skip: skipWitho
     await finds(first, 'alpha', 'gamma', await addressOf(second, 'gamma', 'front'));
   });
 
+  await t.test(
+    'what is to be restarted always is back with its host, whoever of engine and swarmd is first',
+    async () => {
+      await must(
+        second.engineDocker('run', '-d', '--name', 'delta', '--restart', 'always', '--network', 'front', ...SLEEP),
+      );
+      await Promise.all([second.killEngine(), second.killSwarmd()]);
+      await Promise.all([second.startEngine(), second.startSwarmd()]);
+      const isRunning = async () => (await must(second.engineDocker('ps', '-q', '--filter', 'name=delta'))) !== '';
+      await until('delta to run', isRunning, { timeoutMs: 5_000 });
+      await finds(first, 'alpha', 'delta', await addressOf(second, 'delta', 'front'));
+      await must(second.engineDocker('rm', '-f', 'delta'));
+      await must(second.engineDocker('start', 'gamma'));
+      await until('two addresses to be in use', async () => (await used('front')) === 2);
+    },
+  );
+
   await t.test('a node that is no longer of the cluster has its own taken off, and keeps no network', async (t) => {
     const { ID } = await cluster.node(2);
     await cluster.manager.removeNode(ID, true);

@@ -4,6 +4,7 @@ import t from 'tap';
 import type { AttachmentsMessage } from '../../core/index.js';
 import { Attachments } from './attachments.js';
 import type { EngineEndpoint, EngineNetwork, EngineNetworks } from './engine-networks.js';
+import { libnetworkDriver } from './libnetwork-driver.js';
 import { Sandboxes } from './sandboxes.js';
 
 const logger = pino({ level: 'silent' });
@@ -212,3 +213,33 @@ t.test('a look that is asked for at whatever moment of another is taken', async 
     t.ok(engine.calls.includes('list'), `after ${turns} turns`);
   }
 });
+
+t.test(
+  'an address that is asked for before the managers have said anything is waited for, but not for ever',
+  async (t) => {
+    const ask = { PoolID: 'front', Address: '', Options: null };
+    const { attachments, told } = setting();
+    const asked = libnetworkDriver(attachments)['IpamDriver.RequestAddress']?.(ask);
+    await settled();
+    t.same(attachments.report.attachments, []);
+    told();
+    await settled();
+    const [held] = attachments.report.attachments;
+    told({
+      attachmentId: held?.attachmentId ?? '',
+      networkId: 'front',
+      address: '10.0.1.2',
+      error: '',
+      ipv6Address: '',
+    });
+    t.same(await asked, { Address: '10.0.1.2/24' });
+
+    const other = setting();
+    const unheard = t.rejects(
+      Promise.resolve(libnetworkDriver(other.attachments)['IpamDriver.RequestAddress']?.(ask)),
+      { code: 'not-found' },
+    );
+    await pass(other.clock, 10_000);
+    await unheard;
+  },
+);

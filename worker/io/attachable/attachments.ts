@@ -81,6 +81,8 @@ export class Attachments {
   #networks = new Map<string, AssignedNetwork>();
   #told: AttachmentsMessage['attachments'] = [];
   #isTold = false;
+  /** Those who wait for that. */
+  readonly #early: (() => void)[] = [];
   #isAdopted = false;
   #report: AttachmentsReport = { attachments: [], isComplete: false };
   /** Looking at the engine: once at a time, and again when it was asked for meanwhile. */
@@ -107,6 +109,7 @@ export class Attachments {
     this.#told = attachments;
     const isNews = !this.#isTold || before !== [...this.#networks.keys()].join();
     this.#isTold = true;
+    for (const wake of this.#early.splice(0)) wake();
     for (const given of attachments) {
       const { attachmentId, error } = given;
       const waiting = this.#waiting.get(attachmentId);
@@ -134,6 +137,7 @@ export class Attachments {
   close(): void {
     this.#isOver = true;
     this.#timer?.cancel();
+    for (const wake of this.#early.splice(0)) wake();
     for (const { reject } of this.#waiting.values()) reject(new ApiaryError('unavailable', 'this node is stopping'));
   }
 
@@ -160,6 +164,20 @@ export class Attachments {
       for (const { containerId } of (await engine.endpoints(id)) ?? []) await engine.disconnect(id, containerId);
       await engine.remove(id);
     }
+  }
+
+  /** As `network`, once the managers have told of any, which they may not have when this node has just started. */
+  async toldNetwork(networkId: string): Promise<AssignedNetwork> {
+    if (!this.#isTold && !this.#isOver) {
+      await new Promise<void>((resolve) => {
+        const timer = this.#options.clock.after(PATIENCE_MS, resolve);
+        this.#early.push(() => {
+          timer.cancel();
+          resolve();
+        });
+      });
+    }
+    return this.network(networkId);
   }
 
   /** @throws ApiaryError `not-found` for one that is not attachable, or not known (yet) */

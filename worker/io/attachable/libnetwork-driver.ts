@@ -33,7 +33,7 @@ interface EndpointRequest {
 /** What the driver asks of what there is. */
 type DriverAttachments = Pick<
   Attachments,
-  'network' | 'request' | 'requestIpv6' | 'release' | 'networkDeleted' | 'offer' | 'retract' | 'join' | 'leave'
+  'toldNetwork' | 'request' | 'requestIpv6' | 'release' | 'networkDeleted' | 'offer' | 'retract' | 'join' | 'leave'
 >;
 
 /**
@@ -66,7 +66,7 @@ function addressCalls(attachments: DriverAttachments): PluginCalls {
     'IpamDriver.RequestAddress': async (request) => {
       const { PoolID = '', Address = '', Options } = request as AddressRequest;
       const [networkId = '', family] = PoolID.split('/');
-      const network = attachments.network(networkId);
+      const network = await attachments.toldNetwork(networkId);
       const [subnet = '', gateway = ''] =
         family === IPV6 ? [network.ipv6Subnet, network.ipv6Gateway] : [network.subnet, network.gateway];
       const within = (address: string) => ({ Address: `${address}/${subnet.split('/')[1] ?? ''}` });

@@ -69,13 +69,18 @@ class FakeSystem implements GatewaySystem {
   }
 
   async openOverlay() {
+    let told: NetworkState | undefined;
     return {
       wireguardKey: 'key=',
-      apply: ({ tasks }: NetworkState) => {
-        this.local = [...tasks.values()];
+      apply: (state: NetworkState) => {
+        told = state;
+        this.local = [...state.tasks.values()];
       },
       attach: async (taskId: string, _namespace: NamespaceRef, attachments: readonly TaskAttachment[]) => {
         if (this.refuse === 'overlay') throw new Error('add veth link: ENOSPC');
+        for (const { networkId } of attachments) {
+          if (!told?.networks.has(networkId)) throw new Error(`network ${networkId} is not known`);
+        }
         this.overlay.push(`${taskId} ${attachments.map(({ address }) => address).join()}`);
       },
       found: async (taskId: string) => {

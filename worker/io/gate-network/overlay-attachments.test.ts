@@ -1,11 +1,15 @@
 import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { SeededRng } from '@apiary/std';
 import t from 'tap';
 import { type AssignedNetworks, networksOfLabel } from '../../core/index.js';
+import type { EngineNetworks } from '../attachable/engine-networks.js';
 import {
   config,
   container,
   FRONT,
   labelsOf,
+  logger,
   networks,
   PUBLISHED,
   SEALED,
@@ -14,6 +18,7 @@ import {
   settledWithin,
   until,
 } from './gate-network.fixture.js';
+import { GateNetwork } from './gate-network.js';
 
 t.test(
   'a task on overlay networks has all of its interfaces before it starts, and asks its host for names',
@@ -143,3 +148,36 @@ t.test(
     t.notMatch(system.overlay.join(), 'no way out', 'also when a process before this one has had it made');
   },
 );
+
+t.test('a task that starts before all who were on networks are known waits for that', async (t) => {
+  const { directory, system, clock, network: unused } = setting(t);
+  await unused.close();
+  const unanswered = () => new Promise<never>(() => {});
+  const engine: EngineNetworks = {
+    list: unanswered,
+    create: unanswered,
+    remove: unanswered,
+    endpoints: unanswered,
+    container: unanswered,
+    disconnect: unanswered,
+    close: () => {},
+  };
+  const attachable = { engine, pluginSocket: join(directory, '..', 'plugin.sock') };
+  const rng = new SeededRng(1);
+  const network = new GateNetwork({ directory, clock, rng, logger, onTrouble: () => {}, system, attachable });
+  network.use(SUBNET);
+  network.apply(networks({ a: [FRONT] }));
+  const asked = config('a', [FRONT]);
+  await network.prepare(asked);
+  let walking: Promise<unknown> | undefined;
+  const starting = network.start(asked, 'c', async () => {
+    walking = system.walk('a', 77);
+    await walking;
+  });
+  await until(() => walking !== undefined);
+  while (!(await settledWithin(starting))) clock.advance(1_000);
+  t.equal(await starting, 'started');
+  t.match(system.local, [{ taskId: 'a', attachments: [FRONT] }]);
+  const closed = network.close();
+  while (!(await settledWithin(closed))) clock.advance(1_000);
+});

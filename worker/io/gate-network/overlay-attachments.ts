@@ -65,14 +65,13 @@ export class OverlayAttachments {
   setGuests(guests: ReadonlyMap<string, LocalTask>): void {
     this.#patience?.cancel();
     this.#guests = guests;
-    void this.#tell();
+    this.#tellAndWake();
   }
 
   /** As `OverlayNetwork.offer`, once the managers have told of the network. */
   async offer(attachment: TaskAttachment, link: string, taken: () => void): Promise<void> {
     await this.#network(attachment.networkId);
-    const overlay = await this.#told(() => this.#overlay, 'this host has no overlay networks');
-    await overlay.offer(attachment, link, taken);
+    await (await this.#toldOverlay()).offer(attachment, link, taken);
   }
 
   async retract(attachment: TaskAttachment): Promise<void> {
@@ -89,17 +88,15 @@ export class OverlayAttachments {
     const { system, clock, logger, onKey } = this.#options;
     this.#overlay = await system.openOverlay({ clock, logger, onKey });
     onKey();
-    for (const wake of this.#waiting) wake();
+    this.#tellAndWake();
     for (const [taskId, { pid }] of this.#tasks) this.#lookAfter(taskId, pid);
     await this.#listen(place);
-    void this.#tell();
   }
 
   /** What the managers know of the cluster's networks. */
   apply(state: AssignedNetworks): void {
     this.#state = state;
-    for (const wake of this.#waiting) wake();
-    void this.#tell();
+    this.#tellAndWake();
   }
 
   /**
@@ -115,8 +112,9 @@ export class OverlayAttachments {
   /** Gives a namespace, that of a process, its interfaces, and its task the names of its networks. */
   async attach(taskId: string, task: Attached): Promise<void> {
     for (const { networkId } of task.attachments) await this.#network(networkId);
-    if (this.#overlay === undefined) throw new ApiaryError('unavailable', 'the overlay networks are not there yet');
-    if (task.attachments.length > 0) await this.#overlay.attach(taskId, { pid: task.pid }, task.attachments);
+    if (task.attachments.length > 0) {
+      await (await this.#toldOverlay()).attach(taskId, { pid: task.pid }, task.attachments);
+    }
     await this.#know(taskId, task);
   }
 
@@ -204,6 +202,17 @@ export class OverlayAttachments {
       if (gatewayAddress !== '') this.#names?.know(gatewayAddress, { attachments, nameservers });
     }
     await this.#options.onState({ ...state, tasks });
+  }
+
+  /** Who waits for what there is finds it made, or being made. */
+  #tellAndWake(): void {
+    void this.#tell();
+    for (const wake of this.#waiting) wake();
+  }
+
+  /** It is told nothing before all who were on networks are known. */
+  #toldOverlay(): Promise<Overlay> {
+    return this.#told(() => this.#guests && this.#overlay, 'this host has no overlay networks');
   }
 
   #network(networkId: string): Promise<{ internal: boolean }> {
