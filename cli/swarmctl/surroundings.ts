@@ -27,8 +27,8 @@ export const OWN_SURROUNDINGS: Surroundings = {
   },
 };
 
-/** Node's words are `ENOENT: no such file or directory, open '...'`, and Go's the middle of them. */
-function whyOf(error: unknown): string {
+/** Why a file is not to be had. Node's words are `ENOENT: no such file or directory, open '...'`, and Go's the middle of them. */
+export function whyOf(error: unknown): string {
   const [, why = messageOf(error)] = /^[A-Z]+: (.*), .*$/.exec(messageOf(error)) ?? [];
   // Node calls it an operation on a directory.
   return systemCodeOf(error) === 'EISDIR' ? 'is a directory' : why;

@@ -396,6 +396,10 @@ t.test('version and info tell of both sides', async (t) => {
   ctl.stdout = '';
   t.equal(await ctl.run('info'), 0);
   t.match(ctl.stdout, / Swarm: active\n {2}NodeID: n1x/);
+  t.notMatch(ctl.stdout, /Default Address Pool|SubnetSize/, 'which it has not been given');
+  ctl.stdout = '';
+  t.equal(await ctl.run('info -f {{.Swarm.Nodes}}/{{.Swarm.Managers}}'), 0);
+  t.equal(ctl.stdout, '0/0\n', 'of a node that does not say');
 });
 
 t.test('the program itself runs from any directory, through a link, with its exit code', async (t) => {

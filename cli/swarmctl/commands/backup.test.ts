@@ -102,7 +102,10 @@ t.test('what goes wrong leaves no file, and is told', async (t) => {
   }
   const { folder, said, backup } = await setUp(t, whole);
   t.equal(await backup(['--plain', '-o', `${folder}/none/swarm.backup`]), 1);
-  t.match(said.err, /^cannot write .*none\/swarm\.backup: ENOENT/);
+  t.match(said.err, /^cannot write .*none\/swarm\.backup: no such file or directory\n$/);
+  said.err = '';
+  t.equal(await backup(['--plain', '-o', '-']), 1);
+  t.match(said.err, /^a backup is written to a file, whole or not at all: name it with --output\n$/);
   said.err = '';
   t.equal(await backup([]), 1);
   t.match(said.err, /^say where to write the backup: swarmctl backup --output FILE\n$/);

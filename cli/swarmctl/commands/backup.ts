@@ -5,6 +5,7 @@ import { resolve } from 'node:path';
 import { ApiaryError, messageOf, systemCodeOf } from '@apiary/std';
 import { replaceFile } from '@apiary/std/io';
 import { boolFlag, textFlag } from '../command-line/index.js';
+import { whyOf } from '../surroundings.js';
 import { humanBytes } from '../table/index.js';
 import { CommandError, type CommandModule, type Context, INTERRUPTED_EXIT_CODE } from './context.js';
 import { newPassphrase, passphraseFile } from './passphrase.js';
@@ -21,6 +22,9 @@ export const backup: CommandModule = {
   run: async (context, flags) => {
     const path = flags.get(output) ?? '';
     if (path === '') throw new CommandError('say where to write the backup: swarmctl backup --output FILE');
+    // What reads a pipe cannot tell a backup that was cut off from a whole one.
+    if (path === '-')
+      throw new CommandError('a backup is written to a file, whole or not at all: name it with --output');
     if (flags.get(force) !== true) refuseExisting(path);
     const isPlain = flags.get(plain) ?? false;
     const file = flags.get(passphraseFile);
@@ -125,5 +129,5 @@ function progressOf({ terminal, clock }: Context) {
 function fileError(path: string, error: unknown): unknown {
   const code = systemCodeOf(error);
   if (code === undefined || error instanceof ApiaryError) return error;
-  return new CommandError(`cannot write ${path}: ${code === 'ENOSPC' ? 'the disk is full' : messageOf(error)}`);
+  return new CommandError(`cannot write ${path}: ${code === 'ENOSPC' ? 'the disk is full' : whyOf(error)}`);
 }

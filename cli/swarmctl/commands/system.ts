@@ -61,7 +61,9 @@ export const info: CommandModule = {
     const answer = await context.client.info();
     const client = clientInfo(context);
     if (template !== undefined) {
-      context.terminal.out(`${parsing(() => template.render({ ...answer, ClientInfo: client }))}\n`);
+      // A worker does not say them, and a template has them as 0, with Docker.
+      const Swarm = { Nodes: 0, Managers: 0, ...answer.Swarm };
+      context.terminal.out(`${parsing(() => template.render({ ...answer, Swarm, ClientInfo: client }))}\n`);
     } else if (format === 'json') {
       context.terminal.out(`${jsonOf({ ...answer, ClientInfo: client })}\n`);
     } else {

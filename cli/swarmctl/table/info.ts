@@ -76,6 +76,12 @@ function swarmLines(swarm: SwarmInfo): string[] {
   ];
 }
 
+/** Said only of a swarm that was made with pools of its own: the defaults are no size of Docker's. */
+function poolLines({ DefaultAddrPool: pools, SubnetSize: size }: NonNullable<SwarmInfo['Cluster']>): string[] {
+  if (!pools || pools.length === 0) return [];
+  return [`  Default Address Pool: ${pools.map((pool) => `${pool}  `).join('')}`, `  SubnetSize: ${size}`];
+}
+
 function clusterLines({ Cluster: cluster, Managers: managers = 0, Nodes: nodes = 0 }: SwarmInfo): string[] {
   if (cluster === undefined) return [];
   const { Orchestration, Raft, Dispatcher, CAConfig, EncryptionConfig } = cluster.Spec;
@@ -84,8 +90,7 @@ function clusterLines({ Cluster: cluster, Managers: managers = 0, Nodes: nodes =
     `  ClusterID: ${cluster.ID}`,
     `  Managers: ${managers}`,
     `  Nodes: ${nodes}`,
-    `  Default Address Pool: ${(cluster.DefaultAddrPool ?? []).map((pool) => `${pool}  `).join('')}`,
-    `  SubnetSize: ${cluster.SubnetSize}`,
+    ...poolLines(cluster),
     ...(cluster.DataPathPort > 0 ? [`  Data Path Port: ${cluster.DataPathPort}`] : []),
     '  Orchestration:',
     `   Task History Retention Limit: ${Orchestration?.TaskHistoryRetentionLimit ?? 0}`,

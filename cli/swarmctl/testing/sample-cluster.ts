@@ -180,7 +180,7 @@ const INFO = {
     NodeID: NODES[1]?.ID,
     LocalNodeState: 'active',
     ControlAvailable: true,
-    Cluster: { TLSInfo: NODES[0]?.Description.TLSInfo },
+    Cluster: { TLSInfo: NODES[0]?.Description.TLSInfo, Spec: {}, DefaultAddrPool: null, SubnetSize: 24 },
   },
 };
 
