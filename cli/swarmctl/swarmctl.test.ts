@@ -419,6 +419,19 @@ t.test('a terminal that has no size is taken for one of 80 columns', async (t) =
   t.equal(stdout.replaceAll('\r\n', '\n'), piped.stdout);
 });
 
+t.test('a port at one address of hosts is refused in the short form with the form that it has', async (t) => {
+  const ctl = await session(t);
+  for (const [given, ip] of [
+    ['127.0.0.1:8080:80', '127.0.0.1'],
+    ['[::1]:8080:80/udp', '::1'],
+  ] as const) {
+    ctl.stderr = '';
+    t.equal(await ctl.run(`service create -p ${given} nginx`), 125);
+    const [first = ''] = ctl.stderr.split('\n');
+    t.ok(first.endsWith(`hostip is not supported in this form: write published=PORT,target=PORT,host_ip=${ip}`), first);
+  }
+});
+
 t.test('a question on a terminal waits for its answer', async (t) => {
   const ctl = await session(t);
   const prune = `'${PROGRAM}' --host ${ctl.host} network prune`;

@@ -66,7 +66,7 @@ function parseShortForm(text: string): PortConfig[] {
   const host = published === '' ? undefined : rangeOf(published);
   if (published !== '' && host === undefined) throw new FlagValueError(`invalid hostPort: ${published}`);
   if (!PROTOCOLS.includes(protocol.toLowerCase())) throw new FlagValueError(`invalid proto: ${protocol}`);
-  if (address !== '') throw new FlagValueError('hostip is not supported');
+  if (address !== '') throw new FlagValueError(whyNotAt(address));
 
   const entry = (targetPort: number, publishedPort: number | undefined): PortConfig => ({
     Protocol: protocol.toLowerCase(),
@@ -84,6 +84,13 @@ function parseShortForm(text: string): PortConfig[] {
     throw new FlagValueError(`invalid ranges specified for container and host Ports: ${target} and ${published}`);
   }
   return targets.map((port, i) => entry(port, publishedPorts[i]));
+}
+
+/** Docker says of it that it cannot be; here it has a form of its own. */
+function whyNotAt(address: string): string {
+  const ip = address.replace(/^\[(.*)\]$/, '$1');
+  if (isIP(ip) === 0) return `invalid IP address: ${address}`;
+  return `hostip is not supported in this form: write published=PORT,target=PORT,host_ip=${ip}`;
 }
 
 interface Range {
