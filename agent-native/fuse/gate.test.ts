@@ -120,13 +120,19 @@ t.test('closed, it lets nobody wait, and its place is free for the next', { skip
 
 t.test('what an earlier process left mounted is taken away', { skip }, async (t) => {
   const { mountPoint } = await setting(t);
-  await openGate({ mountPoint, resolve: async () => '/first', onLost: () => {} }).then((first) => {
-    t.teardown(() => first.close());
+  let onLost = (_error: Error) => {};
+  const lost = new Promise<Error>((resolve) => {
+    onLost = resolve;
   });
+  const first = await openGate({ mountPoint, resolve: async () => '/first', onLost });
+  t.teardown(() => first.close());
   await openGate({ mountPoint, resolve: async () => '/second', onLost: () => {} }).then((second) => {
     t.teardown(() => second.close());
   });
   t.equal(await readLink(join(mountPoint, 'x')), '/second');
+  t.match(await lost, /No such device/);
+  first.close();
+  t.equal(await readLink(join(mountPoint, 'x')), '/second', 'and what was taken away leaves the next alone');
 });
 
 t.test('one that is taken away says so, and holds nothing any more', { skip }, async (t) => {

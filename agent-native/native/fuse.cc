@@ -135,10 +135,16 @@ class FuseChannel : public Napi::ObjectWrap<FuseChannel> {
     napi_call_function(env, env.Global(), callback, 1, &argument, &ignored);
   }
 
+  /** What was mounted may be gone, and its place another's by now. */
+  bool IsConnected() const {
+    pollfd device = {device_.Number(), 0, 0};
+    return poll(&device, 1, 0) == 0 || (device.revents & POLLERR) == 0;
+  }
+
   static void OnExit(void* channel) { static_cast<FuseChannel*>(channel)->Stop(); }
 
   void Stop() {
-    if (is_mounted_) umount2(target_.c_str(), MNT_DETACH);
+    if (is_mounted_ && IsConnected()) umount2(target_.c_str(), MNT_DETACH);
     is_mounted_ = false;
     const uint64_t one = 1;
     if (wake_ && write(wake_.Number(), &one, sizeof one) < 0) return;
