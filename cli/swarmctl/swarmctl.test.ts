@@ -225,6 +225,23 @@ t.test('a lost connection is taken up again, and a service that was removed mean
   t.equal(ctl.stderr, 'service web was removed while it was waited for\n');
 });
 
+t.test('a service that is removed while it is waited for was there', async (t) => {
+  const watch = watchStream();
+  let removed = false;
+  const ctl = await session(t, ({ path }) => {
+    if (path === '/apiary/v1/watch') return watch.reply;
+    return removed && path === '/services/web'
+      ? { status: 404, json: { message: 'service web not found' } }
+      : undefined;
+  });
+  const done = ctl.run('service update --force --timeout 0 web');
+  await ctl.wrote(/0 out of 2/);
+  removed = true;
+  watch.opened[0]?.end();
+  t.equal(await done, 1);
+  t.equal(ctl.stderr, 'service web was removed while it was waited for\n');
+});
+
 t.test('an image that no registry tells of is warned about, and what the daemon warns of is passed on', async (t) => {
   const ctl = await session(t, ({ path }) =>
     path === '/services/create' ? { json: { ID: 'x', Warnings: ['mind the gap'] } } : undefined,

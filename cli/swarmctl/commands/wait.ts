@@ -110,14 +110,17 @@ export async function* watchThroughOutages(
   service: string,
   signal: AbortSignal,
 ): AsyncGenerator<ServiceSnapshot, void, void> {
-  for (let isFirst = true; !signal.aborted; isFirst = false) {
+  for (let wasThere = false; !signal.aborted; ) {
     try {
-      yield* client.watchService(service, signal);
+      for await (const snapshot of client.watchService(service, signal)) {
+        wasThere = true;
+        yield snapshot;
+      }
       // The stream ends when the service is removed, and when the daemon stops.
       await client.service(service);
     } catch (error) {
       if (signal.aborted) return;
-      if (isFirst && !(error instanceof ApiaryError && error.code === 'unavailable')) throw error;
+      if (!wasThere && !(error instanceof ApiaryError && error.code === 'unavailable')) throw error;
       if (error instanceof ApiError && error.code === 'not-found') {
         throw new CommandError(`service ${service} was removed while it was waited for`);
       }
