@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { chmod } from 'node:fs/promises';
 import type { ServerResponse } from 'node:http';
 import { fileURLToPath } from 'node:url';
@@ -223,6 +224,28 @@ t.test('a lost connection is taken up again, and a service that was removed mean
   watch.opened[1]?.end();
   t.equal(await done, 1);
   t.equal(ctl.stderr, 'service web was removed while it was waited for\n');
+});
+
+t.test('the logs of a stack that are followed end with the first service whose logs fail', async (t) => {
+  const named = (Name: string) => ({ ...SERVICE, ID: Name, Spec: { ...SERVICE.Spec, Name } });
+  let opened = (_web: ServerResponse) => {};
+  const web = new Promise<ServerResponse>((resolve) => {
+    opened = resolve;
+  });
+  const isHungUpOn = web.then((response) => once(response, 'close'));
+  const failure = Buffer.concat([Buffer.from([3, 0, 0, 0, 0, 0, 0, 8]), Buffer.from('no more\n')]);
+  const ctl = await session(t, ({ path }) => {
+    if (path === '/services') return { json: [named('web'), named('db')] };
+    if (!path.endsWith('/logs')) return undefined;
+    return (response) => {
+      response.writeHead(200).flushHeaders();
+      if (path === '/services/web/logs') opened(response);
+      else void web.then(() => response.end(failure));
+    };
+  });
+  t.equal(await ctl.run('stack logs -f shop'), 1);
+  t.match(ctl.stderr, /error from daemon in stream: no more/);
+  await isHungUpOn;
 });
 
 t.test('a service that is removed while it is waited for was there', async (t) => {

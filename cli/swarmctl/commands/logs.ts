@@ -45,9 +45,13 @@ export const stackLogs: CommandModule = {
   run: async (context, given, [stack = '']) => {
     const services = await context.client.services(ofStack(stack));
     if (services.length === 0) throw new CommandError(`nothing found in stack: ${stack}`);
-    const sources = services.map((service) => sourceOf(context, service.Spec.Name ?? service.ID, service));
+    const leave = new AbortController();
+    const sources = services.map((service) =>
+      sourceOf(context, service.Spec.Name ?? service.ID, service, leave.signal),
+    );
     if (given.get(follow) === true) {
-      await Promise.all(sources.map((source) => writeLogs(context, given, source)));
+      // What goes wrong with one of them ends the others, which would go on for ever.
+      await Promise.all(sources.map((source) => writeLogs(context, given, source))).finally(() => leave.abort());
       return;
     }
     const lines = sources.map((source) => linesOf(context, given, source, { isTimed: true }));
@@ -55,11 +59,11 @@ export const stackLogs: CommandModule = {
   },
 };
 
-function sourceOf({ client }: Context, name: string, { Spec }: Service): LogSource {
+function sourceOf({ client }: Context, name: string, { Spec }: Service, signal?: AbortSignal): LogSource {
   const replicas = Spec.Mode?.Replicated?.Replicas;
   const isTty = Spec.TaskTemplate?.ContainerSpec?.TTY === true;
   const width = replicas === undefined ? 1 : digits(replicas);
-  return { isTty, width, open: (query) => client.serviceLogs(name, query) };
+  return { isTty, width, open: (query) => client.serviceLogs(name, query, signal) };
 }
 
 async function ofTask(context: Context, given: ParsedFlags, name: string, missing: string): Promise<void> {
