@@ -5,7 +5,7 @@ import { SystemClock } from '@apiary/std/io';
 import { ChannelCredentials } from '@grpc/grpc-js';
 import t from 'tap';
 import type { ContainerConfig, TaskPort } from '../../core/index.js';
-import { IDENTITY } from '../agent.fixture.js';
+import { bench, IDENTITY } from '../agent.fixture.js';
 import { startAgent } from '../agent.js';
 import type { EngineNetworks } from '../attachable/engine-networks.js';
 import { FakeEngine } from '../fake-engine.js';
@@ -106,6 +106,17 @@ t.test('where nobody comes through the gate, tasks are on the engine’s own net
     };
     t.equal(await network.start(config('a'), 'c', start), 'unreached');
     t.match(troubles, [/from outside of their network namespaces/]);
+  });
+  await t.test('because the engine would take a part of its path for another', async (t) => {
+    const { directory, clock, system } = setting(t);
+    const apart = join(directory, '..', 'a:b');
+    const agent = await bench(t);
+    const started = agent.agent({
+      network: (onTrouble) =>
+        new GateNetwork({ directory: apart, clock, rng: new SeededRng(1), logger, onTrouble, system }),
+    });
+    await agent.manager.until(() => agent.manager.said.some((each) => JSON.stringify(each).includes('with a colon')));
+    await started.stop();
   });
   await t.test('because there is no gate, no gateway or no subnet', async (t) => {
     for (const [refuse, subnet, reason] of [

@@ -312,10 +312,11 @@ export class GateNetwork implements TaskNetwork {
   async #openGate(): Promise<{ close(): void } | undefined> {
     const { directory, logger } = this.#options;
     try {
-      if (directory.includes(':')) throw new ApiaryError('failed-precondition', `${directory}: no path with a colon`);
       // For root alone: whoever goes through the gate has an interface put into their namespace.
       await mkdir(directory, { recursive: true });
       await chmod(directory, 0o700);
+      // Not before: whoever makes this is told of trouble once they have it.
+      if (directory.includes(':')) throw new ApiaryError('failed-precondition', `${directory}: no path with a colon`);
       // Below one that was left mounted by a process that was killed, nothing can be made.
       await mkdir(this.#gatePoint).catch(() => {});
       return await this.#system.openGate({
