@@ -69,8 +69,10 @@ socket.on('message', (answer) => {
   process.stdout.write(`${JSON.stringify({ atMs: Date.now(), addresses } satisfies NameHeard)}\n`);
 });
 
+// It may be bound before bind() is over.
+const listening = once(socket, 'listening');
 socket.bind(0);
-await once(socket, 'listening');
+await listening;
 socket.setRecvBufferSize(RECEIVE_BYTES);
 const startedAt = performance.now();
 const asking = setInterval(() => {
