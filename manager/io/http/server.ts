@@ -176,6 +176,7 @@ export async function createHttpApi(options: HttpApiOptions): Promise<HttpApi> {
 
 function ended(socket: net.Socket): Promise<void> {
   return new Promise((resolve) => {
+    if (socket.closed) return resolve();
     socket.once('close', () => resolve());
     socket.destroy();
   });
