@@ -1,7 +1,7 @@
 import { isTerminal, rankOf } from '@apiary/api/model';
 import type { NodeRecord, TaskRecord, View } from '@apiary/manager/core';
 import { demand } from '../raft/oracle.js';
-import { SIDE } from './operator.js';
+import { isConfined } from './operator.js';
 import type { SimulatedCluster } from './simulated-cluster.js';
 
 /** A leader that has led for so long knows of everything that was so for as long: its grace for agents is 10 s. */
@@ -60,7 +60,7 @@ function misfitOn(view: View, node: NodeRecord): string | undefined {
     if (view.service(task.serviceId) === undefined || rankOf(task.status.state) < rankOf('assigned')) continue;
     const { template, serviceName } = view.spec(task.serviceId, task.specVersion);
     const waits = isAboutToBeReplaced(view, task);
-    const isWrong = isLeft && template.Placement?.Constraints?.includes(SIDE) === true;
+    const isWrong = isLeft && isConfined(view, task);
     if (isWrong && !waits) return `${serviceName} is not for nodes on the left`;
     mayWait ||= waits;
     reserved += template.Resources?.Reservations?.NanoCPUs ?? 0;

@@ -3,6 +3,7 @@ import {
   createService,
   type NodeRecord,
   removeService,
+  type TaskRecord,
   type Touched,
   updateNode,
   updateService,
@@ -24,7 +25,13 @@ export const IMAGES: ReadonlyMap<string, ImageBehaviour> = new Map<string, Image
 ]);
 
 /** What some services ask of their nodes. */
-export const SIDE = 'node.labels.side!=left';
+const SIDE = 'node.labels.side!=left';
+
+/** Whether a task may not be on a node on the left. */
+export function isConfined(view: View, { serviceId, specVersion }: TaskRecord): boolean {
+  if (view.service(serviceId) === undefined) return false;
+  return view.spec(serviceId, specVersion).template.Placement?.Constraints?.includes(SIDE) === true;
+}
 
 const NAMES = ['web', 'api', 'db', 'cache', 'agent', 'batch', 'sweep'];
 const GOOD = ['app:1', 'app:2', 'app:3', 'health:1', 'slow:1'];
@@ -251,9 +258,12 @@ export class Operator {
     return { ...spec, EndpointSpec, TaskTemplate: { ...spec.TaskTemplate, Networks: this.#networks.choose() } };
   }
 
+  /** Often of a node that runs what may not be on the left: there it matters. */
   #setLabels(): void {
     const { chance, view } = this.#cluster;
-    const node = chance.pick(view?.nodes() ?? []);
+    const nodes = view?.nodes() ?? [];
+    const choosy = nodes.filter(({ id }) => view?.tasksOfNode(id).some((task) => isConfined(view, task)));
+    const node = chance.pick(choosy.length > 0 && chance.percent(50) ? choosy : nodes);
     const side = chance.pick(['left', 'right']) ?? '';
     if (node === undefined) return;
     this.#cluster.tell(`${this.#cluster.hostOf(node.id)?.name} is on the ${side}`);
