@@ -62,7 +62,8 @@ export const info: CommandModule = {
     const client = clientInfo(context);
     if (template !== undefined) {
       // A worker does not say them, and a template has them as 0, with Docker.
-      const Swarm = { Nodes: 0, Managers: 0, ...answer.Swarm };
+      const { Nodes = 0, Managers = 0 } = answer.Swarm;
+      const Swarm = { ...answer.Swarm, Nodes, Managers };
       context.terminal.out(`${parsing(() => template.render({ ...answer, Swarm, ClientInfo: client }))}\n`);
     } else if (format === 'json') {
       context.terminal.out(`${jsonOf({ ...answer, ClientInfo: client })}\n`);

@@ -48,10 +48,12 @@ export function networkRoutes(app: FastifyInstance, context: ApiContext, clock: 
   app.post('/networks/prune', async (request, reply) => {
     if (!isManager(context)) return engine.forwardFrom(request, reply);
     const filters = parseFilters(queryText(request, 'filters'), ['label', 'label!', 'until', 'dangling']);
+    const ours = new Set((await currentView(context)).networks().map(({ spec }) => spec.Name));
     const removed = await prune(context, filters, clock.now());
     const own = await engine.object(request.originalUrl, 'POST');
-    const engines: unknown = own?.['NetworksDeleted'];
-    const names = [...(Array.isArray(engines) ? engines : []), ...removed];
+    const engines: unknown[] = Array.isArray(own?.['NetworksDeleted']) ? own['NetworksDeleted'] : [];
+    // What stood for one of the cluster's is made again when it is wanted: of that one it says nothing.
+    const names = [...engines.filter((name) => !ours.has(String(name))), ...removed];
     return { NetworksDeleted: names.length === 0 ? null : names };
   });
 

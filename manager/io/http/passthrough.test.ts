@@ -270,7 +270,8 @@ t.test("containers are the engine's, and come to networks of the cluster by its 
     const isThere = !/\/networks\/(?:shut|gone)|\/containers\/gone/.test(request.url ?? '');
     const [, network] = /^\/containers\/on-(\w+)\/json$/.exec(request.url ?? '') ?? [];
     const held = { HostConfig: { NetworkMode: 'default' }, NetworkSettings: { Networks: { [network ?? '']: {} } } };
-    response.writeHead(isThere ? 200 : 404, { 'api-version': '1.41' }).end(JSON.stringify(held));
+    const answer = request.url === '/networks/prune' ? { NetworksDeleted: ['front', 'own'] } : held;
+    response.writeHead(isThere ? 200 : 404, { 'api-version': '1.41' }).end(JSON.stringify(answer));
   });
   const engineSocketPath = join(directory, 'engine.sock');
   engine.listen(engineSocketPath);
@@ -319,5 +320,11 @@ t.test("containers are the engine's, and come to networks of the cluster by its 
   t.same(
     paths.slice(-3),
     ['on-front', 'on-bridge', 'gone'].map((each) => `/v1.41/containers/${each}/start`),
+  );
+  const { NetworksDeleted } = await client.pruneNetworks();
+  t.same(
+    NetworksDeleted?.sort(),
+    ['front', 'own', 'shut'],
+    "the engine's own of that name is not told beside the network",
   );
 });
