@@ -8,7 +8,7 @@ import { createKeyAndCsr } from '@apiary/api/client';
 import { formatJoinToken } from '@apiary/api/model';
 import { DispatcherClient, type ManagerMessage, type NodeCaServer, NodeCaService } from '@apiary/api/rpc';
 import { createRootCa, issueCertificate, rootDigestOfPem } from '@apiary/manager/io';
-import { type Clock, SeededRng, VirtualClock } from '@apiary/std';
+import { ApiaryError, type Clock, SeededRng, VirtualClock } from '@apiary/std';
 import { SystemClock } from '@apiary/std/io';
 import {
   CertificateRenewal,
@@ -393,6 +393,18 @@ t.test('a node whose role has changed renews at once, also while another renewal
   await renewal.stop();
   await failed;
   await t.rejects(renewal.renewNow(), { code: 'unavailable' });
+});
+
+t.test('who waits for a certificate in vain has the one that the node gets otherwise', async (t) => {
+  const virtual = new VirtualClock(Date.now());
+  const rootCa = createRootCa(Date.now());
+  const refuse = () => Promise.reject(new ApiaryError('unavailable', 'no manager'));
+  const { renewal, next } = startRenewal(t, virtual, identityOf(rootCa, 'worker', 'w1'), () => [], refuse);
+  const waiting = renewal.renewNow();
+  t.match(await next(), { failures: 1 });
+  const rejoined = identityOf(rootCa, 'worker', 'w1');
+  await renewal.adopt(rejoined);
+  t.equal(await waiting, rejoined);
 });
 
 t.test('a node that was off for too long says so, what to do, and goes on trying', async (t) => {

@@ -99,6 +99,8 @@ export class CertificateRenewal {
       this.#options.onRenewed?.(identity);
       this.#failures = 0;
       this.#wait();
+      // The next attempt may be weeks away now.
+      for (const { resolve } of this.#waiting.splice(0)) resolve(identity);
       await this.#write(identity);
     });
     this.#underWay = adopted.catch(() => undefined);
