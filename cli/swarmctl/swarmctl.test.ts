@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { chmod } from 'node:fs/promises';
 import type { ServerResponse } from 'node:http';
 import { fileURLToPath } from 'node:url';
-import t from 'tap';
+import t, { type Test } from 'tap';
 import { type Reply, startRecordingServer } from './testing/recording-server.js';
 import { runProgram } from './testing/run-program.js';
 import { answerOfSampleCluster, SERVICE } from './testing/sample-cluster.js';
@@ -202,7 +202,8 @@ t.test('Ctrl-C ends the waiting and not the operation', async (t) => {
   t.equal(ctl.stderr, '');
 });
 
-t.test('a lost connection is taken up again, and a service that was removed meanwhile is told', async (t) => {
+/** A service that is watched, and gone from when it is removed. */
+async function removableService(t: Test) {
   const watch = watchStream();
   let removed = false;
   const ctl = await session(t, ({ path }) => {
@@ -211,6 +212,14 @@ t.test('a lost connection is taken up again, and a service that was removed mean
       ? { status: 404, json: { message: 'service web not found' } }
       : undefined;
   });
+  const remove = () => {
+    removed = true;
+  };
+  return { watch, ctl, remove };
+}
+
+t.test('a lost connection is taken up again, and a service that was removed meanwhile is told', async (t) => {
+  const { watch, ctl, remove } = await removableService(t);
   const done = ctl.run('service update --force --timeout 0 web');
   await ctl.wrote(/0 out of 2/);
   watch.opened[0]?.destroy();
@@ -220,7 +229,7 @@ t.test('a lost connection is taken up again, and a service that was removed mean
   }
   watch.send(['running']);
   await ctl.wrote(/1 out of 2/);
-  removed = true;
+  remove();
   watch.opened[1]?.end();
   t.equal(await done, 1);
   t.equal(ctl.stderr, 'service web was removed while it was waited for\n');
@@ -249,17 +258,10 @@ t.test('the logs of a stack that are followed end with the first service whose l
 });
 
 t.test('a service that is removed while it is waited for was there', async (t) => {
-  const watch = watchStream();
-  let removed = false;
-  const ctl = await session(t, ({ path }) => {
-    if (path === '/apiary/v1/watch') return watch.reply;
-    return removed && path === '/services/web'
-      ? { status: 404, json: { message: 'service web not found' } }
-      : undefined;
-  });
+  const { watch, ctl, remove } = await removableService(t);
   const done = ctl.run('service update --force --timeout 0 web');
   await ctl.wrote(/0 out of 2/);
-  removed = true;
+  remove();
   watch.opened[0]?.end();
   t.equal(await done, 1);
   t.equal(ctl.stderr, 'service web was removed while it was waited for\n');

@@ -1,4 +1,4 @@
-import type { PortConfig, ServiceSpec } from '@apiary/api/model';
+import { type PortConfig, parseHostPort, type ServiceSpec } from '@apiary/api/model';
 import { ApiaryError } from '@apiary/std';
 import type { Guard } from '../store/change.js';
 import { portConflict } from '../store/published-ports.js';
@@ -111,7 +111,10 @@ export function checkEndpoint(view: View, spec: ServiceSpec, id?: string): Guard
  * other: no node could get a session any more, and so no node would hear that the port is published no longer.
  */
 function refuseOwnPorts(view: View, ports: readonly PortConfig[]): void {
-  const managers = view.nodes().flatMap(({ managerAddr }) => (managerAddr === undefined ? [] : [portOf(managerAddr)]));
+  if (ports.length === 0) return;
+  const managers = view.nodes().flatMap(({ managerAddr }) => {
+    return managerAddr === undefined ? [] : [parseHostPort(managerAddr, 'manager address').port];
+  });
   const dataPath = dataPathPortOf(view.cluster());
   for (const { PublishedPort: port = 0, Protocol = 'tcp', PublishMode = 'ingress' } of ports) {
     const isManagers = Protocol === 'tcp' && PublishMode === 'ingress' && managers.includes(port);
@@ -121,9 +124,4 @@ function refuseOwnPorts(view: View, ports: readonly PortConfig[]): void {
     const who = isManagers ? 'the managers of the swarm' : 'the networks of the swarm';
     throw invalid(`port '${port}' is already in use by ${who}: publish another`);
   }
-}
-
-/** @param address  `HOST:PORT` */
-function portOf(address: string): number {
-  return Number(address.slice(address.lastIndexOf(':') + 1));
 }
